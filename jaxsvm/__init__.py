@@ -1,0 +1,24 @@
+"""jaxsvm: the optimization of the multiclass linear SVM in JAX.
+
+The scores are linear in W and the loss is piecewise linear in the scores, so lines through the
+weights, searches, gradient checks and optimality certificates can be exact and fast. Start with
+`load_dataset`, `Objective` and `run`; every function takes its data as an argument and is pure.
+"""
+
+from jaxsvm.features import Rows as Rows
+from jaxsvm.loss import Data as Data
+from jaxsvm.loss import Objective as Objective
+from jaxsvm.loss import accuracy as accuracy
+from jaxsvm.loss import crammer_singer_loss as crammer_singer_loss
+from jaxsvm.loss import hinge_loss as hinge_loss
+from jaxsvm.loss import l1_penalty as l1_penalty
+from jaxsvm.loss import l2_penalty as l2_penalty
+from jaxsvm.loss import margins as margins
+from jaxsvm.loss import one_vs_rest_loss as one_vs_rest_loss
+from jaxsvm.loss import predict as predict
+from jaxsvm.loss import score as score
+from jaxsvm.loss import squared_hinge_loss as squared_hinge_loss
+from jaxsvm.optimizer import Optimizer as Optimizer
+from jaxsvm.optimizer import run as run
+
+__version__ = "0.1.0"

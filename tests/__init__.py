@@ -1,0 +1,1 @@
+"""Tests of jaxsvm; `reference` is the oracle."""

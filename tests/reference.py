@@ -1,0 +1,117 @@
+"""The oracle: plain NumPy loops straight off the notes, in float64, sharing nothing with jaxsvm.
+
+Slow on purpose. Where the library has a mask, a product or a sort, this has a loop and an if.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def score(W, X):
+    """scores[i, j] = Σ_d W[j, d] X[i, d]."""
+    W, X = np.asarray(W, float), np.asarray(X, float)
+    N, C = len(X), len(W)
+    scores = np.zeros((N, C))
+    for i in range(N):
+        for j in range(C):
+            for d in range(X.shape[1]):
+                scores[i, j] += W[j, d] * X[i, d]
+    return scores
+
+
+def hinge_loss_one(s, y, delta=1.0):
+    """The notes' L_i: loop over the wrong classes."""
+    loss = 0.0
+    for j in range(len(s)):
+        if j == y:
+            continue
+        loss += max(0.0, s[j] - s[y] + delta)
+    return loss
+
+
+def squared_hinge_loss_one(s, y, delta=1.0):
+    loss = 0.0
+    for j in range(len(s)):
+        if j == y:
+            continue
+        loss += max(0.0, s[j] - s[y] + delta) ** 2
+    return loss
+
+
+def crammer_singer_loss_one(s, y, delta=1.0):
+    worst = 0.0
+    for j in range(len(s)):
+        if j != y and s[j] - s[y] + delta > worst:
+            worst = s[j] - s[y] + delta
+    return worst
+
+
+def one_vs_rest_loss_one(s, y, delta=1.0):
+    loss = 0.0
+    for j in range(len(s)):
+        sign = 1.0 if j == y else -1.0
+        loss += max(0.0, delta - sign * s[j])
+    return loss
+
+
+LOSSES: dict[str, Callable[..., float]] = {
+    "hinge_loss": hinge_loss_one,
+    "squared_hinge_loss": squared_hinge_loss_one,
+    "crammer_singer_loss": crammer_singer_loss_one,
+    "one_vs_rest_loss": one_vs_rest_loss_one,
+}
+
+
+def losses(name, scores, y, delta=1.0):
+    """(N,) losses of one of LOSSES, example by example."""
+    scores, y = np.asarray(scores, float), np.asarray(y)
+    return np.array([LOSSES[name](s, int(k), delta) for s, k in zip(scores, y, strict=True)])
+
+
+def penalty(name, W):
+    """ΣΣ W² ("l2_penalty") or ΣΣ |W| ("l1_penalty"), entry by entry."""
+    total = 0.0
+    for w in np.asarray(W, float).ravel():
+        total += w * w if name == "l2_penalty" else abs(w)
+    return total
+
+
+def objective(W, X, y, *, loss="hinge_loss", penalty_name="l2_penalty", reg=0.0, delta=1.0):
+    """(1/N) Σ_i loss_i + reg · R(W)."""
+    data_loss = sum(losses(loss, score(W, X), y, delta)) / len(X)
+    return data_loss + reg * penalty(penalty_name, W)
+
+
+def hinge_gradient(W, X, y, *, reg=0.0, delta=1.0):
+    """The notes' gradient rows: −(count) x_i on row y_i, x_i on each violated row; then 2·reg·W."""
+    W, X, y = np.asarray(W, float), np.asarray(X, float), np.asarray(y)
+    gradient = np.zeros_like(W)
+    for i in range(len(X)):
+        s = W @ X[i]
+        for j in range(len(W)):
+            if j != y[i] and s[j] - s[y[i]] + delta > 0:
+                gradient[j] += X[i]
+                gradient[y[i]] -= X[i]
+    return gradient / len(X) + 2 * reg * W
+
+
+def eval_numerical_gradient(f, W, h=1e-5, method="forward"):
+    """The notes' listing: perturb an entry in place, evaluate, restore. f: array -> float."""
+    W = np.array(W, dtype=float)
+    base = f(W) if method == "forward" else None
+    gradient = np.zeros_like(W)
+    it = np.nditer(W, flags=["multi_index"])
+    while not it.finished:
+        index = it.multi_index
+        old = W[index]
+        W[index] = old + h
+        right = f(W)
+        if method == "forward":
+            gradient[index] = (right - base) / h
+        else:
+            W[index] = old - h
+            gradient[index] = (right - f(W)) / (2 * h)
+        W[index] = old
+        it.iternext()
+    return gradient
