@@ -1,0 +1,290 @@
+"""Measure callables against each other, honestly, and write what came out.
+
+A part of the benchmark is a file of this folder with one function, ``run(config) -> list[Row]``.
+It builds its inputs, names its peers as zero-argument callables, and hands them to `compare`:
+
+    peers = {"jaxsvm": lambda: loss(W, data), "numpy": lambda: listing(W_host, X_host, y_host)}
+    rows += compare("descent", "loss, all data", peers, config, flops=2 * N * C * D, bytes=N * D)
+
+The peers of one comparison run in turns, so that what else the machine does meets all of them; each
+is warmed up first (which compiles it), and the clock stops only when its result is there. The
+machine's own two limits are measured in the same run (`limits`): the rate of a large product and
+the rate at which memory is read.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsvm import Data, Rows
+
+
+@dataclass(frozen=True)
+class Config:
+    """What every part is told.
+
+    Attributes:
+        size: "full" has CIFAR-10's shape (50,000 x 3,073, 10 classes); "tiny" checks that every
+            line runs, its times mean nothing.
+        repeats: timed runs of each callable, after its warm-up.
+        seconds: a comparison stops early (after three rounds) when it has taken this long.
+        seed: of the random inputs.
+        out: the folder for the JSON file and the figures.
+    """
+
+    size: Literal["tiny", "full"] = "full"
+    repeats: int = 15
+    seconds: float = 20.0
+    seed: int = 0
+    out: Path = Path("results/benchmark")
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(f"repeats = {self.repeats}: expected an integer >= 1")
+        if not self.seconds > 0:
+            raise ValueError(f"seconds = {self.seconds}: expected a number > 0")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, D, C) of the problem."""
+        return (50_000, 3_073, 10) if self.size == "full" else (600, 65, 10)
+
+
+class Row(NamedTuple):
+    """One measured line: what was done, by whom, how long it took.
+
+    Attributes:
+        part: the part's name.
+        work: what was computed, in words; rows with equal ``part`` and ``work`` compare.
+        peer: who computed it.
+        median: seconds, with its quartiles.
+        lower: first quartile, seconds.
+        upper: third quartile, seconds.
+        rounds: how many timed runs.
+        dtype: of the arithmetic.
+        flops: floating-point operations the work needs, or None where that is not the measure.
+        bytes: the fewest bytes it must move, or None.
+    """
+
+    part: str
+    work: str
+    peer: str
+    median: float
+    lower: float
+    upper: float
+    rounds: int
+    dtype: str = "float32"
+    flops: float | None = None
+    bytes: float | None = None
+
+
+def compare(
+    part: str,
+    work: str,
+    peers: Mapping[str, Callable[[], Any]],
+    config: Config,
+    *,
+    dtype: str = "float32",
+    flops: float | None = None,
+    bytes: float | None = None,
+) -> list[Row]:
+    """Time the peers in turns and return one row for each, in the order given.
+
+    Every peer runs once untimed. A round then runs each of them once, starting one further on than
+    the round before; JAX's asynchronous results are waited for. Arguments fill the fields of `Row`.
+    """
+    times: dict[str, list[float]] = {name: [] for name in peers}
+    names = list(peers)
+    for name in names:
+        jax.block_until_ready(peers[name]())
+    started = time.perf_counter()
+    for turn in range(config.repeats):
+        if turn >= 3 and time.perf_counter() - started > config.seconds:
+            break
+        for k in range(len(names)):
+            name = names[(turn + k) % len(names)]
+            start = time.perf_counter()
+            jax.block_until_ready(peers[name]())
+            times[name].append(time.perf_counter() - start)
+    rows = []
+    for name in names:
+        lower, median, upper = (float(q) for q in np.percentile(times[name], [25, 50, 75]))
+        rows.append(
+            Row(part, work, name, median, lower, upper, len(times[name]), dtype, flops, bytes)
+        )
+    return rows
+
+
+def compile_seconds(f: Callable[..., Any], *args: Any) -> float:
+    """Return how long it takes to trace and compile ``jax.jit(f)`` for these arguments."""
+    # A fresh function object, so that nothing compiled earlier is found again.
+    fresh = jax.jit(lambda *a: f(*a))
+    start = time.perf_counter()
+    fresh.lower(*args).compile()
+    return time.perf_counter() - start
+
+
+def peak_memory(call: str, *args: str) -> float:
+    """Return the bytes a call adds to the peak of a fresh process.
+
+    The child imports ``call``, "module:function", and starts JAX's backend; what it holds then is
+    the interpreter's and is subtracted from the peak after ``function(*args)``. Linux only.
+
+    Raises:
+        subprocess.CalledProcessError: the child failed; its own message is on stderr.
+    """
+    child = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmark.memory", call, *args],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return float(child.stdout.split()[-1])
+
+
+class Limits(NamedTuple):
+    """What the machine can do, measured.
+
+    Attributes:
+        flops: floating-point operations a second in a large float32 product by JAX.
+        bytes: bytes a second read in the sum of a large float32 array by JAX.
+    """
+
+    flops: float
+    bytes: float
+
+
+def limits(config: Config) -> Limits:
+    """Measure the machine's two limits; the best of the runs, since a limit is no average."""
+    n = 3_000 if config.size == "full" else 128
+    a = jnp.ones((n, n), jnp.float32)
+    v = jnp.ones(100_000_000 if config.size == "full" else 1_000, jnp.float32)
+    product = jax.jit(lambda a: jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST))
+    total = jax.jit(jnp.sum)
+    peers = {"product": lambda: product(a), "sum": lambda: total(v)}
+    best = dict.fromkeys(peers, np.inf)
+    for name, call in peers.items():
+        jax.block_until_ready(call())
+        for _ in range(config.repeats):
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            best[name] = min(best[name], time.perf_counter() - start)
+    return Limits(flops=2 * n**3 / float(best["product"]), bytes=v.nbytes / float(best["sum"]))
+
+
+def machine() -> dict[str, Any]:
+    """Return what a reader needs to judge the numbers: device, threads, versions."""
+    device = jax.devices()[0]
+    versions = {}
+    for name in ("jax", "jaxlib", "numpy", "optax", "torch", "scikit-learn", "evosax"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "device": f"{device.platform}: {device.device_kind}",
+        "devices": jax.device_count(),
+        "cores": len(os.sched_getaffinity(0)),
+        "x64": bool(jax.config.read("jax_enable_x64")),
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def problem(config: Config) -> tuple[np.ndarray, Data, Data]:
+    """Return (W, data as bytes, data as floats): the same random numbers in CIFAR-10's shape.
+
+    Random bytes, centred and divided by 128, and a bias column: how long a dense product takes does
+    not depend on what is in it.
+    """
+    N, D, C = config.shape
+    rng = np.random.default_rng(config.seed)
+    values = np.zeros((N, _padded(D)), np.uint8)
+    values[:, : D - 1] = rng.integers(0, 256, (N, D - 1), dtype=np.uint8)
+    values[:, D - 1] = 1
+    shift = np.append(values[:1000, : D - 1].mean(axis=0), 0.0).astype(np.float32)
+    scale = np.append(np.full(D - 1, 1 / 128), 1.0).astype(np.float32)
+    rows = Rows(jnp.asarray(values), jnp.asarray(shift), jnp.asarray(scale))
+    plain = values[:, :D].astype(np.float32)
+    plain -= shift
+    plain *= scale
+    y = jnp.asarray(rng.integers(0, C, N), jnp.int32)
+    W = (0.01 * rng.standard_normal((C, D))).astype(np.float32)
+    return W, Data(rows, y), Data(jnp.asarray(plain), y)
+
+
+def _padded(D: int) -> int:
+    return -(-D // 16) * 16
+
+
+def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
+    """Return the rows as a markdown table.
+
+    "against the first" is the median of the peer over the median of the first row of its
+    comparison: 2.0 says that the first is twice as fast. "of the limit" is the roofline's time,
+    max(flops / peak, bytes / bandwidth), over the median.
+    """
+    lines = [
+        "| part | work | who | dtype | median | quartiles | against the first | of the limit |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    first: dict[tuple[str, str], float] = {}
+    for row in rows:
+        base = first.setdefault((row.part, row.work), row.median)
+        share = ""
+        if limits is not None and (row.flops or row.bytes):
+            floor = max((row.flops or 0) / limits.flops, (row.bytes or 0) / limits.bytes)
+            share = f"{100 * floor / row.median:.0f} %"
+        quartiles = f"{_duration(row.lower)} .. {_duration(row.upper)}"
+        lines.append(
+            f"| {row.part} | {row.work} | {row.peer} | {row.dtype} | {_duration(row.median)} | "
+            f"{quartiles} | {row.median / base:.2f} | {share} |"
+        )
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def write(
+    path: Path, rows: Sequence[Row], limits: Limits, config: Config, command: Sequence[str]
+) -> None:
+    """Write rows, limits, machine and command as JSON; the file is whole or is not there."""
+    record = {
+        "command": list(command),
+        "config": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()},
+        "machine": machine(),
+        "limits": limits._asdict(),
+        "rows": [row._asdict() for row in rows],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(record, indent=1) + "\n")
+    temporary.replace(path)
