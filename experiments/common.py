@@ -1,0 +1,278 @@
+"""What every experiment shares: its options, its run folder, and the loop with a progress bar.
+
+An experiment is a module of four names:
+
+    Config             a frozen dataclass (of `Config` below); its fields are the command's options
+    run(config)        -> a dict of arrays, numbers and strings: everything measured
+    plot(arrays, path) -> the PNG files it wrote into the folder ``path``
+    report(arrays)     -> markdown with the measured numbers
+
+so that a notebook can call each by itself. Two keys of the dict mean something here:
+``"trace"``, columns of equal length, becomes one row of metrics.jsonl for each step; every other
+number is in metrics.json, and the arrays are in arrays.npz.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+import jax
+import numpy as np
+import tyro
+from jax import Array
+from tqdm import tqdm
+
+import jaxsvm
+from experiments import reporting
+from jaxsvm.optimizer import Optimizer, advance
+
+# Exit statuses, next to 0 and Python's own 1.
+BAD_INPUT, CANNOT_WRITE, INTERRUPTED = 2, 5, 130
+
+# A chunk of a run shows progress this many times, and lasts no longer than this.
+NUM_CHUNKS, LONGEST_CHUNK_SECONDS = 20, 5.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """The options that every experiment has."""
+
+    dataset: str = "digits"
+    """"digits", or a tfds image dataset such as "cifar10"."""
+    seeds: int = 5
+    """How many seeds: 0, 1, ... seeds − 1."""
+    out: Path = Path("runs")
+    """The folder that holds the runs."""
+    name: str = ""
+    """The run's own folder in it; by default made of the experiment, the dataset and the time."""
+
+    def __post_init__(self) -> None:
+        at_least("seeds", self.seeds, 1)
+        if Path(self.name).name != self.name or self.name == "..":
+            raise ValueError(f"name = {self.name!r}: expected one folder name, without a path")
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raise ValueError, naming the option, unless ``value >= least`` (NaN is not)."""
+    if not value >= least or value == float("inf"):
+        raise ValueError(f"{name} = {value}: expected a finite number >= {least:g}")
+
+
+def positive(name: str, value: float) -> None:
+    """Raise ValueError, naming the option, unless ``value`` is finite and > 0."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} = {value}: expected a finite number > 0")
+
+
+@functools.lru_cache(maxsize=4)
+def load(dataset: str, **options: Any) -> Any:
+    """Return `jaxsvm.load_dataset`'s answer, kept for the next section of the same process."""
+    return vars(jaxsvm)["load_dataset"](dataset, **options)
+
+
+def quartiles(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the lower quartile, the median and the upper quartile over the first axis."""
+    low, median, high = np.percentile(np.asarray(values), [25, 50, 75], axis=0)
+    return low, median, high
+
+
+class Divergence(NamedTuple):
+    """Where a run stopped making sense: step ``step`` was the first whose loss was not finite."""
+
+    step: int
+    loss: float
+
+    def describe(self, step_size: float) -> str:
+        """Return the sentence that a report says about it."""
+        return f"diverged at step {self.step} with step size {step_size:g} (loss {self.loss})"
+
+
+class Progress(NamedTuple):
+    """What `progress_run` returns.
+
+    Attributes:
+        state: after the last step taken, or after the last one whose loss and parameters were
+            finite.
+        info: the steps' info as NumPy arrays, cut before the first bad step.
+        seconds: (steps,) running time after each step, without compilation; measured at the ends
+            of the chunks and linear between them.
+        divergence: None, or where the loss stopped being finite.
+    """
+
+    state: Any
+    info: Any
+    seconds: np.ndarray
+    divergence: Divergence | None
+
+
+_advance = jax.jit(advance, static_argnames=("optimizer", "num_steps"))
+
+
+def progress_run(
+    optimizer: Optimizer,
+    key: Array,
+    params: Any,
+    data: jaxsvm.Data,
+    num_steps: int,
+    *,
+    description: str = "",
+) -> Progress:
+    """Run an optimizer with a progress bar; stop where the loss is NaN or infinite.
+
+    The run is `jaxsvm.optimizer.advance` a chunk at a time, compiled once, and its bits are those
+    of one `jaxsvm.run`. Compilation is not in the seconds.
+
+    Args:
+        optimizer: whose info has a field ``loss``.
+        key: of the run.
+        params: the start.
+        data: the examples.
+        num_steps: how many steps, ≥ 0.
+        description: the bar's.
+
+    Returns:
+        The state, the info of every step, the seconds, and where the run diverged, if it did.
+    """
+    state = jax.jit(optimizer.init)(params, data)
+    block = optimizer.block_size
+    chunk = max(1, -(-num_steps // (NUM_CHUNKS * block))) * block
+    infos, ends, seconds = [], [0], [0.0]
+    divergence = None
+    with tqdm(total=num_steps, desc=description, disable=None, leave=False, delay=1) as bar:
+        while ends[-1] < num_steps and divergence is None:
+            start, size = ends[-1], min(chunk, num_steps - ends[-1])
+            call = _advance.lower(optimizer, key, state, data, start, num_steps=size).compile()
+            began = time.perf_counter()
+            after, info = jax.block_until_ready(call(key, state, data, start))
+            took = time.perf_counter() - began
+            info = jax.tree.map(np.asarray, info)
+            bad = np.flatnonzero(~np.isfinite(info.loss))
+            if bad.size:
+                divergence = Divergence(int(start + bad[0]), float(info.loss[bad[0]]))
+                after = _last_finite(optimizer, key, state, data, start, int(bad[0]))
+                info = jax.tree.map(lambda leaf, n=bad[0]: leaf[:n], info)
+                size, took = int(bad[0]), took * bad[0] / size
+            state = after
+            infos.append(info)
+            ends.append(start + size)
+            seconds.append(seconds[-1] + took)
+            bar.update(size)
+            if took > LONGEST_CHUNK_SECONDS:
+                chunk = max(1, int(chunk / took) // block) * block
+    info = jax.tree.map(lambda *leaves: np.concatenate(leaves), *infos) if infos else None
+    at = np.interp(np.arange(1, ends[-1] + 1), ends, seconds)
+    return Progress(state, info, at, divergence)
+
+
+def _last_finite(
+    optimizer: Optimizer, key: Array, state: Any, data: jaxsvm.Data, start: int, count: int
+) -> Any:
+    """Return the state after the last of ``count`` steps whose parameters are all finite."""
+    for steps in range(count, 0, -1):
+        after, _ = _advance(optimizer, key, state, data, start, num_steps=steps)
+        if all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(after.params)):
+            return after
+    return state
+
+
+def run_sections(title: str, sections: Sequence[tuple[Any, Any]], folder: Path) -> None:
+    """Run experiments one after the other and write what they found, after each one.
+
+    Args:
+        title: of the report.
+        sections: (module, config) of each.
+        folder: an existing folder of this run's own.
+    """
+    metrics: dict[str, Any] = {"title": title, **reporting.environment(), "sections": {}}
+    chapters: list[tuple[str, str, list[Path]]] = []
+    rows: list[str] = []
+    bar = tqdm(sections, desc=title, disable=None)
+    for module, config in bar:
+        name = section_name(module)
+        bar.set_postfix_str(name)
+        began = time.perf_counter()
+        arrays = dict(module.run(config))
+        place = folder / name
+        place.mkdir(exist_ok=True)
+        reporting.write_arrays(place / "arrays.npz", arrays)
+        rows += reporting.trace_rows(name, arrays.pop("trace", {}))
+        body = module.report(arrays)
+        chapters.append((name.replace("_", " "), body, module.plot(arrays, place)))
+        metrics["sections"][name] = {
+            "config": config,
+            "seconds": time.perf_counter() - began,
+            "results": arrays,
+        }
+        # After every section: an interrupted run keeps what it finished.
+        reporting.write_text(folder / "metrics.jsonl", "".join(f"{row}\n" for row in rows))
+        reporting.write_report(folder, title, [*chapters, ("environment", _about(metrics), [])])
+        reporting.write_json(folder / "metrics.json", metrics)
+
+
+def section_name(module: Any) -> str:
+    """Return the experiment's name: that of its file."""
+    return Path(module.__file__).stem
+
+
+def execute(title: str, sections: Sequence[tuple[Any, Any]], config: Config) -> int:
+    """Claim the run's folder, run the sections in it, and return the exit status.
+
+    Bad input is one line and status 2; a folder that is taken or cannot be written, status 5;
+    Ctrl-C, status 130, with the finished sections kept.
+    """
+    stem = f"{title.replace(' ', '_')}-{config.dataset}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    folder = config.out / (config.name or stem.replace("/", "_"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".lock", blocking=False):
+            if taken := sorted(path.name for path in folder.iterdir() if path.name != ".lock"):
+                message = f"{folder} already holds {taken[0]}: choose another --name"
+                return _fail(CANNOT_WRITE, message)
+            run_sections(title, sections, folder)
+    except filelock.Timeout:
+        return _fail(CANNOT_WRITE, f"{folder} is in use by another run: choose another --name")
+    except ValueError as error:
+        return _fail(BAD_INPUT, str(error))
+    except OSError as error:
+        return _fail(CANNOT_WRITE, str(error))
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, f"interrupted; the sections that finished are in {folder}")
+    finally:
+        with contextlib.suppress(OSError):  # a run that wrote nothing leaves nothing
+            (folder / ".lock").unlink(missing_ok=True)
+            folder.rmdir()
+    print(f"wrote {folder / 'report.html'}")
+    return 0
+
+
+def main(module: Any) -> None:
+    """Read the module's options from the command line, run it alone, write its report, exit."""
+    config = tyro.cli(module.Config, description=module.__doc__)
+    sys.exit(execute(section_name(module), [(module, config)], config))
+
+
+def _fail(status: int, message: str) -> int:
+    """Print one line on stderr and return the status."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _about(metrics: dict[str, Any]) -> str:
+    """Return the report's last chapter: what a reader needs to repeat the run."""
+    rows = [(key, metrics[key]) for key in ("commit", "device", "dtype", "platform")]
+    rows += list(metrics["versions"].items())
+    parts = [reporting.table(("what", "which"), rows)]
+    timed = [(name, f"{part['seconds']:.1f}") for name, part in metrics["sections"].items()]
+    parts.append(reporting.table(("section", "seconds, with compilation"), timed))
+    for name, part in metrics["sections"].items():
+        options = ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(part["config"]).items())
+        parts.append(f"- `{name}`: {options}")
+    return "\n\n".join(parts)

@@ -1,0 +1,306 @@
+"""Arrays in, matplotlib figures out, in one style; nothing is computed here.
+
+Every function returns a `matplotlib.figure.Figure` that belongs to no window, so a script, a
+notebook and a test use them alike. Colours tell apart under the common colour blindnesses:
+Okabe and Ito's for lines, viridis for a surface, a blue-to-red diverging map for signed weights.
+Importing jaxsvm does not import this module; it needs matplotlib.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.figure import Figure
+
+from jaxsvm.files import atomic_file
+
+# Okabe & Ito (2008), in an order whose neighbours differ in lightness as well as in hue.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#F0E442")
+STYLE: dict[str, Any] = {
+    "axes.prop_cycle": cycler(color=COLORS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": "medium",
+    "grid.color": "#d9d9d9",
+    "grid.linewidth": 0.6,
+    "font.size": 10.0,
+    "legend.frameon": False,
+    "legend.fontsize": "small",
+    "lines.linewidth": 1.6,
+    "figure.dpi": 144.0,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 144.0,
+    "image.cmap": "viridis",
+}
+SIZE = (6.4, 4.0)  # inches
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Apply the style inside the block, whatever the reader's own matplotlib settings are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def save_figure(figure: Figure, path: Path | str) -> Path:
+    """Write a figure as PNG, atomically and without a date in it; return the path.
+
+    Raises:
+        OSError: the folder is not there or cannot be written.
+    """
+    with style(), atomic_file(path) as file:
+        figure.savefig(file, format="png", metadata={"Software": None})
+    return Path(path)
+
+
+def lines(
+    series: Mapping[str, tuple[Any, Any]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    bands: Mapping[str, tuple[Any, Any]] | None = None,
+    xscale: str = "linear",
+    yscale: str = "linear",
+    marker: str = "",
+    horizontal: Mapping[str, float] | None = None,
+    vertical: Mapping[str, float] | None = None,
+    step: bool = False,
+) -> Figure:
+    """Draw named curves ``(x, y)``, each with an optional band ``(low, high)`` around it.
+
+    Args:
+        series: label to (x, y), both (num,).
+        xlabel: with its unit.
+        ylabel: with its unit.
+        title: one line, or nothing.
+        bands: label of a series to (low, high), both (num,); such as its quartiles over seeds.
+        xscale: "linear", "log" or "symlog".
+        yscale: the same.
+        marker: matplotlib's name of a marker at each point; none by default.
+        horizontal: label to the height of a dotted line.
+        vertical: label to the place of a dotted line.
+        step: draw stairs, each value holding until the next x.
+
+    Returns:
+        The figure; its only axes are ``figure.axes[0]``.
+    """
+    with style():
+        figure = Figure(figsize=SIZE)
+        ax = figure.add_subplot()
+        for label, (x, y) in series.items():
+            (line,) = ax.plot(
+                x, y, marker=marker, markersize=4, label=label,
+                drawstyle="steps-post" if step else "default",
+            )  # fmt: skip
+            if bands and label in bands:
+                low, high = bands[label]
+                ax.fill_between(
+                    x, low, high, color=line.get_color(), alpha=0.2, linewidth=0,
+                    step="post" if step else None,
+                )  # fmt: skip
+        _mark(ax, horizontal or {}, vertical or {})
+        ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale)
+        if len(ax.get_legend_handles_labels()[1]) > 1:
+            ax.legend()
+        return figure
+
+
+def histogram(
+    values: Mapping[str, Any],
+    *,
+    xlabel: str,
+    title: str = "",
+    bins: int = 40,
+    curves: Mapping[str, tuple[Any, Any]] | None = None,
+    vertical: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draw the densities of named samples, with theory's curves ``(x, density)`` and marks on top.
+
+    Args:
+        values: label to a sample (num,).
+        xlabel: with its unit.
+        title: one line, or nothing.
+        bins: how many, shared by all samples.
+        curves: label to (x, density).
+        vertical: label to the place of a dotted line, such as an expectation.
+
+    Returns:
+        The figure.
+    """
+    with style():
+        figure = Figure(figsize=SIZE)
+        ax = figure.add_subplot()
+        every = np.concatenate([np.ravel(sample) for sample in values.values()])
+        edges = np.histogram_bin_edges(every, bins=bins).tolist()
+        for label, sample in values.items():
+            ax.hist(np.ravel(sample), bins=edges, density=True, alpha=0.55, label=label)
+        for label, (x, density) in (curves or {}).items():
+            ax.plot(x, density, color="#000000", label=label)
+        _mark(ax, {}, vertical or {})
+        ax.set(xlabel=xlabel, ylabel="density", title=title)
+        ax.legend()
+        return figure
+
+
+def plane(
+    a: Any,
+    b: Any,
+    values: Any,
+    *,
+    xlabel: str,
+    ylabel: str,
+    label: str,
+    title: str = "",
+    levels: int = 12,
+    path: Any = None,
+    points: Mapping[str, tuple[float, float]] | None = None,
+    arrow: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    segments: Sequence[Any] = (),
+    cmap: str = "viridis",
+) -> Figure:
+    """Draw a surface over a plane as colours (dark low, light high) with contours.
+
+    Args:
+        a: (n,) coordinates along the first direction, the horizontal axis.
+        b: (m,) coordinates along the second, the vertical axis.
+        values: (n, m), ``values[i, j]`` at (a[i], b[j]); non-finite cells stay blank.
+        xlabel: of the horizontal axis.
+        ylabel: of the vertical axis.
+        label: of the colour bar, with its unit.
+        title: one line, or nothing.
+        levels: how many contours; 0 for none.
+        path: (k, 2) points joined by a white line with dots, such as an optimizer's.
+        points: label to (a, b) of a marked point.
+        arrow: (start, end) in the coordinates of the plane.
+        segments: straight lines, each (2, 2): kinks, say.
+        cmap: a matplotlib colour map.
+
+    Returns:
+        The figure; its first axes hold the plane.
+    """
+    with style():
+        figure = Figure(figsize=(5.6, 4.6))
+        ax = figure.add_subplot()
+        ax.grid(False)
+        surface = np.ma.masked_invalid(np.asarray(values).T)
+        mesh = ax.pcolormesh(a, b, surface, shading="gouraud", cmap=cmap, rasterized=True)
+        if levels:
+            ax.contour(a, b, surface, levels=levels, colors="white", linewidths=0.5, alpha=0.7)
+        for segment in segments:
+            (x0, y0), (x1, y1) = segment
+            ax.plot([x0, x1], [y0, y1], color="#000000", linewidth=0.7, alpha=0.6)
+        if path is not None:
+            ax.plot(path[:, 0], path[:, 1], color="white", marker=".", linewidth=1.0)
+        for name, (x, y) in (points or {}).items():
+            ax.plot([x], [y], marker="o", markeredgecolor="white", linestyle="", label=name)
+        if arrow is not None:
+            ax.annotate(
+                "", xy=arrow[1], xytext=arrow[0],
+                arrowprops={"arrowstyle": "-|>", "color": "white", "linewidth": 1.6},
+            )  # fmt: skip
+        if points:
+            ax.legend(frameon=True, facecolor="#333333", labelcolor="white")
+        figure.colorbar(mesh, ax=ax, label=label)
+        ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        ax.set_xlim(np.min(a), np.max(a))
+        ax.set_ylim(np.min(b), np.max(b))
+        return figure
+
+
+def images(
+    pictures: Any,
+    names: Sequence[str],
+    *,
+    columns: int = 5,
+    title: str = "",
+    cmap: str = "gray",
+    limits: tuple[float, float] | None = None,
+    label: str = "",
+) -> Figure:
+    """Draw a grid of pictures with their names.
+
+    Args:
+        pictures: (K, H, W) of numbers, or (K, H, W, 3) of colours in [0, 1].
+        names: K titles.
+        columns: pictures in a row.
+        title: one line above all.
+        cmap: the colour map of numbers.
+        limits: numbers that the ends of the colour map stand for; also draws a colour bar.
+        label: of the colour bar.
+
+    Returns:
+        The figure.
+    """
+    rows = -(-len(names) // columns)
+    with style():
+        figure = Figure(figsize=(1.45 * columns, 1.65 * rows + 0.4 * bool(title)))
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        low, high = limits or (None, None)
+        for ax, picture, name in zip(axes, pictures, names, strict=False):
+            shown = ax.imshow(picture, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+            ax.set_title(name, fontsize="small")
+        for ax in axes:
+            ax.axis("off")
+        if limits is not None:
+            figure.colorbar(shown, ax=list(axes), label=label, shrink=0.8)
+        figure.suptitle(title)
+        return figure
+
+
+def bars(
+    names: Sequence[str],
+    heights: Any,
+    *,
+    xlabel: str,
+    ylabel: str = "",
+    title: str = "",
+    errors: Any = None,
+    vertical: Mapping[str, float] | None = None,
+    xscale: str = "linear",
+) -> Figure:
+    """Draw one horizontal bar a name, the first on top, with optional error bars.
+
+    Args:
+        names: K labels.
+        heights: (K,) lengths of the bars.
+        xlabel: what the length means, with its unit.
+        ylabel: what the names are.
+        title: one line, or nothing.
+        errors: (2, K) distances below and above, ≥ 0.
+        vertical: label to the place of a dotted line.
+        xscale: "linear" or "log".
+
+    Returns:
+        The figure.
+    """
+    with style():
+        figure = Figure(figsize=(SIZE[0], 1.0 + 0.36 * len(names)))
+        ax = figure.add_subplot()
+        place = np.arange(len(names))
+        ax.barh(place, heights, xerr=errors, color=COLORS[0], ecolor="#333333", capsize=3)
+        ax.set_yticks(place, names)
+        ax.invert_yaxis()
+        ax.grid(False, axis="y")
+        _mark(ax, {}, vertical or {})
+        ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale)
+        if vertical:
+            ax.legend()
+        return figure
+
+
+def _mark(ax: Any, horizontal: Mapping[str, float], vertical: Mapping[str, float]) -> None:
+    """Draw named reference lines, each with a colour from the far end of the palette."""
+    colors = iter(COLORS[6:1:-1])
+    for (label, y), color in zip(horizontal.items(), colors, strict=False):
+        ax.axhline(y, linestyle=":", color=color, label=label)
+    for (label, x), color in zip(vertical.items(), colors, strict=False):
+        ax.axvline(x, linestyle="--", linewidth=1.2, color=color, label=label)
