@@ -5,7 +5,13 @@ weights, searches, gradient checks and optimality certificates can be exact and 
 `load_dataset`, `Objective` and `run`; every function takes its data as an argument and is pure.
 """
 
+from jaxsvm.checks import validate as validate
+from jaxsvm.data import Dataset as Dataset
+from jaxsvm.data import data_from_arrays as data_from_arrays
+from jaxsvm.data import load_dataset as load_dataset
+from jaxsvm.data import rows_from_pixels as rows_from_pixels
 from jaxsvm.features import Rows as Rows
+from jaxsvm.images import DatasetError as DatasetError
 from jaxsvm.loss import Data as Data
 from jaxsvm.loss import Objective as Objective
 from jaxsvm.loss import accuracy as accuracy

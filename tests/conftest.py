@@ -1,5 +1,8 @@
 """Strict settings for every test; JAX_ENABLE_X64=1 in the environment runs the suite in float64."""
 
+import os
+from pathlib import Path
+
 import hypothesis
 import jax
 import pytest
@@ -17,3 +20,14 @@ def x64():
     """Run one test in float64."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def cifar10():
+    """CIFAR-10, centred; skips where it is not prepared: no test downloads it."""
+    root = os.environ.get("TFDS_DATA_DIR")
+    if not root or not (Path(root) / "cifar10").is_dir():
+        pytest.skip("needs the prepared CIFAR-10: TFDS_DATA_DIR names no folder that holds it")
+    import jaxsvm  # not above: jaxtyping's hook must be there before jaxsvm is imported
+
+    return jaxsvm.load_dataset("cifar10")
