@@ -11,6 +11,9 @@ from jaxsvm.data import data_from_arrays as data_from_arrays
 from jaxsvm.data import load_dataset as load_dataset
 from jaxsvm.data import rows_from_pixels as rows_from_pixels
 from jaxsvm.features import Rows as Rows
+from jaxsvm.gradient import analytic_gradient as analytic_gradient
+from jaxsvm.gradient import numerical_gradient as numerical_gradient
+from jaxsvm.gradient import relative_error as relative_error
 from jaxsvm.images import DatasetError as DatasetError
 from jaxsvm.loss import Data as Data
 from jaxsvm.loss import Objective as Objective
