@@ -10,6 +10,10 @@ from jaxsvm.data import Dataset as Dataset
 from jaxsvm.data import data_from_arrays as data_from_arrays
 from jaxsvm.data import load_dataset as load_dataset
 from jaxsvm.data import rows_from_pixels as rows_from_pixels
+from jaxsvm.descent import from_optax as from_optax
+from jaxsvm.descent import gradient_descent as gradient_descent
+from jaxsvm.descent import minibatch as minibatch
+from jaxsvm.descent import minibatch_gradient_descent as minibatch_gradient_descent
 from jaxsvm.features import Rows as Rows
 from jaxsvm.gradient import analytic_gradient as analytic_gradient
 from jaxsvm.gradient import numerical_gradient as numerical_gradient
@@ -29,5 +33,14 @@ from jaxsvm.loss import score as score
 from jaxsvm.loss import squared_hinge_loss as squared_hinge_loss
 from jaxsvm.optimizer import Optimizer as Optimizer
 from jaxsvm.optimizer import run as run
+from jaxsvm.schedule import constant as constant
+from jaxsvm.schedule import exponential_decay as exponential_decay
+from jaxsvm.schedule import inverse_decay as inverse_decay
+from jaxsvm.schedule import linear_decay as linear_decay
+from jaxsvm.schedule import step_decay as step_decay
+from jaxsvm.search import local_search as local_search
+from jaxsvm.search import random_search as random_search
+from jaxsvm.wrappers import best_so_far as best_so_far
+from jaxsvm.wrappers import record_every as record_every
 
 __version__ = "0.1.0"

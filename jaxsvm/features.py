@@ -150,6 +150,17 @@ def take(X: Features, index: Int[Array, " B"] | slice) -> Features:
     return X[index]
 
 
+def slice_rows(X: Features, start: int | Int[Array, ""], size: int) -> Features:
+    """Return the rows ``X[start : start + size]``, in the form that X has; start may be traced.
+
+    As `jax.lax.dynamic_slice`, a start past N − size is moved back to it.
+    """
+    if isinstance(X, Rows):
+        values = lax.dynamic_slice_in_dim(X.values, start, size)
+        return Rows(values=values, shift=X.shift, scale=X.scale)
+    return lax.dynamic_slice_in_dim(X, start, size)
+
+
 def dense(X: Features) -> Float[Array, "N D"]:
     """Return X as one plain array, in the dtype of its scores."""
     if not isinstance(X, Rows):
