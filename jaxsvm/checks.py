@@ -21,6 +21,8 @@ def validate(
 ) -> None:
     """Raise ValueError, naming the first bad entry, unless data is fit to be trained on.
 
+    For the host: it reads every value, so it cannot be called inside `jax.jit`.
+
     Args:
         data: a `Data`, or its pair of arrays, NumPy's or JAX's: X float32 or float64 or
             `jaxsvm.features.Rows`; y integers.

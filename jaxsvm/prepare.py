@@ -1,13 +1,14 @@
 """Download and prepare a tfds dataset as ArrayRecord files, without TensorFlow.
 
-The stock CIFAR builders read their binary batches with ``tf.io.gfile`` and encode each image with
-``tf.image``. Ours are the same builders with that one step in NumPy and Pillow, so what they write
-is an ordinary tfds dataset: the download, its checksum, the version and the folder are tfds' own.
+The stock CIFAR builders unpack and read their archive with ``tf.io.gfile`` and encode each image
+with ``tf.image``. Ours are the same builders with those steps in tarfile, NumPy and Pillow, so what
+they write is an ordinary tfds dataset: download, checksum, version and folder are tfds' own.
 """
 
 import difflib
 import io
-from collections.abc import Iterable, Iterator
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ def prepare(name: str, root: Path) -> None:
     """Download a dataset through tfds and write it below ``root``; progress bars are tfds' own.
 
     Raises:
-        DatasetError: tfds has no such dataset, the download failed (with what to do instead), or
-            the dataset's builder needs TensorFlow.
+        DatasetError: tfds has no such dataset, there is no network, the download is not what tfds
+            expects, or the dataset's builder needs TensorFlow or files fetched by hand.
     """
+    import requests
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
@@ -31,22 +33,36 @@ def prepare(name: str, root: Path) -> None:
         near = difflib.get_close_matches(base, ["digits", *known], n=3)
         did = f"; near names: {', '.join(map(repr, near))}" if near else ""
         raise DatasetError(f"name = {name!r}: neither 'digits' nor a dataset of tfds{did}")
+    found = ", ".join(sorted(p.name for p in root.iterdir())) if root.is_dir() else ""
+    missing = f"{name!r} is not in {root} (which holds {found or 'nothing'})"
+    elsewhere = "point TFDS_DATA_DIR (or data_dir=) at a folder that holds it"
     try:
         builder = _builder(name, root)
+        # tfds tries ten times, for minutes, before it admits that there is no network.
+        for url in list(builder.url_infos or ())[:1]:
+            requests.head(url, timeout=10)
         builder.download_and_prepare()
-    except (OSError, tfds.download.DownloadError) as error:
+    except requests.RequestException as error:
         raise DatasetError(
-            f"{name!r} is not prepared in {root}, and it could not be downloaded "
-            f"({type(error).__name__}: {error}). Either point TFDS_DATA_DIR (or data_dir=) at a "
-            f"folder that holds it, or run load_dataset({name!r}) once with a network; "
+            f"{missing}, and there is no network to download it ({type(error).__name__}): either "
+            f"{elsewhere}, or run load_dataset({name!r}) once with a network; "
             "'digits' needs neither"
         ) from error
-    except ImportError as error:
+    except Exception as error:  # tfds and its builders raise kinds of their own
+        checksum = tfds.download.download_manager.NonMatchingChecksumError
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(error, (tfds.download.DownloadError, checksum)):
+            advice = f"the download is not what tfds expects: remove {root / 'downloads'}, or"
+            why = why.splitlines()[0]
+        elif "No module named 'tensorflow'" in why:
+            advice = (
+                "preparing it needs TensorFlow, though reading does not: prepare it elsewhere with "
+                f"tfds.builder({name!r}, file_format='array_record').download_and_prepare(), and"
+            )
+        else:
+            advice = "do what this says, or"
         raise DatasetError(
-            f"{name!r} is not prepared in {root}, and preparing it needs a package that is not "
-            f"installed ({error}). Prepare it once where it is, with "
-            f"tfds.builder({name!r}, file_format='array_record').download_and_prepare(), and point "
-            "TFDS_DATA_DIR at the result; reading it needs no TensorFlow"
+            f"{missing} and cannot be prepared there ({why}); {advice} {elsewhere}"
         ) from error
 
 
@@ -64,36 +80,54 @@ def _builder(name: str, root: Path) -> Any:
         name = stock.name
         url_infos = stock.url_infos
 
+        def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, Any]]]:
+            facts = self._cifar_info
+            archive = Path(dl_manager.download(facts.url))
+            with tarfile.open(archive) as tar:
+                for key, file in zip(facts.label_keys, facts.label_files, strict=True):
+                    text = _member(tar, facts.prefix + file).decode()
+                    self.info.features[key].names = [line for line in text.split("\n") if line]
+            return {
+                split: self._generate_examples(f"{split}_", archive, files)
+                for split, files in (("train", facts.train_files), ("test", facts.test_files))
+            }
+
         def _generate_examples(
-            self, split_prefix: str, filepaths: Iterable[str]
+            self, split_prefix: str, archive: Path, files: list[str]
         ) -> Iterator[tuple[int, dict[str, Any]]]:
-            label_keys = self._cifar_info.label_keys
-            index = 0
-            for path in filepaths:
-                for labels, image in read_batch(Path(path), len(label_keys)):
-                    record = dict(zip(label_keys, labels, strict=True))
-                    yield (
-                        index,
-                        record | {"id": f"{split_prefix}{index:05d}", "image": _png(image)},
-                    )
-                    index += 1
+            facts, index = self._cifar_info, 0
+            with tarfile.open(archive) as tar:
+                for file in files:
+                    batch = _member(tar, facts.prefix + file)
+                    for labels, image in read_batch(batch, len(facts.label_keys)):
+                        record: dict[str, Any] = dict(zip(facts.label_keys, labels, strict=True))
+                        record["id"] = f"{split_prefix}{index:05d}"
+                        record["image"] = _png(image)
+                        yield index, record
+                        index += 1
 
     return Builder(data_dir=root, file_format="array_record")
 
 
-def read_batch(path: Path, num_labels: int) -> Iterator[tuple[list[int], np.ndarray]]:
+def _member(tar: tarfile.TarFile, path: str) -> bytes:
+    """Read one file of an archive; nothing is unpacked to disk."""
+    file = tar.extractfile(path)
+    assert file is not None, f"{path} is no file"
+    return file.read()
+
+
+def read_batch(batch: bytes, num_labels: int) -> Iterator[tuple[list[int], np.ndarray]]:
     """Yield the labels and the (32, 32, 3) image of each record of a CIFAR binary batch.
 
     A record is ``num_labels`` bytes, then the red, the green and the blue plane, row by row.
 
     Raises:
-        DatasetError: the file is not a whole number of records.
+        ValueError: not a whole number of records.
     """
     size = num_labels + 3 * 32 * 32
-    data = np.fromfile(path, np.uint8)
-    if data.size == 0 or data.size % size:
-        raise DatasetError(f"{path} has {data.size} bytes: expected a multiple of {size}")
-    for record in data.reshape(-1, size):
+    if not batch or len(batch) % size:
+        raise ValueError(f"a batch has {len(batch)} bytes: expected a multiple of {size}")
+    for record in np.frombuffer(batch, np.uint8).reshape(-1, size):
         image = record[num_labels:].reshape(3, 32, 32).transpose(1, 2, 0)
         yield record[:num_labels].tolist(), image
 
