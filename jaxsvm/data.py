@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from jaxsvm import features
 from jaxsvm.checks import validate
 from jaxsvm.features import Rows
-from jaxsvm.images import Images, load_images
+from jaxsvm.images import DatasetError, Images, load_images
 from jaxsvm.loss import Data
 
 # Rows of bytes are padded to a multiple of this many columns, so that each starts aligned.
@@ -87,7 +87,7 @@ def load_dataset(
     Raises:
         ValueError: an argument out of range, or labels out of range in the dataset.
         DatasetError: (a ValueError) no dataset of that name, not prepared and not to be had,
-            damaged, or not images with labels.
+            damaged, or not images with labels; ``"digits"`` without scikit-learn.
 
     Source: CS231n notes and assignment 1: the split, the mean image and the bias trick.
 
@@ -203,7 +203,12 @@ def rows_from_pixels(
 
 def _digits() -> Images:
     """scikit-learn's digits, shuffled by a fixed seed: its order follows the writers."""
-    from sklearn.datasets import load_digits
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DatasetError(
+            "'digits' comes with scikit-learn, which is not installed: pip install scikit-learn"
+        ) from error
 
     digits = load_digits()
     # RandomState's stream is frozen by NumPy's policy; the newer generators' may change.

@@ -87,7 +87,7 @@ def _root(data_dir: str | os.PathLike[str] | None) -> Path:
         said, data_dir = "TFDS_DATA_DIR", os.environ["TFDS_DATA_DIR"]
     if data_dir is None:
         return Path("~/tensorflow_datasets").expanduser()
-    root = Path(data_dir).expanduser()
+    root = Path(data_dir).expanduser().absolute()
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
         raise DatasetError(f"{said} = {root} {what}: name an existing folder, or make this one")
@@ -98,11 +98,11 @@ def _find(name: str, root: Path) -> Path | None:
     """The newest prepared version of a dataset below root, or None."""
     if not re.fullmatch(r"[a-z]\w*(/[\w-][\w.-]*)?", name):
         raise DatasetError(f"name = {name!r}: expected a dataset's name such as 'cifar10'")
-    if (root / "dataset_info.json").is_file() or (root.name == name and _versions(root)):
-        top = root.parents[1] if (root / "dataset_info.json").is_file() else root.parent
+    within = [p for p in (root, *root.parents) if p.name == name.split("/")[0]]
+    if within and ((root / "dataset_info.json").is_file() or _versions(root)):
         raise DatasetError(
             f"data_dir = {root} is a dataset itself: expected the folder above it, "
-            f"data_dir={str(top)!r}"
+            f"data_dir={str(within[0].parent)!r}"
         )
     versions = _versions(root / name)
     if versions:

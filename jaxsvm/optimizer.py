@@ -64,6 +64,14 @@ def run(
 
     Raises:
         ValueError: ``num_steps`` is negative.
+
+    >>> data = Data(jnp.ones((4, 1)), jnp.zeros(4, jnp.int32))
+    >>> counter = Optimizer(
+    ...     init=lambda params, data: params,
+    ...     step=lambda key, state, data: (state + jnp.mean(data.X), state),
+    ... )
+    >>> run(counter, jax.random.key(0), jnp.zeros(()), data, num_steps=3)
+    (Array(3., dtype=float32), Array([0., 1., 2.], dtype=float32))
     """
     return advance(optimizer, key, optimizer.init(params, data), data, 0, num_steps=num_steps)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from cycler import cycler
+from matplotlib import rcsetup
 from matplotlib.figure import Figure
 
 from jaxsvm.files import atomic_file
@@ -21,7 +21,7 @@ from jaxsvm.files import atomic_file
 # Okabe & Ito (2008), in an order whose neighbours differ in lightness as well as in hue.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#F0E442")
 STYLE: dict[str, Any] = {
-    "axes.prop_cycle": cycler(color=COLORS),
+    "axes.prop_cycle": rcsetup.cycler(color=COLORS),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

@@ -1,0 +1,131 @@
+"""The package as a user meets it: a light import, documented names, declared dependencies."""
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import jaxsvm
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = {
+    name: value
+    for name, value in vars(jaxsvm).items()
+    if not name.startswith("_") and getattr(value, "__module__", "").startswith("jaxsvm")
+}
+# Depended on, but not imported by name: the reason is beside each in pyproject.toml.
+INDIRECT = {"jaxlib", "importlib_resources", "array_record"}
+# Imported inside a function or by a module that `import jaxsvm` leaves alone.
+OPTIONAL = {"sklearn", "matplotlib"}
+# What benchmarks compare with where it is installed.
+PEERS = {"torch", "evosax", "snapml"}
+
+
+def run_python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_import_is_light_and_changes_nothing():
+    heavy = "'matplotlib', 'sklearn', 'tensorflow', 'tensorflow_datasets', 'PIL', 'requests'"
+    out = run_python(
+        "import sys, jax\n"
+        "before = dict(jax.config.values)\n"
+        "import jaxsvm\n"
+        f"print(*[name for name in ({heavy}) if name in sys.modules])\n"
+        "print(*[k for k, v in jax.config.values.items() if before[k] != v])\n"
+        "from jax._src import xla_bridge\n"
+        "print(*['backend'] * xla_bridge.backends_are_initialized())\n"
+    )
+    assert out == []
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_a_public_name_says_what_it_does(name):
+    doc = PUBLIC[name].__doc__ or ""
+    assert re.match(r"\S.*\.\s*\n", doc + "\n"), "begins with a sentence on its first line"
+    assert ">>>" in doc or "Source:" in doc or "Attributes:" in doc, "an example or a source"
+
+
+def test_public_names_are_exported_in_the_order_of_their_modules():
+    tree = ast.parse((ROOT / "jaxsvm/__init__.py").read_text())
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    modules = [str(node.module) for node in imports]
+    assert modules == sorted(modules)
+    for node in imports:
+        assert [alias.asname for alias in node.names] == [alias.name for alias in node.names]
+
+
+def imported(folder):
+    """{top-level module: files that import it, anywhere in them} of a folder's Python files."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            for module in modules:
+                found.setdefault(module.split(".")[0], set()).add(path.name)
+    own = {"jaxsvm", "experiments", "tests", "__future__"}
+    return {k: v for k, v in found.items() if k not in own and k not in sys.stdlib_module_names}
+
+
+def declared():
+    """The declared modules: (of the package, of the experiments, of the tests)."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    modules = {"scikit-learn": "sklearn", "pillow": "PIL"}
+
+    def names(lines):
+        found = {re.split(r"[<>=\[]", line)[0].strip() for line in lines}
+        return {modules.get(name, name).replace("-", "_") for name in found} - {"jaxsvm"}
+
+    extras = project["optional-dependencies"]
+    return names(project["dependencies"]), names(extras["experiments"]), names(extras["test"])
+
+
+def test_what_is_imported_is_declared():
+    core, experiments, test = declared()
+    assert set(imported("jaxsvm")) <= core | OPTIONAL
+    assert experiments >= OPTIONAL
+    assert set(imported("experiments")) <= core | experiments | PEERS
+    assert set(imported("tests")) <= core | experiments | test | PEERS
+
+
+def test_what_is_declared_is_imported():
+    core, experiments, _ = declared()
+    assert core - INDIRECT <= set(imported("jaxsvm"))
+    assert experiments <= set(imported("experiments")) | OPTIONAL
+
+
+def test_every_dependency_has_an_exact_version_in_the_constraints():
+    text = (ROOT / "constraints.txt").read_text()
+    pinned = {
+        re.sub("[-_.]+", "-", name).lower() for name in re.findall(r"^([\w.-]+)==", text, re.M)
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["experiments"]]
+    wanted = {re.sub("[-_.]+", "-", re.split(r"[<>=\[]", line)[0]).lower() for line in lines}
+    assert wanted <= pinned
+
+
+def test_the_version_is_the_installed_one_if_it_is_installed():
+    try:
+        installed = importlib.metadata.version("jaxsvm")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("runs from the source tree, not installed")
+    assert installed == jaxsvm.__version__
+
+
+def test_no_path_of_one_machine_is_in_the_text():
+    pattern = re.compile("/(" + "|".join(["work", "root", "home", "tmp"]) + ")/")
+    files = [path for folder in ("jaxsvm", "experiments") for path in (ROOT / folder).rglob("*.py")]
+    files += [ROOT / "README.md", ROOT / "pyproject.toml", ROOT / "constraints.txt"]
+    assert [path.name for path in files if pattern.search(path.read_text())] == []
