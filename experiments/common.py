@@ -78,10 +78,22 @@ def load(dataset: str, **options: Any) -> Any:
     return vars(jaxsvm)["load_dataset"](dataset, **options)
 
 
+def unit_scale(dataset: str) -> float:
+    """Return the scale that brings centred pixels to about [-1, 1]: digits' go from 0 to 16."""
+    return 1 / 8 if dataset == "digits" else 1 / 128
+
+
 def quartiles(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the lower quartile, the median and the upper quartile over the first axis."""
     low, median, high = np.percentile(np.asarray(values), [25, 50, 75], axis=0)
     return low, median, high
+
+
+def spread(values: Any, form: str) -> str:
+    """Return "median [lowest, highest]" with the numbers formatted by ``form``."""
+    values = np.asarray(values)
+    low, median, high = np.min(values), np.median(values), np.max(values)
+    return f"{median:{form}} [{low:{form}}, {high:{form}}]"
 
 
 class Divergence(NamedTuple):
@@ -99,18 +111,27 @@ class Progress(NamedTuple):
     """What `progress_run` returns.
 
     Attributes:
-        state: after the last step taken, or after the last one whose loss and parameters were
-            finite.
+        state: after the last step or, of a run that diverged, after the last step whose params
+            have a finite loss.
         info: the steps' info as NumPy arrays, cut before the first bad step.
         seconds: (steps,) running time after each step, without compilation; measured at the ends
             of the chunks and linear between them.
+        path_steps: (k,) after how many steps `path` was taken: 0 and the end of each chunk.
+        path: (k, ...) where the run stood then.
         divergence: None, or where the loss stopped being finite.
     """
 
     state: Any
     info: Any
     seconds: np.ndarray
+    path_steps: np.ndarray
+    path: Any
     divergence: Divergence | None
+
+    @property
+    def path_seconds(self) -> np.ndarray:
+        """(k,) running time at each point of the path."""
+        return np.append(0.0, self.seconds)[self.path_steps]
 
 
 _advance = jax.jit(advance, static_argnames=("optimizer", "num_steps"))
@@ -124,6 +145,7 @@ def progress_run(
     num_steps: int,
     *,
     description: str = "",
+    num_chunks: int = NUM_CHUNKS,
 ) -> Progress:
     """Run an optimizer with a progress bar; stop where the loss is NaN or infinite.
 
@@ -131,21 +153,23 @@ def progress_run(
     of one `jaxsvm.run`. Compilation is not in the seconds.
 
     Args:
-        optimizer: whose info has a field ``loss``.
+        optimizer: whose info has a field ``loss`` (or ``best_loss``, which is looked at instead:
+            a search may well try a bad point).
         key: of the run.
         params: the start.
         data: the examples.
-        num_steps: how many steps, ≥ 0.
+        num_steps: how many steps, ≥ 1.
         description: the bar's.
+        num_chunks: into about how many chunks the run is cut; more, where one would take long.
 
     Returns:
-        The state, the info of every step, the seconds, and where the run diverged, if it did.
+        The state, the info of every step, the seconds, the path, and where the run diverged.
     """
-    state = jax.jit(optimizer.init)(params, data)
     block = optimizer.block_size
-    chunk = max(1, -(-num_steps // (NUM_CHUNKS * block))) * block
-    infos, ends, seconds = [], [0], [0.0]
-    divergence = None
+    chunk = max(1, -(-num_steps // (num_chunks * block))) * block
+    state = jax.jit(optimizer.init)(params, data)
+    path_steps, path, ends, seconds, infos = [0], [params], [0], [0.0], []
+    before, divergence = (0, state), None
     with tqdm(total=num_steps, desc=description, disable=None, leave=False, delay=1) as bar:
         while ends[-1] < num_steps and divergence is None:
             start, size = ends[-1], min(chunk, num_steps - ends[-1])
@@ -154,33 +178,45 @@ def progress_run(
             after, info = jax.block_until_ready(call(key, state, data, start))
             took = time.perf_counter() - began
             info = jax.tree.map(np.asarray, info)
-            bad = np.flatnonzero(~np.isfinite(info.loss))
-            if bad.size:
-                divergence = Divergence(int(start + bad[0]), float(info.loss[bad[0]]))
-                after = _last_finite(optimizer, key, state, data, start, int(bad[0]))
-                info = jax.tree.map(lambda leaf, n=bad[0]: leaf[:n], info)
-                size, took = int(bad[0]), took * bad[0] / size
-            state = after
+            loss = getattr(info, "best_loss", info.loss)
+            if not np.isfinite(loss).all():
+                bad = int(np.argmin(np.isfinite(loss)))
+                divergence = Divergence(start + bad, float(loss[bad]))
+                # A step reports the loss that it started from: one step less is still finite.
+                since, state = before if bad == 0 else (start, state)
+                if (extra := start + bad - 1 - since) > 0:
+                    state, _ = _advance(optimizer, key, state, data, since, num_steps=extra)
+                info = jax.tree.map(lambda leaf, n=bad: leaf[:n], info)
+                size, took = bad, took * bad / size
+            else:
+                before, state = (start, state), after
+                path_steps.append(start + size)
+                path.append(state.params)
             infos.append(info)
             ends.append(start + size)
             seconds.append(seconds[-1] + took)
             bar.update(size)
             if took > LONGEST_CHUNK_SECONDS:
                 chunk = max(1, int(chunk / took) // block) * block
-    info = jax.tree.map(lambda *leaves: np.concatenate(leaves), *infos) if infos else None
-    at = np.interp(np.arange(1, ends[-1] + 1), ends, seconds)
-    return Progress(state, info, at, divergence)
+    return Progress(
+        state=state,
+        info=jax.tree.map(lambda *leaves: np.concatenate(leaves), *infos),
+        seconds=np.interp(np.arange(1, ends[-1] + 1), ends, seconds),
+        path_steps=np.asarray(path_steps),
+        path=jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *path),
+        divergence=divergence,
+    )
 
 
-def _last_finite(
-    optimizer: Optimizer, key: Array, state: Any, data: jaxsvm.Data, start: int, count: int
-) -> Any:
-    """Return the state after the last of ``count`` steps whose parameters are all finite."""
-    for steps in range(count, 0, -1):
-        after, _ = _advance(optimizer, key, state, data, start, num_steps=steps)
-        if all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(after.params)):
-            return after
-    return state
+@jax.jit
+def _evaluate(objective: Any, W: Array, data: jaxsvm.Data) -> tuple[Array, Array]:
+    return objective(W, data), jaxsvm.accuracy(W, data)
+
+
+def evaluate(objective: jaxsvm.Objective, W: Any, data: jaxsvm.Data) -> tuple[float, float]:
+    """Return the objective and the accuracy of W on data."""
+    loss, accuracy = _evaluate(objective, W, data)
+    return float(loss), float(accuracy)
 
 
 def run_sections(title: str, sections: Sequence[tuple[Any, Any]], folder: Path) -> None:
