@@ -75,7 +75,7 @@ def positive(name: str, value: float) -> None:
 @functools.lru_cache(maxsize=4)
 def load(dataset: str, **options: Any) -> Any:
     """Return `jaxsvm.load_dataset`'s answer, kept for the next section of the same process."""
-    return vars(jaxsvm)["load_dataset"](dataset, **options)
+    return jaxsvm.load_dataset(dataset, **options)
 
 
 def unit_scale(dataset: str) -> float:
@@ -97,14 +97,21 @@ def spread(values: Any, form: str) -> str:
 
 
 class Divergence(NamedTuple):
-    """Where a run stopped making sense: step ``step`` was the first whose loss was not finite."""
+    """Where a run stopped making sense.
+
+    Attributes:
+        step: the first whose loss was not finite.
+        loss: there; NaN or infinite.
+        step_size: that led there; NaN where the optimizer tells none.
+    """
 
     step: int
     loss: float
+    step_size: float
 
-    def describe(self, step_size: float) -> str:
-        """Return the sentence that a report says about it."""
-        return f"diverged at step {self.step} with step size {step_size:g} (loss {self.loss})"
+    def describe(self) -> str:
+        """Return what a report says about it."""
+        return f"diverged at step {self.step} with step size {self.step_size:g} (loss {self.loss})"
 
 
 class Progress(NamedTuple):
@@ -181,7 +188,10 @@ def progress_run(
             loss = getattr(info, "best_loss", info.loss)
             if not np.isfinite(loss).all():
                 bad = int(np.argmin(np.isfinite(loss)))
-                divergence = Divergence(start + bad, float(loss[bad]))
+                sizes = getattr(info, "step_size", np.full(size, np.nan))
+                divergence = Divergence(
+                    start + bad, float(loss[bad]), float(sizes[max(bad - 1, 0)])
+                )
                 # A step reports the loss that it started from: one step less is still finite.
                 since, state = before if bad == 0 else (start, state)
                 if (extra := start + bad - 1 - since) > 0:
