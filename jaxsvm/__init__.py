@@ -19,6 +19,13 @@ from jaxsvm.gradient import analytic_gradient as analytic_gradient
 from jaxsvm.gradient import numerical_gradient as numerical_gradient
 from jaxsvm.gradient import relative_error as relative_error
 from jaxsvm.images import DatasetError as DatasetError
+from jaxsvm.landscape import kink_lines as kink_lines
+from jaxsvm.landscape import principal_directions as principal_directions
+from jaxsvm.landscape import project_path as project_path
+from jaxsvm.landscape import random_direction as random_direction
+from jaxsvm.landscape import slice_1d as slice_1d
+from jaxsvm.landscape import slice_2d as slice_2d
+from jaxsvm.line import along as along
 from jaxsvm.loss import Data as Data
 from jaxsvm.loss import Objective as Objective
 from jaxsvm.loss import accuracy as accuracy

@@ -1,0 +1,453 @@
+"""The loss seen along lines and planes through W, as the notes draw it, at any resolution.
+
+For an `Objective` a plane W + aA + bB costs three products with X whatever its grid: each row of
+the grid is a `jaxsvm.line.Line`, evaluated whole, and its accuracy comes from the same scores. The
+same calls take any ``loss_fn(params, data) -> scalar`` over any pytree and evaluate it point by
+point, a few at a time. A linear layer on frozen features is the first kind: pass the features as X.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Float, Int
+
+from jaxsvm.features import dot
+from jaxsvm.line import (
+    Direction,
+    from_scores,
+    hinges_on_grid,
+    is_line,
+    nodes,
+    penalty_on_grid,
+)
+from jaxsvm.loss import (
+    Data,
+    Labels,
+    Objective,
+    ScalarLike,
+    Scores,
+    Weights,
+    check_shapes,
+    hinge_terms,
+    is_label,
+)
+from jaxsvm.optimizer import LossFn
+
+# How many points of a black box are evaluated side by side; bounds the memory, not the result.
+POINTS_AT_ONCE = 8
+
+NORMALIZATIONS = ("none", "unit", "rows")
+
+
+class Slice(NamedTuple):
+    """A slice of a loss: 1-D with leaves (num,), 2-D with leaves (num, num).
+
+    Attributes:
+        t: (num,) the nodes, the same on both axes of a plane.
+        loss: the objective at W + t[i]·a, or at W + t[i]·a + t[j]·b.
+        accuracy: the fraction of examples predicted right there; None for a black box.
+        data_loss: the objective without its penalty; None for a black box.
+        penalty: ``reg · penalty``; None for a black box.
+    """
+
+    t: Float[Array, " num"]
+    loss: Float[Array, "*grid"]
+    accuracy: Float[Array, "*grid"] | None = None
+    data_loss: Float[Array, "*grid"] | None = None
+    penalty: Float[Array, "*grid"] | None = None
+
+
+class KinkLines(NamedTuple):
+    """The straight lines ``offset + a·slope_a + b·slope_b = 0`` on which a plane has its kinks.
+
+    Attributes:
+        offset: (N, C); all three are 0 for a term that is not there (j = y_i).
+        slope_a: (N, C) per unit of the first direction.
+        slope_b: (N, C) per unit of the second.
+    """
+
+    offset: Float[Array, "N C"]
+    slope_a: Float[Array, "N C"]
+    slope_b: Float[Array, "N C"]
+
+
+class PathOnPlane(NamedTuple):
+    """A path and its shadow on a plane.
+
+    Attributes:
+        coordinates: (T, 2) where the nearest points of the plane are, in units of the directions.
+        residual: (T,) the distance from the path to the plane, in units of the weights.
+        loss: (T,) the loss on the path itself.
+        plane_loss: (T,) the loss at its shadow: what a figure of the plane shows there.
+    """
+
+    coordinates: Float[Array, "T 2"]
+    residual: Float[Array, " T"]
+    loss: Float[Array, " T"]
+    plane_loss: Float[Array, " T"]
+
+
+def random_direction(key: Array, params: Any, *, normalize: str = "none") -> Any:
+    """Draw a Gaussian direction of the shape of ``params``.
+
+    Args:
+        key: a typed key (`jax.random.key`).
+        params: W (C, D), or any pytree of floating arrays.
+        normalize: ``"none"``, independent standard normals; ``"unit"``, of length 1 over all
+            leaves; ``"rows"``, each row (each ``leaf[c]`` of a leaf of two or more dimensions) of
+            the length of the row of ``params``, and 0 for vectors and scalars: the filter
+            normalization, biases left out, of Li et al.
+
+    Returns:
+        A pytree like ``params``.
+
+    Raises:
+        ValueError: ``normalize`` is another word.
+
+    Source: CS231n notes, "Optimization", the random direction W₁; Li, Xu, Taylor, Studer &
+    Goldstein, "Visualizing the loss landscape of neural nets" (2018).
+
+    >>> W = jnp.array([[3.0, 4.0], [0.0, 0.0]])
+    >>> rows = random_direction(jax.random.key(0), W, normalize="rows")
+    >>> [round(float(length), 5) for length in jnp.linalg.norm(rows, axis=1)]
+    [5.0, 0.0]
+    """
+    if normalize not in NORMALIZATIONS:
+        raise ValueError(f"normalize = {normalize!r}: expected one of {NORMALIZATIONS}")
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [
+        jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)
+    ]
+    if normalize == "unit":
+        length = jnp.sqrt(sum((jnp.sum(leaf * leaf) for leaf in drawn), start=jnp.zeros(())))
+        drawn = [leaf / length.astype(leaf.dtype) for leaf in drawn]
+    if normalize == "rows":
+        drawn = [_like_rows(leaf, like) for leaf, like in zip(drawn, leaves, strict=True)]
+    return jax.tree.unflatten(tree, drawn)
+
+
+def _like_rows(leaf: Array, like: Array) -> Array:
+    if leaf.ndim < 2:
+        return jnp.zeros_like(leaf)
+    axes = tuple(range(1, leaf.ndim))
+    length = jnp.sqrt(jnp.sum(leaf * leaf, axis=axes, keepdims=True))
+    return leaf / length * jnp.sqrt(jnp.sum(like * like, axis=axes, keepdims=True))
+
+
+def principal_directions(path: Any, *, num: int = 2) -> tuple[Any, Float[Array, " num"]]:
+    """Return the directions in which a path spreads most about its mean.
+
+    Args:
+        path: (T, C, D) weights, or a pytree whose leaves have a leading axis T.
+        num: how many directions, ≤ T.
+
+    Returns:
+        A pytree with a leading axis ``num``, of unit directions orthogonal to each other (0 where
+        the path has fewer dimensions), the sign such that the path ends on the positive side of its
+        mean; and the share of the path's variance along each. Cost: a (T, T) eigenproblem.
+
+    Raises:
+        ValueError: ``num`` is not between 1 and T.
+
+    Source: Lorch, "Visualizing deep network training trajectories with PCA" (2016).
+
+    >>> directions, share = principal_directions(jnp.array([[[0.0, 0.0]], [[3.0, 4.0]]]), num=1)
+    >>> [round(float(x), 3) for x in (*directions[0, 0], share[0])]
+    [0.6, 0.8, 1.0]
+    """
+    flat, unravel = _flatten_path(path)
+    if not 1 <= num <= len(flat):
+        raise ValueError(
+            f"num = {num}: expected 1 to {len(flat)}, the number of points on the path"
+        )
+    centred = flat - jnp.mean(flat, axis=0)[None, :]
+    gram = jnp.matmul(centred, centred.T, precision=lax.Precision.HIGHEST)
+    values, vectors = jnp.linalg.eigh(gram)  # ascending
+    values, vectors = jnp.maximum(values[::-1][:num], 0), vectors[:, ::-1][:, :num]
+    directions = jnp.matmul(vectors.T, centred, precision=lax.Precision.HIGHEST)
+    length = jnp.linalg.norm(directions, axis=1)
+    # An eigenvalue below rounding is a direction that the path does not have.
+    real = values > len(flat) * jnp.finfo(flat.dtype).eps * values[0]
+    sign = jnp.where(vectors[-1] < 0, -1, 1)
+    scale = jnp.where(real, sign / jnp.where(length > 0, length, 1), 0)
+    total = jnp.trace(gram)
+    share = jnp.where(total > 0, values / jnp.where(total > 0, total, 1), 0)
+    return jax.vmap(unravel)(directions * scale[:, None]), share
+
+
+def slice_1d(
+    objective: LossFn,
+    W: Any,
+    direction: Any,
+    data: Any,
+    *,
+    start: ScalarLike = -1.0,
+    stop: ScalarLike = 1.0,
+    num: int = 101,
+) -> Slice:
+    """Evaluate a loss at ``num`` points of the line W + t·direction.
+
+    Args:
+        objective: an `Objective`, or any ``loss_fn(params, data) -> scalar``.
+        W: (C, D) weights; any pytree for a black box.
+        direction: like W; e.g. `random_direction`, or the difference of two solutions.
+        data: the examples; anything that a black box takes.
+        start: the first t.
+        stop: the last t.
+        num: how many, ≥ 1; static.
+
+    Returns:
+        A `Slice` with leaves (num,). Cost for a sum of hinges: two products and O(N·C + num).
+
+    Raises:
+        ValueError: direction differs from W in shape or structure; ``num < 1``; an infinite or NaN
+            end; no examples.
+
+    Source: CS231n notes, "Optimization", L(W + aW₁).
+
+    >>> data = Data(jnp.array([[1.0, 1.0]]), jnp.array([0]))
+    >>> direction = jnp.array([[1.0, 0.0], [0.0, 0.0]])
+    >>> slice_1d(Objective(), jnp.zeros((2, 2)), direction, data, num=3).loss
+    Array([2., 1., 0.], dtype=float32)
+    """
+    _check_like(W, direction, "direction")
+    t = nodes(start, stop, num, _dtype(W))
+    if not isinstance(objective, Objective):
+        points = lax.map(
+            lambda s: objective(_move(W, direction, s), data), t, batch_size=POINTS_AT_ONCE
+        )
+        return Slice(t, points)
+    check_shapes(data)
+    C = W.shape[0]
+    both = dot(data.X, jnp.concatenate([W, direction]))
+    return _slice_row(objective, both[:, :C], both[:, C:], W, direction, data.y, start, stop, num)
+
+
+def slice_2d(
+    objective: LossFn,
+    W: Any,
+    direction_a: Any,
+    direction_b: Any,
+    data: Any,
+    *,
+    start: ScalarLike = -1.0,
+    stop: ScalarLike = 1.0,
+    num: int = 51,
+) -> Slice:
+    """Evaluate a loss on a ``num`` × ``num`` grid of the plane W + t[i]·a + t[j]·b.
+
+    Args:
+        objective: an `Objective`, or any ``loss_fn(params, data) -> scalar``.
+        W: (C, D) weights; any pytree for a black box.
+        direction_a: like W; the first axis of the result.
+        direction_b: like W; the second.
+        data: the examples; anything that a black box takes.
+        start: the first t, on both axes.
+        stop: the last.
+        num: nodes on each axis, ≥ 1; static.
+
+    Returns:
+        A `Slice` with leaves (num, num). Cost for a sum of hinges: three products, then
+        O(N·C + num) a row; memory 9·N·C numbers beyond X and the result. A black box is called
+        num² times.
+
+    Raises:
+        ValueError: as `slice_1d`.
+
+    Source: CS231n notes, "Optimization", L(W + aW₁ + bW₂).
+
+    >>> data = Data(jnp.array([[1.0, 1.0]]), jnp.array([0]))
+    >>> a, b = jnp.array([[1.0, 0.0], [0.0, 0.0]]), jnp.array([[0.0, 0.0], [0.0, 1.0]])
+    >>> slice_2d(Objective(), jnp.zeros((2, 2)), a, b, data, num=3).loss
+    Array([[1., 2., 3.],
+           [0., 1., 2.],
+           [0., 0., 1.]], dtype=float32)
+    """
+    _check_like(W, direction_a, "direction_a")
+    _check_like(W, direction_b, "direction_b")
+    t = nodes(start, stop, num, _dtype(W))
+    if not isinstance(objective, Objective):
+
+        def row(s: Array) -> Array:
+            line = _move(W, direction_a, s)
+            return slice_1d(
+                objective, line, direction_b, data, start=start, stop=stop, num=num
+            ).loss
+
+        return Slice(t, lax.map(row, t))
+    check_shapes(data)
+    C = W.shape[0]
+    scores = dot(data.X, jnp.concatenate([W, direction_a, direction_b]))
+    S, A, B = scores[:, :C], scores[:, C : 2 * C], scores[:, 2 * C :]
+
+    def exact_row(s: Array) -> tuple[Array | None, ...]:
+        return _slice_row(
+            objective, S + s * A, B, W + s * direction_a, direction_b, data.y, start, stop, num
+        )[1:]
+
+    return Slice(t, *lax.map(exact_row, t))
+
+
+def _slice_row(
+    objective: Objective,
+    scores: Scores,
+    direction_scores: Scores,
+    W: Weights,
+    direction: Weights,
+    y: Labels,
+    start: ScalarLike,
+    stop: ScalarLike,
+    num: int,
+) -> Slice:
+    """One line of a slice, from scores at hand."""
+    t = nodes(start, stop, num, W.dtype)
+    right = right_on_grid(scores, direction_scores, y, start=start, stop=stop, num=num)
+    accuracy = right.astype(W.dtype) / scores.shape[0]
+    if is_line(objective):
+        line = from_scores(objective, scores, direction_scores, W, direction, y)
+        data_loss = hinges_on_grid(line.loss, start=start, stop=stop, num=num)
+        penalty = penalty_on_grid(line, start=start, stop=stop, num=num)
+    else:  # The scores are linear in t all the same: sweep them.
+        data_loss = lax.map(lambda s: objective.data_loss(scores + s * direction_scores, y), t)
+        penalty = lax.map(lambda s: objective.reg * objective.penalty(W + s * direction), t)
+    return Slice(t, data_loss + penalty, accuracy, data_loss, penalty)
+
+
+def right_on_grid(
+    scores: Scores,
+    direction_scores: Scores,
+    y: Labels,
+    *,
+    start: ScalarLike,
+    stop: ScalarLike,
+    num: int,
+) -> Int[Array, " num"]:
+    """Count the examples that `predict` gets right at each node of ``scores + t·direction_scores``.
+
+    An example is right where its own score is ahead of each other one (strictly, of the classes
+    before it: of equals the first wins). Each of those is a half-line of t, so the example is right
+    on one interval of nodes: +1 at its first, −1 after its last, and a running sum counts them all.
+    A NaN is never ahead. Arguments and errors as `jaxsvm.line.values_on_grid`; cost O(N·C + num).
+
+    >>> scores, slope = jnp.array([[0.0, 0.0]]), jnp.array([[1.0, 0.0]])
+    >>> right_on_grid(scores, slope, jnp.array([0]), start=-1.0, stop=1.0, num=3)
+    Array([0, 1, 1], dtype=int32)
+    """
+    t = nodes(start, stop, num, scores.dtype)
+    step = (t[-1] - t[0]) / max(num - 1, 1)
+    ahead = jnp.take_along_axis(scores + t[0] * direction_scores, y[:, None], axis=1)
+    gap = ahead - (scores + t[0] * direction_scores)  # must be > 0, or >= 0 for classes after y
+    rise = step * (jnp.take_along_axis(direction_scores, y[:, None], axis=1) - direction_scores)
+    label = is_label(scores, y)
+    tie_wins = jnp.arange(scores.shape[1], dtype=y.dtype)[None, :] > y[:, None]
+
+    crossing = jnp.clip(-gap / rise, -1, num)  # in nodes; inf where the score never moves
+    first = jnp.where(tie_wins, jnp.ceil(crossing), jnp.floor(crossing) + 1)
+    last = jnp.where(tie_wins, jnp.floor(crossing), jnp.ceil(crossing) - 1)
+    still = jnp.where((gap > 0) | (tie_wins & (gap == 0)), 0, num)
+    first = jnp.where(rise > 0, first, jnp.where(rise < 0, 0, still))
+    last = jnp.where(rise < 0, last, num - 1)
+    first = jnp.max(jnp.where(label, 0, first), axis=1)
+    last = jnp.min(jnp.where(label, num - 1, last), axis=1)
+    first = jnp.clip(first, 0, num).astype(jnp.int32)
+    last = jnp.clip(last, -1, num - 1).astype(jnp.int32)
+
+    ever = (first <= last).astype(jnp.int32)
+    change = jnp.zeros(num + 1, jnp.int32).at[first].add(ever).at[last + 1].add(-ever)
+    return jnp.cumsum(change)[:num]
+
+
+def kink_lines(
+    objective: Objective, W: Weights, direction_a: Direction, direction_b: Direction, data: Data
+) -> KinkLines:
+    """Return the straight lines on which each term of the data loss switches, over a plane.
+
+    Term (i, j) is on where ``offset + a·slope_a + b·slope_b > 0`` at W + a·A + b·B.
+
+    Raises:
+        ValueError: the loss is no sum of hinges; the directions differ from W in shape.
+
+    >>> data = Data(jnp.array([[1.0, 1.0]]), jnp.array([0]))
+    >>> a, b = jnp.array([[1.0, 0.0], [0.0, 0.0]]), jnp.array([[0.0, 0.0], [0.0, 1.0]])
+    >>> [float(part[0, 1]) for part in kink_lines(Objective(), jnp.zeros((2, 2)), a, b, data)]
+    [1.0, -1.0, 1.0]
+    """
+    _check_like(W, direction_a, "direction_a")
+    _check_like(W, direction_b, "direction_b")
+    check_shapes(data)
+    C, terms = W.shape[0], hinge_terms(objective)
+    scores = dot(data.X, jnp.concatenate([W, direction_a, direction_b]))
+    return KinkLines(
+        terms.margins(scores[:, :C], data.y, delta=objective.delta),
+        terms.margins(scores[:, C : 2 * C], data.y, delta=0.0),
+        terms.margins(scores[:, 2 * C :], data.y, delta=0.0),
+    )
+
+
+def project_path(
+    objective: LossFn, path: Any, origin: Any, direction_a: Any, direction_b: Any, data: Any
+) -> PathOnPlane:
+    """Project a path on the plane origin + a·A + b·B, and say how far off it is.
+
+    Args:
+        objective: an `Objective`, or any ``loss_fn(params, data) -> scalar``.
+        path: (T, C, D) weights, or a pytree whose leaves have a leading axis T.
+        origin: a point of the plane, e.g. the path's last.
+        direction_a: the first direction; the two need not be orthogonal.
+        direction_b: the second.
+        data: the examples.
+
+    Returns:
+        A `PathOnPlane`; where ``residual`` is large, or ``loss`` and ``plane_loss`` differ, the
+        path is not on the surface that a figure of the plane shows. Cost: 2·T evaluations.
+
+    Raises:
+        ValueError: the directions differ from the origin in shape or structure.
+
+    >>> data = Data(jnp.array([[1.0, 1.0]]), jnp.array([0]))
+    >>> a, b = jnp.array([[1.0, 0.0], [0.0, 0.0]]), jnp.array([[0.0, 0.0], [0.0, 1.0]])
+    >>> path = jnp.array([[[2.0, 3.0], [0.0, 4.0]]])
+    >>> project_path(Objective(), path, jnp.zeros((2, 2)), a, b, data)[:2]
+    (Array([[2., 4.]], dtype=float32), Array([3.], dtype=float32))
+    """
+    _check_like(origin, direction_a, "direction_a")
+    _check_like(origin, direction_b, "direction_b")
+    flat, _ = _flatten_path(path)
+    centre, unravel = ravel_pytree(origin)
+    plane = jnp.stack([ravel_pytree(direction_a)[0], ravel_pytree(direction_b)[0]])
+    coordinates = jnp.linalg.lstsq(plane.T, (flat - centre[None, :]).T)[0].T
+    shadow = centre[None, :] + jnp.matmul(coordinates, plane, precision=lax.Precision.HIGHEST)
+    residual = jnp.linalg.norm(flat - shadow, axis=1)
+
+    def losses(points: Array) -> Array:
+        return lax.map(lambda p: objective(unravel(p), data), points, batch_size=POINTS_AT_ONCE)
+
+    return PathOnPlane(coordinates, residual, losses(flat), losses(shadow))
+
+
+def _flatten_path(path: Any) -> tuple[Array, Any]:
+    """A path as (T, P), and what turns one point back."""
+    _, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], path))
+    return jax.vmap(lambda point: ravel_pytree(point)[0])(path), unravel
+
+
+def _move(params: Any, direction: Any, t: Array) -> Any:
+    return jax.tree.map(lambda p, d: p + t.astype(p.dtype) * d, params, direction)
+
+
+def _dtype(params: Any) -> Any:
+    return jnp.result_type(*jax.tree.leaves(params))
+
+
+def _check_like(params: Any, direction: Any, name: str) -> None:
+    shapes, others = (
+        jax.tree.map(lambda leaf: jnp.shape(leaf), tree) for tree in (params, direction)
+    )
+    if shapes != others:
+        raise ValueError(
+            f"{name} has shapes {others} and W has {shapes}: expected the same structure and shapes"
+        )

@@ -1,0 +1,247 @@
+"""Slices against the objective at every node, directions, kink lines and projected paths."""
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxsvm
+from jaxsvm import (
+    Data,
+    Objective,
+    accuracy,
+    kink_lines,
+    principal_directions,
+    project_path,
+    random_direction,
+    slice_1d,
+    slice_2d,
+)
+from tests import reference
+from tests.problems import byte_problem, float_dtype, problem, seeds
+
+jit_1d = jax.jit(slice_1d, static_argnames="num")
+jit_box_1d = jax.jit(slice_1d, static_argnums=0, static_argnames="num")
+jit_2d = jax.jit(slice_2d, static_argnames="num")
+
+
+def tolerance():
+    return 1e-12 if float_dtype() == jnp.float64 else 2e-5
+
+
+def plane(seed, *, integers=False, shape=(12, 6, 5)):
+    W, data = problem(seed, shape, integers=integers)
+    a, b = (problem(seed + i, shape, integers=integers)[0] for i in (1, 2))
+    return W, a, b, data
+
+
+@pytest.mark.parametrize(
+    ("loss", "penalty"),
+    [(loss, "l2_penalty") for loss in sorted(reference.LOSSES)] + [("hinge_loss", "l1_penalty")],
+)
+def test_a_plane_is_the_objective_at_every_node(loss, penalty):
+    W, a, b, data = plane(0)
+    objective = Objective(getattr(jaxsvm, loss), getattr(jaxsvm, penalty), reg=0.1)
+    got = jit_2d(objective, W, a, b, data, start=-1.0, stop=2.0, num=7)
+    s, t = (x.ravel()[:, None, None] for x in jnp.meshgrid(got.t, got.t, indexing="ij"))
+    points = W[None] + s * a[None] + t * b[None]
+    direct = lax.map(lambda here: (objective(here, data), accuracy(here, data)), points)
+    np.testing.assert_allclose(got.loss.ravel(), direct[0], rtol=tolerance())
+    np.testing.assert_allclose(got.accuracy.ravel(), direct[1], rtol=1e-6)
+    np.testing.assert_allclose(got.data_loss + got.penalty, got.loss, rtol=tolerance())
+    expected = reference.penalty(penalty, points[2 * 7 + 5])
+    np.testing.assert_allclose(got.penalty[2, 5], 0.1 * expected, rtol=10 * tolerance())
+
+
+def test_a_line_is_a_row_of_a_plane():
+    W, a, b, data = plane(0)
+    objective = Objective(reg=0.1)
+    got = jit_2d(objective, W, a, b, data, num=5)
+    row = jit_1d(objective, W + got.t[3] * a, b, data, num=5)
+    np.testing.assert_allclose(row.loss, got.loss[3], rtol=tolerance())
+    np.testing.assert_array_equal(row.accuracy, got.accuracy[3])
+
+
+@hypothesis.given(seed=seeds, C=st.sampled_from([1, 2, 5]))
+@hypothesis.settings(max_examples=30)
+def test_accuracy_counts_ties_as_predict_does(seed, C):
+    # Small integers, a step of ½: scores are exact and classes tie at many nodes.
+    W, direction, _, data = plane(seed, integers=True, shape=(12, 3, C))
+    X, y = np.asarray(data.X, float), np.asarray(data.y)
+    for start, stop in ((-2.0, 2.0), (2.0, -2.0)):
+        got = jit_1d(Objective(), W, direction, data, start=start, stop=stop, num=9)
+        for t, found in zip(np.linspace(start, stop, 9), got.accuracy, strict=True):
+            scores = X @ (np.asarray(W, float) + t * np.asarray(direction, float)).T
+            first_best = [list(s).index(max(s)) for s in scores]
+            np.testing.assert_allclose(found, np.mean(first_best == y), rtol=1e-6)
+
+
+def test_one_point_and_no_width():
+    W, a, b, data = plane(3)
+    objective = Objective(reg=0.1)
+    for start, stop, num in ((0.5, 2.0, 1), (0.5, 0.5, 6)):
+        got = jit_2d(objective, W, a, b, data, start=start, stop=stop, num=num)
+        here = W + 0.5 * a + 0.5 * b
+        expected = objective(here, data)
+        np.testing.assert_allclose(got.loss, expected, rtol=tolerance())
+        np.testing.assert_allclose(got.accuracy, accuracy(here, data), rtol=1e-6)
+
+
+def test_bytes_and_the_plain_matrix_agree():
+    W, data = byte_problem(0)
+    a, b = byte_problem(1)[0], byte_problem(2)[0]
+    plain = Data(jnp.asarray(np.asarray(data.X)), data.y)
+    got, expected = (jit_2d(Objective(reg=0.1), W, a, b, d, num=5) for d in (data, plain))
+    np.testing.assert_allclose(got.loss, expected.loss, rtol=20 * tolerance())
+    np.testing.assert_array_equal(got.accuracy, expected.accuracy)
+
+
+def network(params, data):
+    """A two-layer network, the hinge on its scores: a black box to this library."""
+    hidden = jnp.maximum(data.X @ params["W1"].T + params["b1"][None, :], 0)
+    return jnp.mean(jaxsvm.hinge_loss(hidden @ params["W2"].T, data.y))
+
+
+def two_layers(seed):
+    _, data = problem(seed, (12, 6, 5))
+    rng = np.random.default_rng(seed)
+    shapes = {"W1": (8, 6), "b1": (8,), "W2": (5, 8)}
+    draw = {k: jnp.asarray(rng.standard_normal(s), float_dtype()) for k, s in shapes.items()}
+    return draw, data
+
+
+def test_a_network_is_drawn_point_by_point():
+    params, data = two_layers(0)
+    a, b = (random_direction(jax.random.key(i), params, normalize="rows") for i in range(2))
+    got = jax.jit(slice_2d, static_argnums=0, static_argnames="num")(
+        network, params, a, b, data, num=5
+    )
+    assert got.accuracy is None
+    for i, j in ((0, 0), (1, 4), (2, 2)):
+        here = {k: params[k] + got.t[i] * a[k] + got.t[j] * b[k] for k in params}
+        np.testing.assert_allclose(got.loss[i, j], network(here, data), rtol=tolerance())
+
+
+def test_the_last_layer_of_a_network_takes_the_exact_path():
+    params, data = two_layers(1)
+    features = jnp.maximum(data.X @ params["W1"].T + params["b1"][None, :], 0)
+    last = random_direction(jax.random.key(0), params["W2"])
+    only_last = {k: jnp.zeros_like(v) for k, v in params.items()} | {"W2": last}
+    exact = jit_1d(Objective(), params["W2"], last, Data(features, data.y), num=21)
+    black_box = jit_box_1d(network, params, only_last, data, num=21)
+    np.testing.assert_allclose(exact.loss, black_box.loss, rtol=tolerance())
+    assert exact.accuracy is not None
+
+
+def test_a_black_box_is_evaluated_a_few_points_at_a_time():
+    params, data = two_layers(0)
+    direction = random_direction(jax.random.key(0), params)
+    jaxpr = jax.make_jaxpr(lambda p: slice_1d(network, p, direction, data, num=4001).loss)(params)
+    # No array in the program has room for a thousand copies of the hidden layer.
+    largest = max(np.prod(v.aval.shape, dtype=int) for v in jaxpr.eqns[-1].outvars)
+    assert largest <= 4001
+    assert "4001,12" not in str(jaxpr)
+
+
+def test_directions_are_keyed_and_normalized():
+    params, _ = two_layers(0)
+    key = jax.random.key(7)
+    for normalize in ("none", "unit", "rows"):
+        one, again = (
+            random_direction(jax.random.clone(key), params, normalize=normalize) for _ in "ab"
+        )
+        jax.tree.map(np.testing.assert_array_equal, one, again)
+        other = random_direction(jax.random.key(8), params, normalize=normalize)
+        assert not np.array_equal(one["W1"], other["W1"])
+    rows = random_direction(jax.random.clone(key), params, normalize="rows")
+    np.testing.assert_allclose(
+        np.linalg.norm(rows["W1"], axis=1), np.linalg.norm(params["W1"], axis=1), rtol=1e-5
+    )
+    np.testing.assert_array_equal(rows["b1"], 0)
+    unit = random_direction(jax.random.clone(key), params, normalize="unit")
+    np.testing.assert_allclose(sum((v**2).sum() for v in unit.values()), 1, rtol=1e-5)
+    W = jnp.zeros((200, 50), float_dtype())
+    gaussian = np.asarray(random_direction(jax.random.clone(key), W))
+    assert abs(gaussian.std() - 1) < 0.02  # Gaussian, not uniform
+    assert abs((gaussian**4).mean() - 3) < 0.2
+    with pytest.raises(ValueError, match="expected one of"):
+        random_direction(key, W, normalize="filter")
+
+
+def test_principal_directions_of_a_flat_path():
+    rng = np.random.default_rng(0)
+    a, b = np.linalg.qr(rng.standard_normal((30, 2)))[0].T
+    steps = rng.standard_normal((9, 2)) * [5.0, 1.0]
+    path = jnp.asarray((3 + steps @ np.stack([a, b])).reshape(9, 5, 6), float_dtype())
+    directions, share = principal_directions(path, num=3)
+    found = np.asarray(directions).reshape(3, 30)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), [1, 1, 0], atol=1e-5)
+    assert abs(found[0] @ found[1]) < 1e-5
+    np.testing.assert_allclose(share.sum(), 1, rtol=1e-5)
+    singular = np.linalg.svd(steps - steps.mean(0))[1] ** 2  # NumPy's SVD as the oracle
+    np.testing.assert_allclose(share[:2], singular / singular.sum(), rtol=1e-4)
+    end = np.asarray(path[-1] - path.mean(0)).ravel()
+    assert found[0] @ end > 0
+    with pytest.raises(ValueError, match="num = 10"):
+        principal_directions(path, num=10)
+
+
+def test_a_path_in_the_plane_has_no_residual_and_one_off_it_says_so():
+    W, a, b, data = plane(0)
+    objective = Objective(reg=0.1)
+    where = jnp.asarray([[0.0, 0.0], [1.0, -2.0], [0.3, 0.7]], float_dtype())
+    path = jnp.stack([W + p * a + q * b for p, q in where])
+    got = project_path(objective, path, W, a, b, data)
+    np.testing.assert_allclose(got.coordinates, where, atol=20 * tolerance())
+    np.testing.assert_allclose(got.residual, 0, atol=20 * tolerance())
+    np.testing.assert_allclose(got.loss, got.plane_loss, rtol=20 * tolerance())
+    np.testing.assert_allclose(got.loss[1], objective(path[1], data), rtol=tolerance())
+
+    flat = np.stack([np.asarray(a, float).ravel(), np.asarray(b, float).ravel()])
+    off = np.random.default_rng(1).standard_normal(30)
+    off -= flat.T @ np.linalg.lstsq(flat.T, off, rcond=None)[0]
+    lifted = path.at[2].add(jnp.asarray(off.reshape(5, 6), float_dtype()))
+    got = project_path(objective, lifted, W, a, b, data)
+    np.testing.assert_allclose(got.residual[2], np.linalg.norm(off), rtol=1e-4)
+    np.testing.assert_allclose(got.coordinates, where, atol=50 * tolerance())
+    np.testing.assert_allclose(got.loss[2], objective(lifted[2], data), rtol=tolerance())
+    assert abs(got.loss[2] - got.plane_loss[2]) > 1e-3
+
+
+def test_kink_lines_are_where_a_term_switches():
+    W, a, b, data = plane(0, shape=(1, 6, 5))
+    found = kink_lines(Objective(delta=0.5), W, a, b, data)
+    for j in range(5):
+        m, p, q = (float(part[0, j]) for part in found)
+        if j == data.y[0]:
+            assert (m, p, q) == (0, 0, 0)
+            continue
+        s = 0.8  # a point of the line: its margin is zero
+        here = np.asarray(W + s * a + (-(m + p * s) / q) * b, float)
+        scores = reference.score(here, data.X)[0]
+        assert abs(scores[j] - scores[int(data.y[0])] + 0.5) < 100 * tolerance()
+
+
+def test_errors_say_what_to_do():
+    W, a, b, data = plane(0)
+    for call in (
+        lambda: slice_1d(Objective(), W, a[:-1], data),
+        lambda: slice_2d(Objective(), W, a, {"b": b}, data),
+        lambda: kink_lines(Objective(), W, a, b.T, data),
+        lambda: project_path(Objective(), W[None], W, a[:, :2], b, data),
+    ):
+        with pytest.raises(ValueError, match="same structure and shapes"):
+            call()
+    with pytest.raises(ValueError, match="no examples"):
+        slice_1d(Objective(), W, a, Data(data.X[:0], data.y[:0]))
+    with pytest.raises(ValueError, match="at least one point"):
+        slice_2d(Objective(), W, a, b, data, num=0)
+    with pytest.raises(ValueError, match="finite"):
+        slice_1d(Objective(), W, a, data, stop=np.inf)
+    nan = jit_1d(Objective(), W.at[0, 0].set(jnp.nan), a, data, num=7)
+    assert np.isnan(nan.loss).all()
+    flat = jit_1d(Objective(), W, 0 * a, data, num=7)
+    np.testing.assert_allclose(flat.loss, Objective()(W, data), rtol=tolerance())
