@@ -11,14 +11,17 @@ comes from a mask: differentiating ``jnp.maximum`` would give ½ there.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Bool, Float, Int
 
-from jaxsvm.features import Features, dot
+from jaxsvm.features import Features, dot, dot_and_transpose
 
 Scores: TypeAlias = Float[Array, "N C"]
 Labels: TypeAlias = Int[Array, " _N"]  # its length is checked by a ValueError that says more
@@ -286,11 +289,48 @@ class Objective:
             ValueError: the data is empty, X and y differ in length, or W and X differ in D.
         """
         check_shapes(data)
-        return self.data_loss(score(W, data.X), data.y) + self.reg * self.penalty(W)
+        return _mean_loss(self.loss, W, data, self.delta) + self.reg * self.penalty(W)
 
     def data_loss(self, scores: Scores, y: Labels) -> Scalar:
         """Return the mean loss of scores at hand: the objective without its penalty."""
         return jnp.mean(self.loss(scores, y, delta=self.delta))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _mean_loss(loss: Loss, W: Weights, data: Data, delta: ScalarLike) -> Scalar:
+    """Return the mean loss; its derivative in W takes both products in one pass over X."""
+    return jnp.mean(loss(score(W, data.X), data.y, delta=delta))
+
+
+@partial(_mean_loss.defjvp, symbolic_zeros=True)
+def _mean_loss_jvp(loss: Loss, primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
+    W, data, delta = primals
+    others = jax.tree.leaves(tangents[1:], is_leaf=_is_zero)
+    if not all(_is_zero(t) for t in others):
+        # Something but W moves, X or delta say: autodiff of the plain formula.
+        def plain(W: Weights, data: Data, delta: ScalarLike) -> Scalar:
+            return jnp.mean(loss(score(W, data.X), data.y, delta=delta))
+
+        return jax.jvp(plain, primals, jax.tree.map(_instantiate, tangents, is_leaf=_is_zero))
+
+    def value_and_gradient(scores: Scores, y: Labels) -> tuple[PerExample, Scores]:
+        losses, pull_back = jax.vjp(lambda scores: loss(scores, y, delta=delta), scores)
+        return losses, pull_back(jnp.ones_like(losses))[0]
+
+    losses, gradient = dot_and_transpose(value_and_gradient, data.X, W, data.y)
+    slope = jnp.vdot(gradient, tangents[0], precision="highest") / data.y.shape[0]
+    return jnp.mean(losses), slope
+
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, SymbolicZero)
+
+
+def _instantiate(tangent: Any) -> Any:
+    if not _is_zero(tangent):
+        return tangent
+    zeros = np.zeros if tangent.dtype == jax.dtypes.float0 else jnp.zeros
+    return zeros(tangent.shape, tangent.dtype)
 
 
 class HingeTerms(NamedTuple):

@@ -1,0 +1,187 @@
+"""The two products for every form of X: against plain matrices, blocks, derivatives and memory."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsvm
+from jaxsvm import Data, Objective, Rows, features
+from tests.problems import byte_problem, float_dtype, problem
+
+B = features.BLOCK_ROWS
+# Below, at and above one block; with and without a last, shorter one.
+ROWS = [1, 40, B, 2 * B, 2 * B + 76]
+LOSSES = ["hinge_loss", "squared_hinge_loss", "crammer_singer_loss", "one_vs_rest_loss"]
+
+
+def forms(N, C=10, D=9):
+    """Return (W, {name: Data}) of one problem: bytes, padded floats, a plain array."""
+    W, data = byte_problem(N + C, (N, D, C))
+    X = data.X
+    assert isinstance(X, Rows)
+    floats = Rows(X.values.astype(X.dtype), X.shift, X.scale)
+    plain = jnp.asarray(np.asarray(X))
+    return W, {"b": data, "f": Data(floats, data.y), "p": Data(plain, data.y)}
+
+
+def unit():
+    return float(jnp.finfo(float_dtype()).eps)
+
+
+def error_bound(W, X):
+    """|computed − exact| of a score: the dot product's bound, D u |x|·|w|, on the folded terms.
+
+    With bytes b, shift s and scale c, x·w = Σ b (c w) − Σ s (c w), each sum rounded on its own.
+    """
+    if isinstance(X, Rows):
+        weights = np.abs(np.asarray(W, float)) * np.asarray(X.scale, float)
+        values = np.asarray(X.values, float)[:, : X.shape[1]]
+        size = values @ weights.T + weights @ np.asarray(X.shift, float)
+    else:
+        size = np.abs(np.asarray(X, float)) @ np.abs(np.asarray(W, float)).T
+    return (W.shape[1] + 4) * unit() * size
+
+
+@pytest.mark.parametrize("C", [1, 3, 5, 8, 10, 13, 17])
+def test_dot_is_within_its_bound_for_every_number_of_classes(C):
+    W, data = forms(40, C)
+    for form in data.values():
+        if isinstance(form.X, Rows):
+            values = np.asarray(form.X.values, float)[:, : W.shape[1]]
+            X = (values - np.asarray(form.X.shift, float)) * np.asarray(form.X.scale, float)
+        else:
+            X = np.asarray(form.X, float)
+        exact = np.einsum("nd,cd->nc", X, np.asarray(W, float))
+        got = np.asarray(features.dot(form.X, W), float)
+        assert np.all(np.abs(got - exact) <= error_bound(W, form.X))
+
+
+@pytest.mark.parametrize("N", ROWS)
+def test_the_products_agree_for_every_number_of_rows(N):
+    W, data = forms(N)
+    G = jnp.asarray(np.random.default_rng(N).standard_normal((N, 10)), W.dtype)
+    dense = np.asarray(data["p"].X, float)
+    for form in data.values():
+        scores = jax.jit(features.dot)(form.X, W)
+        pulled = jax.jit(features.dot_transpose)(G, form.X)
+        scale = 300 * unit()
+        np.testing.assert_allclose(scores, dense @ np.asarray(W, float).T, rtol=0, atol=scale)
+        np.testing.assert_allclose(
+            pulled, np.asarray(G, float).T @ dense, rtol=0, atol=N * scale / 10 + scale
+        )
+
+
+@pytest.mark.parametrize("N", ROWS)
+def test_one_pass_is_two_products(N):
+    W, data = forms(N)
+
+    def f(scores, y):
+        return (scores[:, 0], y), jnp.sin(scores) * y[:, None].astype(scores.dtype)
+
+    for form in data.values():
+        (first, y), pulled = jax.jit(features.dot_and_transpose, static_argnums=0)(
+            f, form.X, W, form.y
+        )
+        scores = features.dot(form.X, W)
+        np.testing.assert_allclose(first, scores[:, 0], rtol=0, atol=100 * unit())
+        np.testing.assert_array_equal(y, form.y)
+        expected = features.dot_transpose(f(scores, form.y)[1], form.X)
+        np.testing.assert_allclose(pulled, expected, rtol=0, atol=2000 * N * unit() / 10)
+
+
+def plain_objective(objective, W, data):
+    """The plain formula with plain autodiff: no pass, no blocks."""
+    scores = features.dense(data.X) @ W.T
+    losses = objective.loss(scores, data.y, delta=objective.delta)
+    return jnp.mean(losses) + objective.reg * objective.penalty(W)
+
+
+def derivatives(f, W, V, data):
+    return {
+        "value and gradient": jax.value_and_grad(f)(W, data),
+        "forward": jax.jvp(lambda W: f(W, data), (W,), (V,)),
+        "seeds": jax.vmap(jax.grad(f), in_axes=(0, None))(jnp.stack([V, 2 * W]), data),
+        "second": jax.jvp(lambda W: jax.grad(f)(W, data), (W,), (V,))[1],
+    }
+
+
+@pytest.mark.parametrize(("name", "form"), [("hinge_loss", "p"), *((name, "b") for name in LOSSES)])
+def test_every_derivative_equals_the_plain_formula(name, form):
+    W, data = forms(B + 30)
+    objective = Objective(loss=getattr(jaxsvm, name), reg=0.1)
+    V = jnp.cos(jnp.arange(W.size, dtype=W.dtype)).reshape(W.shape)
+
+    def plain(W, data):
+        return plain_objective(objective, W, data)
+
+    got = jax.jit(lambda *a: derivatives(objective, *a))(W, V, data[form])
+    expected = jax.jit(lambda *a: derivatives(plain, *a))(W, V, data["p"])
+    chex.assert_trees_all_close(got, expected, rtol=1e4 * unit(), atol=1e4 * unit())
+
+
+def test_what_else_moves_has_its_derivative_too():
+    W, data = problem(0)
+
+    def moved(objective_of, W, X, delta):
+        return objective_of(W, Data(X, data.y), delta)
+
+    def ours(W, data, delta):
+        return Objective(reg=0.1, delta=delta)(W, data)
+
+    def plain(W, data, delta):
+        return plain_objective(Objective(reg=0.1, delta=delta), W, data)
+
+    delta = jnp.asarray(0.7, W.dtype)
+    for argnums in ((0, 1, 2), (2,)):
+        got, expected = (
+            jax.jit(jax.grad(lambda W, X, d, f=f: moved(f, W, X, d), argnums))(W, data.X, delta)
+            for f in (ours, plain)
+        )
+        chex.assert_trees_all_close(got, expected, rtol=100 * unit(), atol=100 * unit())
+    # Bytes do not move, but the shift may.
+    W, rows = byte_problem(1)
+
+    def of_shift(shift, f):
+        return f(W, Data(Rows(rows.X.values, shift, rows.X.scale), rows.y), delta)
+
+    got, expected = (
+        jax.jit(jax.grad(lambda s, f=f: of_shift(s, f)))(rows.X.shift) for f in (ours, plain)
+    )
+    chex.assert_trees_all_close(got, expected, rtol=1e3 * unit(), atol=1e3 * unit())
+
+
+@pytest.mark.parametrize("derivative", ["objective", "dot"])
+def test_no_float_copy_of_the_bytes_is_ever_made(derivative):
+    N, P, C = 8 * B, 512, 10
+    dtype = float_dtype()
+    X = Rows(jnp.zeros((N, P), jnp.uint8), jnp.zeros(P, dtype), jnp.ones(P, dtype))
+    data = Data(X, jnp.zeros(N, jnp.int32))
+    W = jnp.zeros((C, P), dtype)
+    if derivative == "objective":
+        f = jax.value_and_grad(Objective(reg=0.1))
+    else:
+        f = jax.grad(lambda W, data: jnp.sum(jnp.sin(features.dot(data.X, W))))
+    analysis = jax.jit(f).lower(W, data).compile().memory_analysis()
+    assert analysis is not None
+    copy = N * P * jnp.dtype(dtype).itemsize
+    assert analysis.temp_size_in_bytes < copy / 2
+
+
+def test_a_gradient_costs_two_products():
+    N, P, C = 256, 512, 8
+    W, y = jnp.zeros((C, P)), jnp.zeros(N, jnp.int32)
+    data = Data(jnp.zeros((N, P)), y)
+    cost = jax.jit(jax.value_and_grad(Objective())).lower(W, data).compile().cost_analysis()
+    assert cost is not None
+    assert cost["flops"] < 1.1 * 4 * N * P * C
+
+
+def test_a_pytree_of_rows_may_hold_axes():
+    W, data = forms(40)
+    X = data["b"].X
+    assert isinstance(X, Rows)
+    stacked = Rows(jnp.stack([X.values, X.values]), X.shift, X.scale)
+    scores = jax.vmap(features.dot, in_axes=(Rows(0, None, None), None))(stacked, W)
+    assert scores.shape == (2, 40, 10)
