@@ -26,6 +26,7 @@ from jaxsvm.landscape import random_direction as random_direction
 from jaxsvm.landscape import slice_1d as slice_1d
 from jaxsvm.landscape import slice_2d as slice_2d
 from jaxsvm.line import along as along
+from jaxsvm.line_search import line_search_descent as line_search_descent
 from jaxsvm.loss import Data as Data
 from jaxsvm.loss import Objective as Objective
 from jaxsvm.loss import accuracy as accuracy

@@ -1,0 +1,108 @@
+"""The exact step: monotone, unbeaten by any fixed step, carried scores true, honest when stuck."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsvm
+from jaxsvm import Objective, line_search_descent, run
+from jaxsvm.line_search import REFRESH_STEPS
+from tests.problems import byte_problem, float_dtype, problem
+
+jit_run = jax.jit(run, static_argnames=("optimizer", "num_steps"))
+KEY = 0
+
+
+def go(objective, momentum, data, W, num_steps):
+    optimizer = line_search_descent(objective, momentum=momentum)
+    return jit_run(optimizer, jax.random.key(KEY), W, data, num_steps=num_steps)
+
+
+def tolerance():
+    return 1e-12 if float_dtype() == jnp.float64 else 1e-5
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, "conjugate"])
+@pytest.mark.parametrize("loss", ["hinge_loss", "squared_hinge_loss"])
+def test_the_loss_never_rises(momentum, loss):
+    objective = Objective(loss=getattr(jaxsvm, loss), reg=0.01)
+    W, data = problem(0, (40, 9, 10))
+    state, info = go(objective, momentum, data, W, REFRESH_STEPS + 20)
+    losses = np.append(info.loss, objective(state.params, data))
+    assert (np.diff(losses) <= tolerance() * losses[:-1]).all()
+    assert losses[-1] < 0.5 * losses[0]
+    # The scores it carried are those of where it stands, past a refresh too.
+    np.testing.assert_allclose(
+        state.scores, jaxsvm.score(state.params, data.X), atol=200 * tolerance()
+    )
+    assert (np.asarray(info.step_size)[np.asarray(info.stuck)] == 0).all()
+    np.testing.assert_array_equal(info.loss_evaluations, 1)
+    np.testing.assert_array_equal(info.gradient_evaluations, 1)
+
+
+@pytest.mark.parametrize("penalty", ["l2_penalty", "l1_penalty"])
+def test_no_fixed_step_does_better(penalty):
+    objective = Objective(penalty=getattr(jaxsvm, penalty), reg=0.05)
+    W, data = problem(1, (40, 9, 10))
+    optimizer = line_search_descent(objective)
+    step = jax.jit(optimizer.step)
+    losses_along = jax.jit(lambda W, g, t: jax.vmap(lambda s: objective(W - s * g, data))(t))
+    state = optimizer.init(W, data)
+    sizes = jnp.asarray(np.append(np.geomspace(1e-6, 1e2, 400), 0.0), float_dtype())
+    for _ in range(5):
+        before = state.params
+        state, info = step(jax.random.key(KEY), state, data)
+        best_fixed = jnp.min(losses_along(before, state.gradient, sizes))
+        assert objective(state.params, data) <= best_fixed * (1 + tolerance())
+        np.testing.assert_allclose(info.loss, objective(before, data), rtol=10 * tolerance())
+
+
+def test_stuck_is_said_and_stays():
+    # At W = 0 with one class there is no hinge and no penalty: nothing is lower anywhere.
+    W, data = problem(0, (7, 3, 1))
+    state, info = go(Objective(), 0.0, data, W, 3)
+    assert np.asarray(info.stuck).all()
+    np.testing.assert_array_equal(state.params, W)
+    # Separable data: 0 is reached, then every step stays.
+    W, data = problem(0, (5, 9, 3), scale=0.0)
+    state, info = go(Objective(), 0.0, data, W, 60)
+    stuck = np.asarray(info.stuck)
+    assert stuck[-1]
+    first = int(np.argmax(stuck))
+    assert stuck[first:].all()
+    np.testing.assert_array_equal(info.loss[first:], info.loss[first])
+
+
+def test_steepest_descent_may_end_at_a_kink_and_memory_gets_past_it():
+    W, data = problem(3, (40, 9, 10))
+    objective = Objective(reg=1e-3)
+    ends = {
+        momentum: float(objective(go(objective, momentum, data, W, 80)[0].params, data))
+        for momentum in (0.0, "conjugate")
+    }
+    assert ends["conjugate"] < ends[0.0]
+
+
+def test_bytes_and_the_plain_matrix_agree():
+    W, data = byte_problem(0)
+    plain = jaxsvm.Data(jnp.asarray(np.asarray(data.X)), data.y)
+    objective = Objective(reg=0.1)
+    got, expected = (go(objective, 0.0, d, W, 3)[1].loss for d in (data, plain))
+    np.testing.assert_allclose(got, expected, rtol=100 * tolerance())
+
+
+def test_a_nan_start_is_stuck():
+    W, data = problem(0)
+    _, info = go(Objective(), 0.0, data, W.at[0, 0].set(jnp.nan), 2)
+    assert np.isnan(info.loss).all()
+    assert np.asarray(info.stuck).all()
+
+
+def test_errors_say_what_to_do():
+    W, data = problem(0)
+    for bad in (-0.1, np.inf, np.nan):
+        with pytest.raises(ValueError, match="number >= 0"):
+            line_search_descent(Objective(), momentum=bad)
+    with pytest.raises(ValueError, match="sum of hinges"):
+        go(Objective(loss=jaxsvm.crammer_singer_loss), 0.0, data, W, 1)
