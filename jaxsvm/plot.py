@@ -13,7 +13,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib import rcsetup
+from matplotlib import patheffects, rcsetup
 from matplotlib.figure import Figure
 
 from jaxsvm.files import atomic_file
@@ -74,6 +74,7 @@ def lines(
     horizontal: Mapping[str, float] | None = None,
     vertical: Mapping[str, float] | None = None,
     step: bool = False,
+    points: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Figure:
     """Draw named curves ``(x, y)``, each with an optional band ``(low, high)`` around it.
 
@@ -89,6 +90,7 @@ def lines(
         horizontal: label to the height of a dotted line.
         vertical: label to the place of a dotted line.
         step: draw stairs, each value holding until the next x.
+        points: label to (x, y) of dots on their own, such as the few that a table has.
 
     Returns:
         The figure; its only axes are ``figure.axes[0]``.
@@ -107,6 +109,8 @@ def lines(
                     x, low, high, color=line.get_color(), alpha=0.2, linewidth=0,
                     step="post" if step else None,
                 )  # fmt: skip
+        for label, (x, y) in (points or {}).items():
+            ax.plot(x, y, marker="o", markersize=5, linestyle="", label=label)
         _mark(ax, horizontal or {}, vertical or {})
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale)
         if len(ax.get_legend_handles_labels()[1]) > 1:
@@ -161,10 +165,11 @@ def plane(
     label: str,
     title: str = "",
     levels: int = 12,
-    path: Any = None,
+    paths: Mapping[str, Any] | None = None,
     points: Mapping[str, tuple[float, float]] | None = None,
     arrow: tuple[tuple[float, float], tuple[float, float]] | None = None,
     segments: Sequence[Any] = (),
+    dashes: Sequence[Any] = (),
     cmap: str = "viridis",
 ) -> Figure:
     """Draw a surface over a plane as colours (dark low, light high) with contours.
@@ -178,10 +183,11 @@ def plane(
         label: of the colour bar, with its unit.
         title: one line, or nothing.
         levels: how many contours; 0 for none.
-        path: (k, 2) points joined by a white line with dots, such as an optimizer's.
+        paths: label to (k, 2) points joined by a line with dots, such as an optimizer's.
         points: label to (a, b) of a marked point.
         arrow: (start, end) in the coordinates of the plane.
         segments: straight lines, each (2, 2): kinks, say.
+        dashes: the same, white and dashed: where a line goes on, say.
         cmap: a matplotlib colour map.
 
     Returns:
@@ -198,8 +204,15 @@ def plane(
         for segment in segments:
             (x0, y0), (x1, y1) = segment
             ax.plot([x0, x1], [y0, y1], color="#000000", linewidth=0.7, alpha=0.6)
-        if path is not None:
-            ax.plot(path[:, 0], path[:, 1], color="white", marker=".", linewidth=1.0)
+        for (x0, y0), (x1, y1) in dashes:
+            ax.plot([x0, x1], [y0, y1], color="white", linestyle="--", linewidth=1.2)
+        # A white rim keeps every colour apart from the surface's own.
+        rim = [patheffects.withStroke(linewidth=3.0, foreground="white")]
+        for (name, path), color in zip((paths or {}).items(), COLORS[1:], strict=False):
+            ax.plot(
+                path[:, 0], path[:, 1],
+                color=color, marker=".", linewidth=1.4, label=name, path_effects=rim,
+            )  # fmt: skip
         for name, (x, y) in (points or {}).items():
             ax.plot([x], [y], marker="o", markeredgecolor="white", linestyle="", label=name)
         if arrow is not None:
@@ -207,7 +220,7 @@ def plane(
                 "", xy=arrow[1], xytext=arrow[0],
                 arrowprops={"arrowstyle": "-|>", "color": "white", "linewidth": 1.6},
             )  # fmt: skip
-        if points:
+        if points or paths:
             ax.legend(frameon=True, facecolor="#333333", labelcolor="white")
         figure.colorbar(mesh, ax=ax, label=label)
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
