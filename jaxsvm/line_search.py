@@ -92,6 +92,7 @@ def line_search_descent(
 
     >>> from jaxsvm import run
     >>> data = Data(jnp.eye(3), jnp.arange(3))
+    >>> import jax
     >>> exact = line_search_descent(Objective())
     >>> state, info = run(exact, jax.random.key(0), jnp.zeros((3, 3)), data, num_steps=2)
     >>> [float(loss) for loss in info.loss], [bool(stuck) for stuck in info.stuck]
