@@ -46,9 +46,9 @@ def validate(
     if isinstance(X, Rows):
         shape: tuple[int, ...] = X.shape
         for part in ("values", "shift", "scale"):
-            array = np.asarray(getattr(X, part))
-            if array.dtype != np.uint8:
-                _check_floats(f"X.{part}", array)
+            array = getattr(X, part)
+            if array.dtype != np.uint8:  # bytes are finite: leave them on their device
+                _check_floats(f"X.{part}", np.asarray(array))
     else:
         X = _check_native("X", X)
         shape = X.shape

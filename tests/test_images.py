@@ -16,7 +16,7 @@ from tensorflow_datasets.core.download import checksums
 from tensorflow_datasets.image_classification import cifar
 
 import jaxsvm
-from jaxsvm import DatasetError, images
+from jaxsvm import DatasetError, images, prepare
 from jaxsvm.images import load_images
 
 PER_FILE = 12  # images in each file of the tiny archives
@@ -349,6 +349,15 @@ def test_a_wrong_download_is_refused(tmp_path, serve):
     with pytest.raises(DatasetError, match=r"not what tfds expects: remove .*downloads"):
         load_images("cifar10", tmp_path)
     assert not list(tmp_path.glob("cifar10/3*"))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_the_original_archive_is_asked_for_with_its_checksum(name, tmp_path):
+    builder = prepare._builder(name, tmp_path)
+    facts = builder.url_infos[builder._cifar_info.url]
+    assert builder.name == name
+    assert facts.size > 100_000_000
+    assert len(facts.checksum) == 64
 
 
 def test_a_cut_batch_is_refused(tmp_path, serve):
