@@ -120,7 +120,7 @@ def load_dataset(
         if dtype == "float32":
             # Compiled, so that bytes become centred floats in one pass and one allocation.
             X = jax.jit(features.dense)(X)
-        return Data(X, jnp.asarray(np.array(labels, np.int32)))
+        return Data(X, jax.device_put(np.array(labels, np.int32)))
 
     dataset = Dataset(
         train=part(pixels[:N], labels[:N]),
@@ -194,10 +194,11 @@ def rows_from_pixels(
     values = np.zeros((N, width), np.uint8)
     values[:, :num_pixels] = pixels.reshape(N, num_pixels)
     values[:, num_pixels] = 1
+    # Not jnp.asarray, which compiles a program for each shape before it copies anything.
     return Rows(
-        values=jnp.asarray(values),
-        shift=jnp.asarray(np.append(shift.ravel(), 0), jnp.float32),
-        scale=jnp.asarray(np.append(np.full(num_pixels, scale), 1), jnp.float32),
+        values=jax.device_put(values),
+        shift=jax.device_put(np.append(shift.ravel(), 0).astype(np.float32)),
+        scale=jax.device_put(np.append(np.full(num_pixels, scale), 1).astype(np.float32)),
     )
 
 

@@ -47,7 +47,7 @@ def prepare(name: str, root: Path) -> None:
             f"{missing}, and there is no network to download it ({type(error).__name__}): either "
             f"{elsewhere}, or run load_dataset({name!r}) once with a network; "
             "'digits' needs neither"
-        ) from error
+        ) from None  # four chained tracebacks of a network library would hide this sentence
     except Exception as error:  # tfds and its builders raise kinds of their own
         checksum = tfds.download.download_manager.NonMatchingChecksumError
         why = f"{type(error).__name__}: {error}"
