@@ -1,6 +1,7 @@
 """The benchmark runs at its tiny size, and its arithmetic on times is right."""
 
 import json
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +30,17 @@ def test_peers_take_turns_and_are_warmed_up():
     assert calls[3:] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
     assert [row.peer for row in rows] == ["a", "b", "c"]
     assert {row.rounds for row in rows} == {3}
+
+
+def test_repeated_work_is_divided_out():
+    config = common.Config(repeats=3)
+    once, many = (
+        common.compare("p", "w", {"a": lambda: time.sleep(0.01)}, config, calls=calls)[0]
+        for calls in (1, 10)
+    )
+    assert once.lower >= 0.01
+    assert many.lower >= 0.001
+    assert many.median < once.median / 2
 
 
 def test_a_slow_comparison_stops_after_three_rounds():

@@ -11,8 +11,8 @@ from jaxsvm import Data, Objective, Rows, features
 from tests.problems import byte_problem, float_dtype, problem
 
 B = features.BLOCK_ROWS
-# Below, at and above one block; with and without a last, shorter one.
-ROWS = [1, 40, B, 2 * B, 2 * B + 76]
+# Below, at and above one block: one that a size near B divides, and a prime that none does.
+ROWS = [1, 40, B, 2 * B + 76, 1021]
 LOSSES = ["hinge_loss", "squared_hinge_loss", "crammer_singer_loss", "one_vs_rest_loss"]
 
 
@@ -109,7 +109,7 @@ def derivatives(f, W, V, data):
 
 @pytest.mark.parametrize(("name", "form"), [("hinge_loss", "p"), *((name, "b") for name in LOSSES)])
 def test_every_derivative_equals_the_plain_formula(name, form):
-    W, data = forms(B + 30)
+    W, data = forms(B + 9)  # 521, a prime: one block and a shorter one.
     objective = Objective(loss=getattr(jaxsvm, name), reg=0.1)
     V = jnp.cos(jnp.arange(W.size, dtype=W.dtype)).reshape(W.shape)
 

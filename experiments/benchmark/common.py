@@ -48,7 +48,7 @@ class Config:
     repeats: int = 15
     seconds: float = 20.0
     seed: int = 0
-    out: Path = Path("results/benchmark")
+    out: Path = Path("runs/benchmark")
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
@@ -69,13 +69,14 @@ class Row(NamedTuple):
         part: the part's name.
         work: what was computed, in words; rows with equal ``part`` and ``work`` compare.
         peer: who computed it.
-        median: seconds, with its quartiles.
-        lower: first quartile, seconds.
-        upper: third quartile, seconds.
+        median: in ``unit``, of ``rounds`` runs, with the quartiles ``lower`` and ``upper``.
+        lower: first quartile.
+        upper: third quartile.
         rounds: how many timed runs.
         dtype: of the arithmetic.
         flops: floating-point operations the work needs, or None where that is not the measure.
         bytes: the fewest bytes it must move, or None.
+        unit: "s", or "bytes" of peak memory.
     """
 
     part: str
@@ -88,6 +89,7 @@ class Row(NamedTuple):
     dtype: str = "float32"
     flops: float | None = None
     bytes: float | None = None
+    unit: Literal["s", "bytes"] = "s"
 
 
 def compare(
@@ -96,14 +98,26 @@ def compare(
     peers: Mapping[str, Callable[[], Any]],
     config: Config,
     *,
+    calls: int | Mapping[str, int] = 1,
     dtype: str = "float32",
     flops: float | None = None,
-    bytes: float | None = None,
+    bytes: float | Mapping[str, float] | None = None,
 ) -> list[Row]:
     """Time the peers in turns and return one row for each, in the order given.
 
     Every peer runs once untimed. A round then runs each of them once, starting one further on than
-    the round before; JAX's asynchronous results are waited for. Arguments fill the fields of `Row`.
+    the round before; JAX's asynchronous results are waited for.
+
+    Args:
+        part: as in `Row`, like ``work`` and ``dtype``.
+        work: what every peer computes.
+        peers: name to callable.
+        config: how often, and for how long at most.
+        calls: how many times a callable does the work; its time is divided by that. A mapping
+            where peers differ.
+        dtype: of the arithmetic.
+        flops: operations of the work, once.
+        bytes: the fewest bytes of the work, once; a mapping where peers differ.
     """
     times: dict[str, list[float]] = {name: [] for name in peers}
     names = list(peers)
@@ -120,20 +134,27 @@ def compare(
             times[name].append(time.perf_counter() - start)
     rows = []
     for name in names:
-        lower, median, upper = (float(q) for q in np.percentile(times[name], [25, 50, 75]))
-        rows.append(
-            Row(part, work, name, median, lower, upper, len(times[name]), dtype, flops, bytes)
-        )
+        each = np.asarray(times[name]) / (calls[name] if isinstance(calls, Mapping) else calls)
+        lower, median, upper = (float(q) for q in np.percentile(each, [25, 50, 75]))
+        moved = bytes.get(name) if isinstance(bytes, Mapping) else bytes
+        rows.append(Row(part, work, name, median, lower, upper, len(each), dtype, flops, moved))
     return rows
 
 
-def compile_seconds(f: Callable[..., Any], *args: Any) -> float:
+def compile_row(part: str, work: str, f: Callable[..., Any], *args: Any) -> Row:
     """Return how long it takes to trace and compile ``jax.jit(f)`` for these arguments."""
     # A fresh function object, so that nothing compiled earlier is found again.
     fresh = jax.jit(lambda *a: f(*a))
     start = time.perf_counter()
     fresh.lower(*args).compile()
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    return Row(part, work, "jaxsvm", seconds, seconds, seconds, 1)
+
+
+def memory_row(part: str, work: str, call: str, *args: str) -> Row:
+    """Return `peak_memory` of a call as a row."""
+    peak = peak_memory(call, *args)
+    return Row(part, work, "jaxsvm", peak, peak, peak, 1, unit="bytes")
 
 
 def peak_memory(call: str, *args: str) -> float:
@@ -258,9 +279,10 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
         if limits is not None and (row.flops or row.bytes):
             floor = max((row.flops or 0) / limits.flops, (row.bytes or 0) / limits.bytes)
             share = f"{100 * floor / row.median:.0f} %"
-        quartiles = f"{_duration(row.lower)} .. {_duration(row.upper)}"
+        show = _duration if row.unit == "s" else _size
+        quartiles = f"{show(row.lower)} .. {show(row.upper)}"
         lines.append(
-            f"| {row.part} | {row.work} | {row.peer} | {row.dtype} | {_duration(row.median)} | "
+            f"| {row.part} | {row.work} | {row.peer} | {row.dtype} | {show(row.median)} | "
             f"{quartiles} | {row.median / base:.2f} | {share} |"
         )
     return "\n".join(lines)
@@ -271,6 +293,10 @@ def _duration(seconds: float) -> str:
         if seconds * factor >= 1:
             return f"{seconds * factor:.3g} {unit}"
     return f"{seconds * 1e9:.3g} ns"
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**20:.0f} MiB"
 
 
 def write(

@@ -1,0 +1,116 @@
+"""Random and local search beside the notes' listings in NumPy and a plain vmapped loop.
+
+The listings evaluate one candidate at a time. Here a block of candidates is one product; the
+decisions are the listings' own. Eight local searches at once are measured against one.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmark.common import Config, Row, compare, compile_row, problem
+from experiments.benchmark.descent import numpy_loss, plain_objective
+from jaxsvm import Objective, Rows, local_search, random_search
+from jaxsvm import run as run_steps
+
+PART = "search"
+OBJECTIVE = Objective(reg=1e-4)
+SCALE = 1e-4
+SEEDS, SEED_STEPS = 8, 16
+
+
+def run(config: Config) -> list[Row]:
+    W, as_bytes, as_floats = problem(config)
+    assert not isinstance(as_floats.X, Rows)
+    N, D, C = config.shape
+    X, y = np.asarray(as_floats.X), np.asarray(as_floats.y)
+    start, key = jnp.asarray(W), jax.random.key(config.seed)
+    candidates, listing_candidates = 64, 2
+    optimizers = {
+        "random_search": random_search(OBJECTIVE, scale=SCALE),
+        "local_search": local_search(OBJECTIVE, step_size=SCALE),
+    }
+    search = jax.jit(run_steps, static_argnames=("optimizer", "num_steps"))
+    loss = jax.jit(plain_objective)
+
+    def random_listing() -> float:
+        """The notes' strategy #1."""
+        rng, best = np.random.default_rng(config.seed), np.inf
+        for _ in range(listing_candidates):
+            trial = rng.standard_normal((C, D), dtype=np.float32) * np.float32(SCALE)
+            best = min(best, float(numpy_loss(trial, X, y)))
+        return best
+
+    def local_listing() -> float:
+        """The notes' strategy #2."""
+        rng, best, W_now = np.random.default_rng(config.seed), np.inf, W
+        for _ in range(listing_candidates):
+            step = rng.standard_normal((C, D), dtype=np.float32) * np.float32(SCALE)
+            value = float(numpy_loss(W_now + step, X, y))
+            if value < best:
+                best, W_now = value, W_now + step
+        return best
+
+    def jax_listing() -> float:
+        """The listing with a jitted loss in place of NumPy's."""
+        best = np.inf
+        for i in range(listing_candidates):
+            trial = SCALE * jax.random.normal(jax.random.fold_in(key, i), (C, D))
+            best = min(best, float(loss(trial, as_floats.X, as_floats.y)))
+        return best
+
+    @jax.jit
+    def vmapped(key: Any, X: Any, y: Any) -> Any:
+        trials = SCALE * jax.random.normal(key, (listing_candidates, C, D))
+        return jnp.min(jax.vmap(plain_objective, in_axes=(0, None, None))(trials, X, y))
+
+    listings: dict[str, dict[str, Callable[[], Any]]] = {
+        "random_search": {
+            "numpy, the notes' listing": random_listing,
+            "jax, the notes' listing": jax_listing,
+            "jax, plain vmap": lambda: vmapped(key, as_floats.X, as_floats.y),
+        },
+        "local_search": {"numpy, the notes' listing": local_listing},
+    }
+    rows = []
+    for name, optimizer in optimizers.items():
+        # Both also evaluate their start: that time is theirs.
+        ours: dict[str, Callable[[], Any]] = {
+            "jaxsvm, bytes": partial(search, optimizer, key, start, as_bytes, num_steps=candidates),
+            "jaxsvm, float32": partial(
+                search, optimizer, key, start, as_floats, num_steps=candidates
+            ),
+        }
+        calls = dict.fromkeys(ours, candidates) | dict.fromkeys(listings[name], listing_candidates)
+        peers = ours | listings[name]
+        rows += compare(
+            PART, f"{name}, one candidate", peers, config, calls=calls, flops=2.0 * N * D * C
+        )
+    local = optimizers["local_search"]
+    keys = jax.random.split(key, SEEDS)
+
+    @jax.jit
+    def many(keys: Any, W: Any, data: Any) -> Any:
+        def one(key: Any) -> Any:
+            return run_steps(local, key, W, data, num_steps=SEED_STEPS)[0]
+
+        return jax.vmap(one)(keys)
+
+    rows += compare(
+        PART,
+        f"local_search, {SEED_STEPS} candidates, one seed or {SEEDS}",
+        {
+            "one": lambda: search(local, key, start, as_bytes, num_steps=SEED_STEPS),
+            "all at once": lambda: many(keys, start, as_bytes),
+        },
+        config,
+    )
+    for name, optimizer in optimizers.items():
+        thousand = partial(run_steps, optimizer, num_steps=1000)
+        work = f"compile 1000 candidates of {name}"
+        rows.append(compile_row(PART, work, thousand, key, start, as_bytes))
+    return rows
