@@ -241,9 +241,15 @@ def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
     examples = f"{every['examples']:,} examples"
 
     def surface(part: dict[str, Any], values: Any, label: str, title: str, **options: Any) -> Any:
-        names = {"xlabel": "along a (rows of W's own length)", "ylabel": "along b (the same)"}
         return draw.plane(
-            part["t"], part["t"], values, label=label, title=title, **names, **options
+            part["t"],
+            part["t"],
+            values,
+            xlabel="along a (rows of W's own length)",
+            ylabel="along b (the same)",
+            label=label,
+            title=title,
+            **options,
         )
 
     figures = {
