@@ -11,6 +11,7 @@ serial by nature, throws no evaluation away: accepting a trial adds its δ to W 
 the scores of W. ``step`` is one trial taken plainly; ``block_step`` is ``block_size`` of them.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -106,7 +107,7 @@ def random_search(
         return _keep_if_lower(state, trial, objective(trial, data))
 
     def block_step(keys: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
-        trials = jax.vmap(draw, in_axes=(0, None))(keys, state.params)
+        trials = _draw_each(draw, keys, state.params)
         losses = _losses(objective, trials, data)
         lowest = lax.cummin(jnp.where(jnp.isnan(losses), jnp.inf, losses))
         best = jnp.minimum(state.best_loss, lowest)
@@ -172,7 +173,7 @@ def local_search(
         return _keep_if_lower(state, trial, objective(trial, data))
 
     def block_step(keys: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
-        deltas = jax.vmap(draw, in_axes=(0, None))(keys, state.params)
+        deltas = _draw_each(draw, keys, state.params)
         B, C, D = deltas.shape
         rows = jnp.concatenate([state.params, deltas.reshape(B * C, D)])
         # (1 + B, C, N): examples last, so that a trial is one contiguous piece.
@@ -202,6 +203,18 @@ def _start(objective: Objective, params: Weights, data: Data) -> SearchState:
 
 def _normal(key: Array, like: Weights) -> Weights:
     return jax.random.normal(key, like.shape, like.dtype)
+
+
+def _draw_each(
+    draw: Callable[[Array, Weights], Weights], keys: Array, like: Weights
+) -> Float[Array, "B C D"]:
+    """Return a block's draws, one after the other: vmapped they take twice as long to compile."""
+    # As plain bits: the key-reuse checker takes a scan over keys under vmap for reuse.
+    implementation = jax.random.key_impl(keys)
+    return lax.map(
+        lambda bits: draw(jax.random.wrap_key_data(bits, impl=implementation), like),
+        jax.random.key_data(keys),
+    )
 
 
 def _keep_if_lower(

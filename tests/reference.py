@@ -115,3 +115,39 @@ def eval_numerical_gradient(f, W, h=1e-5, method="forward"):
         W[index] = old
         it.iternext()
     return gradient
+
+
+def random_search(f, draws, start):
+    """The notes' listing 1 over given draws, but for its start: a known W and its loss."""
+    best_loss, best, losses, kept = f(start), start, [], []
+    for W in draws:
+        loss = f(W)
+        losses.append(loss)
+        kept.append(loss < best_loss)
+        if loss < best_loss:
+            best_loss, best = loss, W
+    return best, best_loss, losses, kept
+
+
+def local_search(f, steps, start):
+    """The notes' listing 2 over given steps, but for its start, which is evaluated."""
+    best_loss, W, losses, kept = f(start), np.array(start, float), [], []
+    for delta in steps:
+        trial = W + delta
+        loss = f(trial)
+        losses.append(loss)
+        kept.append(loss < best_loss)
+        if loss < best_loss:
+            best_loss, W = loss, trial
+    return W, best_loss, losses, kept
+
+
+def gradient_descent(gradient, W, step_sizes, momentum=0.0, nesterov=False):
+    """W after each step size: the notes' loop, with the velocity written out."""
+    W, velocity, path = np.array(W, float), np.zeros_like(W, float), []
+    for step_size in step_sizes:
+        g = gradient(W)
+        velocity = momentum * velocity + g
+        W = W - step_size * (g + momentum * velocity if nesterov else velocity)
+        path.append(W)
+    return path
