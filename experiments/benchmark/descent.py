@@ -24,7 +24,7 @@ PART = "descent"
 
 def run(config: Config) -> list[Row]:
     rows = full_batch(config)
-    for batch_size in (1, 32, 256, 1024):
+    for batch_size in (1, 32, 256, 1024) if config.size == "full" else (4,):
         rows += minibatch(config, batch_size)
     rows += compile_times(config)
     return rows + memory(config)
@@ -136,7 +136,8 @@ def compile_times(config: Config) -> list[Row]:
         return run_steps(optimizer, key, W, data, num_steps=1000)
 
     rows = []
-    for name, data in (("bytes", as_bytes), ("float32", as_floats)):
+    forms = {"bytes": as_bytes, "float32": as_floats}
+    for name, data in list(forms.items())[: 2 if config.size == "full" else 1]:
         gradient = jax.value_and_grad(OBJECTIVE)
         rows += [
             compile_row(PART, f"compile the objective, {name}", OBJECTIVE, start, data),
@@ -151,7 +152,7 @@ def memory(config: Config) -> list[Row]:
         memory_row(
             PART, f"peak memory of training from {form}", f"{__name__}:train", form, config.size
         )
-        for form in ("bytes", "floats")
+        for form in (("bytes", "floats") if config.size == "full" else ("bytes",))
     ]
 
 

@@ -20,7 +20,7 @@ from jaxsvm import run as run_steps
 PART = "search"
 OBJECTIVE = Objective(reg=1e-4)
 SCALE = 1e-4
-SEEDS, SEED_STEPS = 8, 16
+SEEDS = 8
 
 
 def run(config: Config) -> list[Row]:
@@ -29,7 +29,7 @@ def run(config: Config) -> list[Row]:
     N, D, C = config.shape
     X, y = np.asarray(as_floats.X), np.asarray(as_floats.y)
     start, key = jnp.asarray(W), jax.random.key(config.seed)
-    candidates, listing_candidates = 64, 2
+    candidates, listing_candidates = (64 if config.size == "full" else 2), 2
     optimizers = {
         "random_search": random_search(OBJECTIVE, scale=SCALE),
         "local_search": local_search(OBJECTIVE, step_size=SCALE),
@@ -96,21 +96,21 @@ def run(config: Config) -> list[Row]:
     @jax.jit
     def many(keys: Any, W: Any, data: Any) -> Any:
         def one(key: Any) -> Any:
-            return run_steps(local, key, W, data, num_steps=SEED_STEPS)[0]
+            return run_steps(local, key, W, data, num_steps=candidates)[0]
 
         return jax.vmap(one)(keys)
 
     rows += compare(
         PART,
-        f"local_search, {SEED_STEPS} candidates, one seed or {SEEDS}",
+        f"local_search, {candidates} candidates, one seed or {SEEDS}",
         {
-            "one": lambda: search(local, key, start, as_bytes, num_steps=SEED_STEPS),
+            "one": lambda: search(local, key, start, as_bytes, num_steps=candidates),
             "all at once": lambda: many(keys, start, as_bytes),
         },
         config,
     )
     for name, optimizer in optimizers.items():
-        thousand = partial(run_steps, optimizer, num_steps=1000)
+        thousand = partial(run_steps, optimizer, num_steps=1000 if config.size == "full" else 1)
         work = f"compile 1000 candidates of {name}"
         rows.append(compile_row(PART, work, thousand, key, start, as_bytes))
     return rows
