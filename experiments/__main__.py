@@ -41,9 +41,7 @@ class Config(common.Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.sections:
-            if name not in SECTIONS:
-                raise ValueError(f"sections: no {name!r}; there are {', '.join(SECTIONS)}")
+        common.one_of("sections", self.sections, SECTIONS)
 
 
 def main() -> None:

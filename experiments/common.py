@@ -17,7 +17,7 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -70,6 +70,13 @@ def positive(name: str, value: float) -> None:
     """Raise ValueError, naming the option, unless ``value`` is finite and > 0."""
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} = {value}: expected a finite number > 0")
+
+
+def one_of(name: str, values: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ValueError, naming the option, unless every value is a known one."""
+    for value in values:
+        if value not in known:
+            raise ValueError(f"{name}: there is no {value!r}; there are {', '.join(known)}")
 
 
 @functools.lru_cache(maxsize=4)
@@ -278,7 +285,7 @@ def execute(title: str, sections: Sequence[tuple[Any, Any]], config: Config) -> 
     folder = config.out / (config.name or stem.replace("/", "_"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / ".lock", blocking=False):
+        with _claimed(folder):
             if taken := sorted(path.name for path in folder.iterdir() if path.name != ".lock"):
                 message = f"{folder} already holds {taken[0]}: choose another --name"
                 return _fail(CANNOT_WRITE, message)
@@ -291,12 +298,25 @@ def execute(title: str, sections: Sequence[tuple[Any, Any]], config: Config) -> 
         return _fail(CANNOT_WRITE, str(error))
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, f"interrupted; the sections that finished are in {folder}")
-    finally:
-        with contextlib.suppress(OSError):  # a run that wrote nothing leaves nothing
-            (folder / ".lock").unlink(missing_ok=True)
-            folder.rmdir()
     print(f"wrote {folder / 'report.html'}")
     return 0
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; after a run that wrote nothing, leave nothing.
+
+    Raises:
+        filelock.Timeout: another process has it.
+    """
+    lock = folder / ".lock"
+    with filelock.FileLock(lock, blocking=False):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # not empty, as a rule
+                lock.unlink(missing_ok=True)
+                folder.rmdir()
 
 
 def main(module: Any) -> None:

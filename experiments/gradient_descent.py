@@ -24,6 +24,11 @@ from experiments import common, reporting
 from jaxsvm import Objective, gradient_descent, schedule
 from jaxsvm import plot as draw
 
+RUNS = (
+    "constant", "step decay", "exponential", "1/t", "linear to 0", "momentum", "Nesterov",
+    "too large",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Config(common.Config):
@@ -39,6 +44,8 @@ class Config(common.Config):
     """The penalty's weight."""
     too_large: float = 1e4
     """The step size of the run that is to diverge."""
+    runs: tuple[str, ...] = RUNS
+    """Which runs to make."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,6 +57,7 @@ class Config(common.Config):
         common.at_least("reg", self.reg, 0)
         if not 0 < self.momentum < 1:
             raise ValueError(f"momentum = {self.momentum}: expected a number between 0 and 1")
+        common.one_of("runs", self.runs, RUNS)
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -74,8 +82,8 @@ def run(config: Config) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     losses: dict[str, np.ndarray] = {}
     trace: dict[str, list[Any]] = {"run": [], "step": [], "loss": [], "step_size": []}
-    for name, options in variants.items():
-        optimizer = gradient_descent(objective, **options)
+    for name in config.runs:
+        optimizer = gradient_descent(objective, **variants[name])
         progress = common.progress_run(optimizer, key, W, dataset.train, T, description=name)
         info, final = progress.info, progress.state.params
         loss, train_accuracy = common.evaluate(objective, final, dataset.train)

@@ -26,6 +26,11 @@ from experiments import common, minibatch, reporting
 from jaxsvm import Objective, Optimizer
 from jaxsvm import plot as draw
 
+STRATEGIES = (
+    "random search", "local search", "gradient descent", "Nesterov", "exact line search",
+    "L-BFGS (optax)", "mini-batch", "Adam (optax), mini-batch",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Config(common.Config):
@@ -39,6 +44,8 @@ class Config(common.Config):
     """Steps of those that see a batch of 256."""
     reg: float = 1e-3
     """The penalty's weight."""
+    strategies: tuple[str, ...] = STRATEGIES
+    """Which take part."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,6 +53,7 @@ class Config(common.Config):
             if getattr(self, name) is not None:
                 common.at_least(name, getattr(self, name), 1)
         common.at_least("reg", self.reg, 0)
+        common.one_of("strategies", self.strategies, STRATEGIES)
 
 
 class Entry(NamedTuple):
@@ -101,8 +109,9 @@ def run(config: Config) -> dict[str, Any]:
     objective, data = Objective(reg=config.reg), dataset.train
     shape = (len(dataset.class_names), data.X.shape[1])
     results: dict[str, dict[str, np.ndarray]] = {}
-    for name, entry in entries(config, len(data.X)).items():
-        parts = []
+    all_entries = entries(config, len(data.X))
+    for name in config.strategies:
+        entry, parts = all_entries[name], []
         for seed in range(config.seeds):
             start_key, key = jax.random.split(jax.random.key(seed))
             W = 1e-3 * jax.random.normal(start_key, shape)
