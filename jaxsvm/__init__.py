@@ -14,10 +14,16 @@ from jaxsvm.descent import from_optax as from_optax
 from jaxsvm.descent import gradient_descent as gradient_descent
 from jaxsvm.descent import minibatch as minibatch
 from jaxsvm.descent import minibatch_gradient_descent as minibatch_gradient_descent
+from jaxsvm.error_budget import error_budget as error_budget
+from jaxsvm.error_budget import suggest_h as suggest_h
 from jaxsvm.features import Rows as Rows
 from jaxsvm.gradient import analytic_gradient as analytic_gradient
 from jaxsvm.gradient import numerical_gradient as numerical_gradient
 from jaxsvm.gradient import relative_error as relative_error
+from jaxsvm.gradient_check import GradientCheck as GradientCheck
+from jaxsvm.gradient_check import Verdict as Verdict
+from jaxsvm.gradient_check import assert_gradient as assert_gradient
+from jaxsvm.gradient_check import check_gradient as check_gradient
 from jaxsvm.images import DatasetError as DatasetError
 from jaxsvm.landscape import kink_lines as kink_lines
 from jaxsvm.landscape import principal_directions as principal_directions

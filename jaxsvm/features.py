@@ -203,6 +203,19 @@ def dense(X: Features) -> Float[Array, "N D"]:
     return (values - X.shift[None, :]) * X.scale[None, :]
 
 
+def absolute(X: Features) -> Features:
+    """Return the magnitudes that X's products sum, for bounds on their rounding.
+
+    |X| for an array. Of `Rows` the values and the shift are summed apart, so it is
+    ``(|values| + |shift|)·|scale| ≥ |X|``.
+    """
+    if isinstance(X, Rows):
+        unsigned = jnp.issubdtype(X.values.dtype, jnp.unsignedinteger)
+        values = X.values if unsigned else jnp.abs(X.values)
+        return Rows(values=values, shift=-jnp.abs(X.shift), scale=jnp.abs(X.scale))
+    return jnp.abs(X)
+
+
 def astype(X: Features, dtype: Any) -> Features:
     """Return X with scores of another float dtype; bytes stay bytes."""
     if not isinstance(X, Rows):

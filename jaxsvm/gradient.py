@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from jaxsvm.features import dot_transpose
+from jaxsvm.features import dot_and_transpose
 from jaxsvm.loss import (
     Data,
     Labels,
@@ -31,7 +31,6 @@ from jaxsvm.loss import (
     margins,
     one_vs_rest_loss,
     one_vs_rest_margins,
-    score,
     squared_hinge_loss,
 )
 
@@ -131,9 +130,13 @@ def analytic_gradient(objective: Objective, W: Weights, data: Data) -> Weights:
            [ 1.5,  1. ]], dtype=float32)
     """
     check_shapes(data)
-    G = score_gradient(objective, score(W, data.X), data.y)
+
+    def on_scores(scores: Scores, y: Labels) -> tuple[tuple[()], Scores]:
+        return (), score_gradient(objective, scores, y)
+
+    _, total = dot_and_transpose(on_scores, data.X, W, data.y)
     # Divided after the sum: counts and integer pixels are summed without rounding.
-    return dot_transpose(G, data.X) / data.X.shape[0] + penalty_gradient(objective, W)
+    return total / data.X.shape[0] + penalty_gradient(objective, W)
 
 
 def numerical_gradient(

@@ -1,0 +1,237 @@
+"""What a gradient of the objective is held against, for every coordinate of W.
+
+Far from kinks an example's hinges have their signs, and one product with X sums their slopes. The
+examples with a kink in reach of the step, or of rounding, are few; for them the difference and the
+slopes on both sides are summed hinge by hinge. Nothing here uses the closed form's derivative,
+except to say what the library promises at a tie.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsvm.features import Features, absolute, dense, dot, dot_transpose, take
+from jaxsvm.gradient import penalty_gradient, score_gradient
+from jaxsvm.loss import Data, Labels, Objective, ScalarLike, Weights, is_label, l1_penalty, score
+from jaxsvm.termwise import (
+    Pair,
+    ScoreHinges,
+    difference_term,
+    penalty_difference,
+    score_hinges,
+    sum_terms,
+)
+
+# Rounding errors are taken as random: a sum of n terms is off by more than SAFETY·eps·√n·Σ|terms|
+# with probability below 2·exp(−SAFETY²/2), 3e-14 (Higham & Mary 2019).
+SAFETY = 8.0
+
+
+class Evidence(NamedTuple):
+    """Arrays (C, D), and the examples near a kink.
+
+    Attributes:
+        numerical: the central difference.
+        left: the slope on the side of smaller W[k, d], ties by rounding included.
+        right: the slope on the other side.
+        low: the least gradient to accept: ``left``, or the convention's value at certain ties.
+        high: the largest.
+        tolerance: what rounding can do to a correct gradient.
+        rows: the examples with a kink within the step.
+        hinges: of those examples, and of none (−∞) from there on.
+    """
+
+    numerical: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    tolerance: np.ndarray
+    rows: np.ndarray
+    hinges: ScoreHinges
+
+    def accepts(self, g: np.ndarray) -> np.ndarray:
+        """Return where g lies in [low, high], to the tolerance; NaN does not."""
+        return distance(g, self.low, self.high) <= self.tolerance
+
+
+def distance(g: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return how far g lies outside [low, high]; 0 inside, NaN where g is."""
+    return np.maximum(np.maximum(low - g, g - high), 0)
+
+
+def gather(
+    objective: Objective, W: Weights, data: Data, h: float, eps: float, ties: str
+) -> Evidence:
+    """Collect the evidence for a step h and rounding to eps; for the host.
+
+    Args:
+        objective: a loss and a penalty of `jaxsvm.loss`.
+        W: (C, D) weights.
+        data: N examples.
+        h: the step of the central difference.
+        eps: of the arithmetic that the gradient claims.
+        ties: "zero" or "any", as in `jaxsvm.check_gradient`.
+
+    Returns:
+        The evidence. Cost: the scores, two products with |X|, one with X, and a termwise pass over
+        the examples near a kink.
+    """
+    N = data.X.shape[0]
+    step = jnp.asarray(h, W.dtype)
+    survey = _survey(objective, W, data, step, eps)
+    rows = np.flatnonzero(np.asarray(survey.near))
+    # Padded to a power of four, so that a few compiled programs serve every number of rows.
+    index = np.resize(rows if len(rows) else [0], max(16, 4 ** -(-len(rows).bit_length() // 2)))
+    X, y = take(data.X, jnp.asarray(index)), data.y[jnp.asarray(index)]
+    real = jnp.arange(len(index)) < len(rows)
+    hinges = replace(
+        survey.hinges,
+        margins=jnp.where(real[:, None], survey.hinges.margins[jnp.asarray(index)], -jnp.inf),
+    )
+    slack = survey.slack[jnp.asarray(index)]
+
+    difference, left, right = survey.far, survey.far, survey.far
+    if len(rows):
+        difference = difference + _differences(hinges, X, y, step) / N
+        slopes = _slopes(_settle(hinges, slack), X, y)
+        left, right = left + slopes[0] / N, right + slopes[1] / N
+    low, high = left, right
+    tied = np.flatnonzero(np.asarray(jnp.any(hinges.margins == 0, axis=1)))
+    if ties == "zero" and len(tied):
+        certain = np.zeros(len(index), bool)
+        certain[tied] = _sums_are_exact(take(X, jnp.asarray(tied)), np.asarray(W), objective)
+        active = survey.active[jnp.asarray(index)]
+        decided = _settle(hinges, jnp.where(jnp.asarray(certain), 0, slack))
+        tie = jnp.asarray(certain)[:, None] & (hinges.margins == 0)
+        decided = replace(
+            decided, margins=jnp.where(tie, jnp.where(active, 1.0, -1.0), decided.margins)
+        )
+        slopes = _slopes(decided, X, y)
+        low, high = survey.far + slopes[0] / N, survey.far + slopes[1] / N
+
+    # The penalty. At 0 an l1 weight is a tie, and never in doubt.
+    exact = penalty_gradient(objective, W)
+    kink = jnp.zeros_like(W)
+    if objective.penalty is l1_penalty:
+        kink = jnp.abs(objective.reg) * (W == 0).astype(W.dtype)
+    accepted = kink if ties == "any" else jnp.zeros_like(kink)
+    difference += objective.reg * penalty_difference(objective, W, step, "central")
+    tolerance = survey.tolerance + SAFETY * eps * jnp.abs(exact)
+    return Evidence(
+        np.asarray(difference),
+        np.asarray(left + exact - kink),
+        np.asarray(right + exact + kink),
+        np.asarray(low + exact - accepted),
+        np.asarray(high + exact + accepted),
+        np.asarray(tolerance),
+        rows,
+        hinges,
+    )
+
+
+class _Survey(NamedTuple):
+    hinges: ScoreHinges
+    active: Array  # (N, C) whether the library lets the hinge contribute; matters at ties
+    slack: Array  # (N,) what rounding can do to a margin
+    near: Array  # (N,) whether a kink is within the step, or within the slack
+    far: Array  # (C, D) the slopes of all other examples
+    tolerance: Array  # (C, D)
+
+
+@jax.jit
+def _survey(objective: Objective, W: Weights, data: Data, h: Array, eps: ScalarLike) -> _Survey:
+    X, y = data
+    N, D = X.shape
+    scores = score(W, X)
+    hinges = score_hinges(objective, scores, y)
+    label = is_label(scores, y)
+    sizes = absolute(X)
+    # A margin is the difference of two scores, each a sum of D products, plus delta.
+    size = jnp.max(dot(sizes, jnp.abs(W)), axis=1) + jnp.abs(jnp.asarray(objective.delta, W.dtype))
+    slack = SAFETY * eps * jnp.sqrt(D + 4.0) * size
+    reach = 1.001 * h * jnp.max(jnp.abs(dense(X)), axis=1).astype(W.dtype)
+    margins = hinges.margins
+    near = jnp.any(jnp.abs(margins) <= jnp.maximum(slack, reach)[:, None], axis=1)
+
+    def on_scores(slopes: Array) -> Array:
+        if hinges.coupled:
+            return jnp.where(label, jnp.sum(slopes, axis=1, keepdims=True), slopes)
+        return slopes
+
+    most = margins + slack[:, None]
+    if hinges.power == 1:
+        slope, magnitude = (margins > 0).astype(W.dtype), (most >= 0).astype(W.dtype)
+        error = jnp.zeros_like(margins)
+    else:
+        slope, magnitude = 2 * jnp.maximum(margins, 0), 2 * jnp.maximum(most, 0)
+        error = jnp.where(most >= 0, 2 * slack[:, None], 0)
+    G = jnp.where(near[:, None], 0, jnp.where(label, -on_scores(slope), on_scores(slope)))
+    # 16 more roundings: of the terms themselves, the division by N, the penalty's addition.
+    rounding = SAFETY * eps * jnp.sqrt(N + 16.0) * on_scores(magnitude) + on_scores(error)
+    active = score_gradient(objective, scores, y) != 0
+    return _Survey(
+        hinges, active, slack, near, dot_transpose(G, X) / N, dot_transpose(rounding, sizes) / N
+    )
+
+
+@jax.jit
+def _differences(hinges: ScoreHinges, X: Features, y: Labels, h: Array) -> Array:
+    """Return the sum of the hinges' central differences."""
+    scaled = replace(hinges, margins=hinges.margins / h)
+    total, _ = sum_terms(difference_term(hinges.power, "central"), scaled, X, y, odd=True)
+    return total * h ** (hinges.power - 1)
+
+
+def _settle(hinges: ScoreHinges, slack: Array) -> ScoreHinges:
+    """Return the hinges with margins of exactly 0 where they are 0 to rounding."""
+    if hinges.power == 2:
+        return hinges  # no kink in its value
+    tie = jnp.abs(hinges.margins) <= slack[:, None]
+    return replace(hinges, margins=jnp.where(tie, 0, hinges.margins))
+
+
+@jax.jit
+def _slopes(hinges: ScoreHinges, X: Features, y: Labels) -> Pair:
+    """Return the sums of the hinges' slopes to the left and to the right."""
+
+    def slope(m: Array, x: Array) -> Array:
+        if hinges.power == 2:
+            return 2 * jnp.maximum(m, 0) * x
+        return jnp.where(m > 0, x, jnp.where(m < 0, 0, jnp.maximum(x, 0)))
+
+    up, down = sum_terms(slope, hinges, X, y)
+    return -down, up
+
+
+def _sums_are_exact(X: Features, W: np.ndarray, objective: Objective) -> np.ndarray:
+    """Return, for each example, whether its scores are the same in whatever order they are summed.
+
+    They are where every product is a multiple of some power of two, and so is every partial sum,
+    and none outgrows the digits of the dtype: integer pixels with integer weights, say.
+    """
+    exact = np.zeros(X.shape[0], bool)
+    bits = np.finfo(W.dtype).nmant + 1
+    delta = float(objective.delta)
+    used = np.any(W != 0, axis=0)
+    unit_of_W = np.min(_unit(W), axis=0)
+    for start in range(0, X.shape[0], 1024):
+        part = take(X, slice(start, start + 1024))
+        x, size = np.asarray(dense(part), float), np.asarray(dense(absolute(part)), float)
+        with np.errstate(invalid="ignore"):
+            units = np.where(used & (x != 0), _unit(x) * unit_of_W, np.inf)
+        unit = np.minimum(np.min(units, axis=1), _unit(np.asarray(delta)))
+        largest = 2 * np.max(size @ np.abs(W.T.astype(float)), axis=1) + abs(delta)
+        exact[start : start + 1024] = largest <= 2.0**bits * unit
+    return exact
+
+
+def _unit(a: np.ndarray) -> np.ndarray:
+    """Return the largest power of two that divides each number; infinity for 0."""
+    mantissa, exponent = np.frexp(np.asarray(a, float))
+    digits = (mantissa * 2.0**53).astype(np.int64)
+    return np.where(digits == 0, np.inf, np.ldexp((digits & -digits).astype(float), exponent - 53))
