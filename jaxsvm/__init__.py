@@ -14,6 +14,7 @@ from jaxsvm.descent import from_optax as from_optax
 from jaxsvm.descent import gradient_descent as gradient_descent
 from jaxsvm.descent import minibatch as minibatch
 from jaxsvm.descent import minibatch_gradient_descent as minibatch_gradient_descent
+from jaxsvm.directional_check import check_directions as check_directions
 from jaxsvm.error_budget import error_budget as error_budget
 from jaxsvm.error_budget import suggest_h as suggest_h
 from jaxsvm.features import Rows as Rows
