@@ -21,7 +21,8 @@ from jaxsvm.files import atomic_file
 # Okabe & Ito (2008), in an order whose neighbours differ in lightness as well as in hue.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#F0E442")
 STYLE: dict[str, Any] = {
-    "axes.prop_cycle": rcsetup.cycler(color=COLORS),
+    # Solid lines in every colour, then dashed ones.
+    "axes.prop_cycle": rcsetup.cycler(linestyle=["-", "--"]) * rcsetup.cycler(color=COLORS),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
