@@ -67,8 +67,7 @@ def run(config: Config) -> dict[str, Any]:
     centred = common.load(config.dataset, **names["centred"])
     scaled = common.load(config.dataset, **names["scaled"])
     shape = (len(centred.class_names), centred.train.X.shape[1])
-    of_batches = minibatch.Config(dataset=config.dataset, repeats=config.repeats)
-    timings = minibatch.time_batches(of_batches, scaled)
+    timings = minibatch.time_batches(config.dataset, minibatch.POWERS, config.repeats)
     found = {
         "is_cifar10": config.dataset.split(":")[0] == "cifar10",
         "num_examples": len(centred.train.X) + len(centred.validation.X),
@@ -79,7 +78,7 @@ def run(config: Config) -> dict[str, Any]:
         "at_once_speedup": minibatch.median_of(timings, "100 times one")
         / minibatch.median_of(timings, "100"),
         "powers": [minibatch.power_against_neighbours(timings, p) for p in minibatch.POWERS],
-        "duplicates": minibatch.duplicate_error(of_batches.copies, scaled, 0.0),
+        "duplicates": minibatch.duplicate_error(12, scaled, 0.0),
         "overfit": overfit(scaled),
         "chords": chord_excess(scaled),
         **worked_examples(),

@@ -182,7 +182,7 @@ def progress_run(
     block = optimizer.block_size
     chunk = max(1, -(-num_steps // (num_chunks * block))) * block
     state = jax.jit(optimizer.init)(params, data)
-    path_steps, path, ends, seconds, infos = [0], [params], [0], [0.0], []
+    path_steps, path, ends, seconds, infos = [0], [state.params], [0], [0.0], []
     before, divergence = (0, state), None
     with tqdm(total=num_steps, desc=description, disable=None, leave=False, delay=1) as bar:
         while ends[-1] < num_steps and divergence is None:
@@ -338,7 +338,9 @@ def _about(metrics: dict[str, Any]) -> str:
     parts = [reporting.table(("what", "which"), rows)]
     timed = [(name, f"{part['seconds']:.1f}") for name, part in metrics["sections"].items()]
     parts.append(reporting.table(("section", "seconds, with compilation"), timed))
+    options = []
     for name, part in metrics["sections"].items():
-        options = ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(part["config"]).items())
-        parts.append(f"- `{name}`: {options}")
+        fields = dataclasses.asdict(part["config"]).items()
+        options.append(f"- `{name}`: " + ", ".join(f"{key} {value}" for key, value in fields))
+    parts.append("\n".join(options))
     return "\n\n".join(parts)

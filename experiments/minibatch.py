@@ -139,13 +139,19 @@ def compare_batch_sizes(config: Config, dataset: Dataset) -> list[dict[str, Any]
     return curves
 
 
-def time_batches(config: Config, dataset: Dataset) -> list[Row]:
+@functools.cache
+def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
     """Time gradients of batches round the powers of two, of 100 examples, and 100 of one.
 
     Each timed call takes gradients in a row inside one compiled loop, so that the cost of a call is
-    not what is measured. The rows' seconds are of one gradient.
+    not what is measured. The rows' seconds are of one gradient. Kept, for sections that share it.
+
+    Args:
+        name: of the dataset.
+        powers: batch sizes to time, and their neighbours.
+        rounds: timed calls of each.
     """
-    objective = Objective(reg=config.reg)
+    dataset, objective = common.load(name, scale=common.unit_scale(name)), Objective()
     W = jnp.zeros((len(dataset.class_names), dataset.train.X.shape[1]))
     grad = jax.grad(objective)
 
@@ -169,13 +175,13 @@ def time_batches(config: Config, dataset: Dataset) -> list[Row]:
         return lambda: call(W, dataset.train)
 
     # As many gradients in a call as make it last about as long for every batch size.
-    count = 6000 if config.dataset == "digits" else 1500
-    sizes = sorted({100, *(p + k for p in POWERS for k in (-1, 0, 1))})
+    count = 6000 if name == "digits" else 1500
+    sizes = sorted({100, *(p + k for p in powers for k in (-1, 0, 1))})
     repeats = {str(B): max(1, count // B) for B in sizes}
     peers = {str(B): timed(descend, B, repeats[str(B)]) for B in sizes}
     repeats["100 times one"] = max(1, count // 1000)
     peers["100 times one"] = timed(one_by_one, 100, repeats["100 times one"])
-    rows = compare("minibatch", "gradient", peers, Timing(repeats=config.repeats, seconds=30))
+    rows = compare("minibatch", "gradient", peers, Timing(repeats=rounds, seconds=30))
     return [
         row._replace(
             median=row.median / repeats[row.peer],
@@ -216,7 +222,7 @@ def run(config: Config) -> dict[str, Any]:
     final = [progress.state.params for progress in runs]
     batch_loss = np.stack([progress.info.loss for progress in runs])
     seed, step = np.indices(batch_loss.shape).reshape(2, -1)
-    timings = time_batches(config, dataset)
+    timings = time_batches(config.dataset, POWERS, config.repeats)
     return {
         "recipe": {
             "batch_size": config.batch_size,
