@@ -97,18 +97,17 @@ def row_step(
     left = jnp.sum(jnp.where(label[:, None, :], 0, moved), axis=2)
     right = total + inverse * at
     excess = left - (jnp.minimum(right, 1) if simplex else right)
-    # The excess decreases, so at the last kink where it is not negative it is smallest.
-    before = excess >= 0
+    # The excess decreases and is linear between kinks: interpolate between the last kink where it
+    # is not negative and the next. Nothing is compared with c again, which a compiler may round
+    # another way the second time.
+    before = (excess >= 0) | (at <= lowest)  # at `lowest` true but for rounding
     last = jnp.max(jnp.where(before, at, lowest), axis=1, keepdims=True)
-    rest = jnp.min(jnp.where(before, excess, jnp.inf), axis=1, keepdims=True)
-    free = ~label & (c > last)
-    if simplex:
-        right_slope = jnp.where(total + last < 1, inverse, 0)
-    else:
-        right_slope = inverse
-        free = free if squared else free & (c - 1 <= last)
-    fall = jnp.sum(free, axis=1, keepdims=True, dtype=c.dtype) + right_slope
-    shift = last + rest / jnp.where(fall > 0, fall, 1)
+    above = jnp.min(jnp.where(before, jnp.maximum(excess, 0), jnp.inf), axis=1, keepdims=True)
+    following = jnp.min(jnp.where(before, jnp.inf, at), axis=1, keepdims=True)
+    below = jnp.max(jnp.where(before, -jnp.inf, excess), axis=1, keepdims=True)
+    crossed = below > -jnp.inf  # else every slope is 0, at `lowest`
+    share = above / jnp.where(crossed, above - below, 1)
+    shift = last + jnp.where(crossed, share * (following - last), 0)
     return jnp.where(label, 0, jnp.clip(c - shift, 0, upper))
 
 
