@@ -5,6 +5,9 @@ weights, searches, gradient checks and optimality certificates can be exact and 
 `load_dataset`, `Objective` and `run`; every function takes its data as an argument and is pure.
 """
 
+from jaxsvm.bound import dual_value as dual_value
+from jaxsvm.bound import duality_gap as duality_gap
+from jaxsvm.bound import lower_bound as lower_bound
 from jaxsvm.checks import validate as validate
 from jaxsvm.data import Dataset as Dataset
 from jaxsvm.data import data_from_arrays as data_from_arrays
@@ -15,6 +18,9 @@ from jaxsvm.descent import gradient_descent as gradient_descent
 from jaxsvm.descent import minibatch as minibatch
 from jaxsvm.descent import minibatch_gradient_descent as minibatch_gradient_descent
 from jaxsvm.directional_check import check_directions as check_directions
+from jaxsvm.dual import Solution as Solution
+from jaxsvm.dual import regularization_path as regularization_path
+from jaxsvm.dual import solve as solve
 from jaxsvm.error_budget import error_budget as error_budget
 from jaxsvm.error_budget import suggest_h as suggest_h
 from jaxsvm.features import Rows as Rows

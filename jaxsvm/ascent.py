@@ -115,11 +115,11 @@ class Blocks(NamedTuple):
     """A fixed random partition of the examples, and what a pass needs of it.
 
     Attributes:
-        index: (K, B) example numbers; N where the last block is short.
+        rows: (K, B) example numbers; N where the last block is short.
         gram: (K, B, B) the products x_i·x_k within each block.
     """
 
-    index: Int[Array, "K B"]
+    rows: Int[Array, "K B"]
     gram: Float[Array, "K B B"]
 
 
@@ -159,7 +159,7 @@ def ascend(
         O(block_size·C + C²).
     """
     N = data.X.shape[0]
-    K, B = blocks.index.shape
+    K, B = blocks.rows.shape
     block_key, row_key = jax.random.split(key)
     inner = jax.random.permutation(row_key, B)
     scale = jnp.asarray(1 / (2 * N * jnp.asarray(objective.reg, W.dtype)), W.dtype)
@@ -168,7 +168,7 @@ def ascend(
         carry: tuple[Array, Array, Array], k: Array
     ) -> tuple[tuple[Array, Array, Array], None]:
         W, dual, total = carry
-        index, gram = blocks.index[k], blocks.gram[k] * scale
+        index, gram = blocks.rows[k], blocks.gram[k] * scale
         X, y = _rows(data.X, index), data.y[jnp.minimum(index, N - 1)]
         # Rows of zeros (padding in the last block, blank examples) have no curvature: any q > 0.
         diagonal = jnp.diagonal(gram)

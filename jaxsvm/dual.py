@@ -23,7 +23,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -342,7 +342,7 @@ def metric_steps(
     curvature = jnp.broadcast_to(1 / step, (N,))
     zero = jnp.zeros_like(state.scores)
 
-    def one(state: _MetricState, _: None) -> tuple[_MetricState, Array]:
+    def one(state: _MetricState, _: Any) -> tuple[_MetricState, Array]:
         slope = 2 * reg * state.W + state.pulled
         W = state.W - jax.scipy.linalg.cho_solve((root, True), slope.T).T
         scores = dot(data.X, W)

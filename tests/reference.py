@@ -151,3 +151,30 @@ def gradient_descent(gradient, W, step_sizes, momentum=0.0, nesterov=False):
         W = W - step_size * (g + momentum * velocity if nesterov else velocity)
         path.append(W)
     return path
+
+
+def pulled_back(name, dual, y):
+    """(N, C) G of the dual variables: +a at a wrong class, minus their sum at the right one."""
+    dual = np.asarray(dual, float)
+    G = np.zeros_like(dual)
+    for i in range(len(dual)):
+        for j in range(dual.shape[1]):
+            if name == "one_vs_rest_loss":
+                G[i, j] = -dual[i, j] if j == y[i] else dual[i, j]
+            elif j != y[i]:
+                G[i, j] += dual[i, j]
+                G[i, y[i]] -= dual[i, j]
+    return G
+
+
+def dual_value(name, dual, X, y, *, reg, delta=1.0):
+    """min over W of reg·ΣΣW² plus the supporting lines of all hinges, for feasible slopes."""
+    X, dual = np.asarray(X, float), np.asarray(dual, float)
+    N, value = len(X), 0.0
+    for i in range(N):
+        for j in range(dual.shape[1]):
+            value += delta * dual[i, j] / N
+            if name == "squared_hinge_loss":
+                value -= dual[i, j] ** 2 / (4 * N)
+    V = pulled_back(name, dual, y).T @ X / N
+    return value - float(np.sum(V * V)) / (4 * reg)

@@ -1,0 +1,278 @@
+"""Bounds below every objective, and a solver that meets them: against an independent QP."""
+
+import warnings
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+import jaxsvm
+from jaxsvm import Data, Objective
+from jaxsvm.ascent import dual_margins, row_step
+from jaxsvm.bound import dual_value, duality_gap, feasible, lower_bound, slopes
+from tests import reference
+from tests.problems import byte_problem, float_dtype, problem, seeds
+
+LOSSES = sorted(reference.LOSSES)
+shapes = st.sampled_from([(5, 4, 3), (7, 3, 1), (40, 9, 10)])  # each compiles every bound
+bound_of = jax.jit(dual_value)
+bound_at = jax.jit(lower_bound)
+
+
+def double():
+    return float_dtype() == jnp.float64
+
+
+def objective_of(name, reg=0.1, delta=1.0):
+    return Objective(loss=getattr(jaxsvm, name), reg=reg, delta=delta)
+
+
+def random_dual(seed, shape):
+    return jnp.asarray(np.random.default_rng(seed).uniform(-1, 2, shape), float_dtype())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@hypothesis.given(seed=seeds, shape=shapes)
+@hypothesis.settings(max_examples=15)
+def test_no_weights_are_below_any_bound(name, seed, shape):
+    """In float64 on the same numbers: a float32 bound may not be above by a single ulp."""
+    W, data = problem(seed, shape, integers=seed % 2 == 0, scale=0.3)
+    objective = objective_of(name, reg=0.05, delta=0.7)
+    exact = reference.objective(W, data.X, data.y, loss=name, reg=0.05, delta=0.7)
+    dual = random_dual(seed, (shape[0], shape[2]))
+    assert float(bound_of(objective, dual, data)) <= exact
+    assert 0 <= float(bound_at(objective, W, data)) <= exact
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_bound_is_the_dual_less_its_rounding(name):
+    for W, data in (problem(5, (40, 9, 10)), byte_problem(2), problem(3, (300, 6, 5))):
+        objective = objective_of(name, reg=2.0, delta=0.7)
+        dual = feasible(objective, random_dual(1, (len(data.y), len(W))) / 8, data.y)
+        X, y = np.asarray(data.X, np.float64), np.asarray(data.y)
+        exact = reference.dual_value(name, dual, X, y, reg=2.0, delta=0.7)
+        assert exact > 0.05
+        got = float(dual_value(objective, dual, data))
+        assert exact - (1e-9 if double() else 1e-3) * abs(exact) <= got <= exact
+
+
+def test_rounding_is_subtracted_where_it_is_large():
+    """Cancellation: V is far smaller than the sum of its terms' sizes."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1000, 7)) * 100 + 1000
+    data = Data(jnp.asarray(X, float_dtype()), jnp.asarray(rng.integers(0, 3, 1000), jnp.int32))
+    objective = objective_of("hinge_loss", reg=1e4)
+    for seed in range(5):
+        dual = feasible(objective, random_dual(seed, (1000, 3)), data.y)
+        args = (np.asarray(dual, float), np.asarray(data.X, float), np.asarray(data.y))
+        assert float(bound_of(objective, dual, data)) <= reference.dual_value(
+            "hinge_loss", *args, reg=1e4
+        )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_lower_bound_takes_the_best_scale(name):
+    W, data = problem(4, (40, 9, 10), scale=0.3)
+    objective = objective_of(name, reg=0.3)
+    dual = slopes(objective, jaxsvm.score(W, data.X), data.y)
+    best = max(float(bound_of(objective, s * dual, data)) for s in np.linspace(0, 1, 201))
+    assert float(bound_at(objective, W, data)) >= best - 1e-4 * abs(best)
+    assert best > 0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("radius", [0.05, 0.3])
+def test_without_a_penalty_the_bound_holds_in_the_ball(name, radius):
+    _, data = problem(6, (12, 2, 2))
+    objective = objective_of(name, reg=0.0)
+    assert float(lower_bound(objective, jnp.zeros((2, 2), float_dtype()), data)) == 0
+    angles = np.random.default_rng(0).standard_normal((2000, 2, 2))
+    inside = radius * angles / np.linalg.norm(angles, axis=(1, 2), keepdims=True)
+    values = jax.vmap(lambda W: objective(W, data))(jnp.asarray(inside, float_dtype()))
+    at_zero = jnp.zeros((2, 2), float_dtype())
+    bound = float(lower_bound(objective, at_zero, data, radius=radius))
+    assert 0 < bound <= float(values.min())
+
+
+def quadratic_program(name, data, C, reg):
+    """The optimum of the dual by SciPy, knowing nothing but the reference's D."""
+    X, y = np.asarray(data.X, np.float64), np.asarray(data.y)
+    N = len(X)
+    # D is quadratic in the slopes: read its pieces off unit vectors.
+    n = N * C
+    pulled = np.stack(
+        [
+            (reference.pulled_back(name, np.eye(n)[k].reshape(N, C), y).T @ X / N).ravel()
+            for k in range(n)
+        ]
+    )
+    H = pulled @ pulled.T / (2 * reg)
+    free = np.ones((N, C), bool)
+    if name != "one_vs_rest_loss":
+        free[np.arange(N), y] = False
+    if name == "squared_hinge_loss":
+        H = H + np.eye(n) / (2 * N)
+    upper = np.where(free.ravel(), np.inf if name == "squared_hinge_loss" else 1.0, 0.0)
+    linear = np.where(free.ravel(), 1.0 / N, 0.0)
+
+    def negative(a):
+        Ha = H @ a
+        return a @ Ha / 2 - linear @ a, Ha - linear
+
+    bounds = scipy.optimize.Bounds(np.zeros(n), upper)
+    if name == "crammer_singer_loss":
+        rows = np.kron(np.eye(N), np.ones((1, C)))
+        sums = {"type": "ineq", "fun": lambda a: 1 - rows @ a, "jac": lambda a: -rows}
+        found = scipy.optimize.minimize(
+            negative, np.zeros(n), jac=True, bounds=bounds, constraints=[sums], method="SLSQP",
+            options={"ftol": 1e-13, "maxiter": 500},
+        )  # fmt: skip
+    else:
+        found = scipy.optimize.minimize(
+            negative, np.zeros(n), jac=True, bounds=bounds, method="L-BFGS-B",
+            options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000, "maxfun": 50000},
+        )  # fmt: skip
+    return -found.fun
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_optimum_is_an_independent_quadratic_programs(name, x64):
+    _, data = problem(1, (12, 6, 5))
+    data = jax.tree.map(lambda x: x.astype(jnp.float64) if x.ndim == 2 else x, data)
+    objective = objective_of(name, reg=0.2)
+    solution = jaxsvm.solve(objective, data, gap_tolerance=1e-8, num_classes=5, max_passes=5000)
+    optimum = quadratic_program(name, data, 5, 0.2)
+    assert solution.dual <= optimum * (1 + 1e-7)
+    np.testing.assert_allclose(solution.primal, optimum, rtol=1e-6)
+    assert solution.gap == solution.primal - solution.dual
+    exact = reference.objective(solution.W, data.X, data.y, loss=name, reg=0.2)
+    np.testing.assert_allclose(solution.primal, exact, rtol=1e-12)
+    # Complementary slackness, example by example: a slope is 1 above the kink and 0 below it.
+    margin = np.asarray(dual_margins(objective, jaxsvm.score(solution.W, data.X), data.y))
+    dual = np.asarray(solution.dual_variables)
+    if name in ("hinge_loss", "one_vs_rest_loss"):
+        counted = margin != 0
+        assert np.all(dual[counted & (margin > 1e-2)] > 0.9)
+        assert np.all(dual[counted & (margin < -1e-2)] < 0.1)
+    if name == "squared_hinge_loss":
+        np.testing.assert_allclose(dual, 2 * np.maximum(margin, 0), atol=1e-2)
+    if name == "crammer_singer_loss":
+        assert np.all(dual.sum(axis=1) <= 1)
+        assert np.all(dual.sum(axis=1)[margin.max(axis=1) > 1e-2] > 0.9)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_row_step_is_the_best_of_its_neighbours(name):
+    rng = np.random.default_rng(0)
+    N, C = 60, 5
+    objective = objective_of(name)
+    y = jnp.asarray(rng.integers(0, C, N), jnp.int32)
+    draw = lambda s: jnp.asarray(s * rng.standard_normal((N, C)), float_dtype())  # noqa: E731
+    margin = dual_margins(objective, draw(2.0), y)
+    old = feasible(objective, draw(1.0), y)
+    q = jnp.asarray(rng.uniform(0.1, 3, N), float_dtype())
+    new = jax.jit(row_step)(objective, margin, old, q, y)
+
+    def gain(a):
+        m, d = np.asarray(margin, float), np.asarray(a, float) - np.asarray(old, float)
+        square = (d**2).sum(1) + (0 if name == "one_vs_rest_loss" else d.sum(1) ** 2)
+        conjugate = (np.asarray(a, float) ** 2).sum(1) / 4 * (name == "squared_hinge_loss")
+        return (m * d).sum(1) - np.asarray(q, float) / 2 * square - conjugate
+
+    tolerance = 1e-12 if double() else 1e-5
+    np.testing.assert_allclose(feasible(objective, new, y), new, atol=tolerance)
+    for size in (1e-3, 1e-1, 1.0):
+        for _ in range(20):
+            other = feasible(objective, new + draw(size), y)
+            assert np.all(gain(other) <= gain(new) + tolerance)
+
+
+def test_solve_reaches_its_tolerance_on_digits_and_starts_warm():
+    data = jaxsvm.load_dataset("digits").train
+    objective = Objective(reg=1.0)
+    first = jaxsvm.solve(objective, data, gap_tolerance=1e-2)
+    assert first.gap <= 1e-2 * first.primal
+    np.testing.assert_allclose(first.primal, objective(first.W, data), rtol=1e-5)
+    assert first.gap >= float(duality_gap(objective, first.W, first.dual_variables, data)) - 1e-6
+    again = jaxsvm.solve(objective, data, gap_tolerance=1e-2, start=first)
+    assert again.passes < first.passes
+    from_W = jaxsvm.solve(objective, data, gap_tolerance=1e-2, start=first.W)
+    assert from_W.gap <= 1e-2 * from_W.primal
+    assert "gap" in str(first)
+    assert list(first.history.dual) == sorted(first.history.dual) or len(first.history.dual) > 1
+
+
+def test_crammer_singer_is_liblinears():
+    from sklearn.svm import LinearSVC
+
+    data = jaxsvm.load_dataset("digits").train
+    reg = 1.0
+    solution = jaxsvm.solve(
+        Objective(loss=jaxsvm.crammer_singer_loss, reg=reg), data, gap_tolerance=5e-3
+    )
+    N = len(data.y)
+    peer = LinearSVC(
+        multi_class="crammer_singer", C=1 / (2 * reg * N), fit_intercept=False, tol=1e-6,
+        max_iter=20000, random_state=0,
+    )  # fmt: skip
+    peer.fit(np.asarray(data.X, np.float64), np.asarray(data.y))
+    value = reference.objective(
+        peer.coef_[:, :], np.asarray(data.X)[:], data.y, loss="crammer_singer_loss", reg=reg
+    )
+    assert solution.dual <= value
+    np.testing.assert_allclose(solution.primal, value, rtol=1e-2)
+
+
+def test_running_out_of_passes_is_a_warning_with_the_numbers():
+    _, data = problem(0, (40, 9, 10))
+    with pytest.warns(UserWarning, match=r"the passes ran out.*Conditioning reg·N"):
+        solution = jaxsvm.solve(Objective(reg=1e-3), data, gap_tolerance=1e-9, max_passes=1)
+    assert solution.passes == 1
+    assert np.isfinite(solution.gap)
+
+
+def test_a_path_warms_each_reg_from_the_one_above():
+    _, data = problem(3, (40, 9, 10))
+    path = jaxsvm.regularization_path(Objective(), data, data, regs=[0.1, 1.0], gap_tolerance=0.05)
+    assert [point.reg for point in path] == [1.0, 0.1]
+    for point in path:
+        assert point.accuracy == float(jaxsvm.accuracy(point.solution.W, data))
+        assert point.solution.gap <= 0.05 * point.solution.primal
+
+
+def test_bytes_and_their_plain_matrix_solve_alike():
+    _, data = byte_problem(0)
+    plain = Data(jnp.asarray(np.asarray(data.X)), data.y)
+    got = jaxsvm.solve(Objective(reg=0.5), data, gap_tolerance=1e-3, num_classes=10)
+    expected = jaxsvm.solve(Objective(reg=0.5), plain, gap_tolerance=1e-3, num_classes=10)
+    np.testing.assert_allclose(got.primal, expected.primal, rtol=2e-3)
+
+
+def test_one_class_one_example_and_blank_rows():
+    data = Data(jnp.zeros((3, 2), float_dtype()), jnp.array([0, 1, 1], jnp.int32))
+    solution = jaxsvm.solve(Objective(reg=1.0), data, gap_tolerance=1e-2)
+    np.testing.assert_allclose(solution.primal, 1.0, rtol=1e-6)
+    one = Data(jnp.ones((1, 2), float_dtype()), jnp.array([0], jnp.int32))
+    solution = jaxsvm.solve(Objective(reg=1.0), one, num_classes=3)
+    optimum = quadratic_program("hinge_loss", one, 3, 1.0)
+    np.testing.assert_allclose(solution.primal, optimum, rtol=2e-3)
+
+
+def test_bad_arguments_are_named():
+    W, data = problem(0)
+    with pytest.raises(ValueError, match="l1_penalty"):
+        lower_bound(Objective(penalty=jaxsvm.l1_penalty, reg=1.0), W, data)
+    with pytest.raises(ValueError, match=r"reg = 0\.0: expected a number"):
+        jaxsvm.solve(Objective(reg=0.0), data)
+    with pytest.raises(ValueError, match="gap_tolerance = 0"):
+        jaxsvm.solve(Objective(reg=1.0), data, gap_tolerance=0.0)
+    with pytest.raises(ValueError, match="start has W of shape"):
+        jaxsvm.solve(Objective(reg=1.0), data, start=W[:, 1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert jnp.isfinite(dual_value(Objective(reg=1.0), jnp.full_like(W, jnp.nan)[:1, :1], Data(
+            data.X[:1], data.y[:1] * 0)))  # fmt: skip
