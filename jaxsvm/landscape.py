@@ -32,7 +32,6 @@ from jaxsvm.loss import (
     Weights,
     check_shapes,
     hinge_terms,
-    is_label,
 )
 from jaxsvm.optimizer import LossFn
 
@@ -224,7 +223,9 @@ def slice_1d(
     check_shapes(data)
     C = W.shape[0]
     both = dot(data.X, jnp.concatenate([W, direction]))
-    return _slice_row(objective, both[:, :C], both[:, C:], W, direction, data.y, start, stop, num)
+    S, T = both[:, :C], both[:, C:]
+    ends = (leads(S, data.y), leads(T, data.y))
+    return _slice_row(objective, S, T, ends, W, direction, data.y, start, stop, num)
 
 
 def slice_2d(
@@ -252,8 +253,8 @@ def slice_2d(
 
     Returns:
         A `Slice` with leaves (num, num). Cost for a sum of hinges: three products, then
-        O(N·C + num) a row; memory 9·N·C numbers beyond X and the result. A black box is called
-        num² times.
+        O(N·C + num) a row; memory about 12·N·C numbers beyond X and the result. A black box is
+        called num² times.
 
     Raises:
         ValueError: as `slice_1d`.
@@ -283,10 +284,13 @@ def slice_2d(
     C = W.shape[0]
     scores = dot(data.X, jnp.concatenate([W, direction_a, direction_b]))
     S, A, B = scores[:, :C], scores[:, C : 2 * C], scores[:, 2 * C :]
+    # Taken once, not once a row: a gather of the own scores is dear.
+    lead, lead_a, lead_b = leads(S, data.y), leads(A, data.y), leads(B, data.y)
 
     def exact_row(s: Array) -> tuple[Array | None, ...]:
+        here, ends = W + s * direction_a, (lead + s * lead_a, lead_b)
         return _slice_row(
-            objective, S + s * A, B, W + s * direction_a, direction_b, data.y, start, stop, num
+            objective, S + s * A, B, ends, here, direction_b, data.y, start, stop, num
         )[1:]
 
     return Slice(t, *lax.map(exact_row, t))
@@ -296,6 +300,7 @@ def _slice_row(
     objective: Objective,
     scores: Scores,
     direction_scores: Scores,
+    ends: tuple[Array, Array],
     W: Weights,
     direction: Weights,
     y: Labels,
@@ -303,9 +308,9 @@ def _slice_row(
     stop: ScalarLike,
     num: int,
 ) -> Slice:
-    """One line of a slice, from scores at hand."""
+    """One line of a slice, from scores at hand and their two leads."""
     t = nodes(start, stop, num, W.dtype)
-    right = right_on_grid(scores, direction_scores, y, start=start, stop=stop, num=num)
+    right = right_on_grid(*ends, y, start=start, stop=stop, num=num)
     accuracy = right.astype(W.dtype) / scores.shape[0]
     if is_line(objective):
         line = from_scores(objective, scores, direction_scores, W, direction, y)
@@ -317,44 +322,60 @@ def _slice_row(
     return Slice(t, data_loss + penalty, accuracy, data_loss, penalty)
 
 
+def leads(scores: Scores, y: Labels) -> Float[Array, "C N"]:
+    """Return how far each example's own score is ahead of each class's, classes first.
+
+    >>> leads(jnp.array([[1.0, 3.0]]), jnp.array([1]))
+    Array([[2.],
+           [0.]], dtype=float32)
+    """
+    own = jnp.take_along_axis(scores, y[:, None], axis=1)
+    return (own - scores).T
+
+
 def right_on_grid(
-    scores: Scores,
-    direction_scores: Scores,
+    lead: Float[Array, "C N"],
+    lead_slope: Float[Array, "C N"],
     y: Labels,
     *,
     start: ScalarLike,
     stop: ScalarLike,
     num: int,
 ) -> Int[Array, " num"]:
-    """Count the examples that `predict` gets right at each node of ``scores + t·direction_scores``.
+    """Count the examples that `predict` gets right at each node of ``lead + t·lead_slope``.
 
-    An example is right where its own score is ahead of each other one (strictly, of the classes
-    before it: of equals the first wins). Each of those is a half-line of t, so the example is right
-    on one interval of nodes: +1 at its first, −1 after its last, and a running sum counts them all.
-    A NaN is never ahead. Arguments and errors as `jaxsvm.line.values_on_grid`; cost O(N·C + num).
+    An example is right where it leads every class (strictly, those before its own: of equals the
+    first wins). Each of those is a half-line of t, so the example is right on one interval of
+    nodes: +1 at its first, −1 after its last, and a running sum counts them all. A NaN never leads.
 
-    >>> scores, slope = jnp.array([[0.0, 0.0]]), jnp.array([[1.0, 0.0]])
-    >>> right_on_grid(scores, slope, jnp.array([0]), start=-1.0, stop=1.0, num=3)
+    Args:
+        lead: (C, N) the `leads` of the scores at t = 0.
+        lead_slope: (C, N) those of the direction's scores.
+        y: (N,) labels.
+        start: as `jaxsvm.line.values_on_grid`, with its errors.
+        stop: the same.
+        num: the same.
+
+    Returns:
+        (num,) int32 counts. Cost O(N·C + num).
+
+    >>> lead, slope = jnp.array([[0.0], [0.0]]), jnp.array([[0.0], [1.0]])
+    >>> right_on_grid(lead, slope, jnp.array([0]), start=-1.0, stop=1.0, num=3)
     Array([0, 1, 1], dtype=int32)
     """
-    t = nodes(start, stop, num, scores.dtype)
-    step = (t[-1] - t[0]) / max(num - 1, 1)
-    ahead = jnp.take_along_axis(scores + t[0] * direction_scores, y[:, None], axis=1)
-    gap = ahead - (scores + t[0] * direction_scores)  # must be > 0, or >= 0 for classes after y
-    rise = step * (jnp.take_along_axis(direction_scores, y[:, None], axis=1) - direction_scores)
-    label = is_label(scores, y)
-    tie_wins = jnp.arange(scores.shape[1], dtype=y.dtype)[None, :] > y[:, None]
+    t = nodes(start, stop, num, lead.dtype)
+    gap = lead + t[0] * lead_slope  # at the first node: must be > 0, or >= 0 from class y on
+    rise = lead_slope * ((t[-1] - t[0]) / max(num - 1, 1))
+    tie_wins = jnp.arange(lead.shape[0], dtype=y.dtype)[:, None] >= y[None, :]
 
-    crossing = jnp.clip(-gap / rise, -1, num)  # in nodes; inf where the score never moves
-    first = jnp.where(tie_wins, jnp.ceil(crossing), jnp.floor(crossing) + 1)
-    last = jnp.where(tie_wins, jnp.floor(crossing), jnp.ceil(crossing) - 1)
-    still = jnp.where((gap > 0) | (tie_wins & (gap == 0)), 0, num)
-    first = jnp.where(rise > 0, first, jnp.where(rise < 0, 0, still))
-    last = jnp.where(rise < 0, last, num - 1)
-    first = jnp.max(jnp.where(label, 0, first), axis=1)
-    last = jnp.min(jnp.where(label, num - 1, last), axis=1)
-    first = jnp.clip(first, 0, num).astype(jnp.int32)
-    last = jnp.clip(last, -1, num - 1).astype(jnp.int32)
+    crossing = -gap / rise  # in nodes; not looked at where the lead never changes
+    down, up = jnp.floor(crossing), jnp.ceil(crossing)
+    leads_still = (gap > 0) | (tie_wins & (gap == 0))
+    first = jnp.where(rise > 0, jnp.where(tie_wins, up, down + 1), 0)
+    first = jnp.where((rise > 0) | (rise < 0) | leads_still, first, num)
+    last = jnp.where(rise < 0, jnp.where(tie_wins, down, up - 1), num - 1)
+    first = jnp.clip(jnp.max(first, axis=0), 0, num).astype(jnp.int32)
+    last = jnp.clip(jnp.min(last, axis=0), -1, num - 1).astype(jnp.int32)
 
     ever = (first <= last).astype(jnp.int32)
     change = jnp.zeros(num + 1, jnp.int32).at[first].add(ever).at[last + 1].add(-ever)

@@ -49,6 +49,9 @@ Direction: TypeAlias = Float[Array, "_C _D"]
 # direct sweep costs a quarter of the scatter and the running sums, whatever the size of the grid.
 DIRECT_NUM = 4
 
+# Into how many bins a sum of many terms is split before they are added pairwise.
+SPREAD = 64
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -261,8 +264,8 @@ def values_on_grid(
     Cost O(M + num), whatever ``num`` is. A reversed range is walked backwards; ``start = stop``
     gives ``num`` equal values, ``num = 1`` the one at ``start``.
 
-    Rounding: only non-negative numbers are added, so nothing cancels; in float32 the relative error
-    was at most 4e-7 over 450,000 terms (a direct sum: 1e-7).
+    Rounding: only non-negative numbers are added, and few at a time, so nothing cancels and nothing
+    piles up: a test holds float32 to a relative 6e-7 over 200,000 terms and 4,097 nodes.
 
     Raises:
         ValueError: ``num < 1``, or an infinite or NaN ``start`` or ``stop`` (traced ones
@@ -324,37 +327,38 @@ def hinges_on_grid(
     at_low_end = u + jnp.where(falling, t[-1], t[0]) * v
     k = jnp.where(at_low_end < 0, jnp.minimum(jnp.ceil(-at_low_end / w), num), 0)
     r = jnp.maximum(at_low_end + k * w, 0)
-    # Bin `num` takes the terms that are off all over the grid.
+    # Bin `num` takes the terms that are off all over the grid. Those on from its first node, most
+    # of a zoom's value and none of its shape, have bins of their own and stay out of the running
+    # sums. Bins are repeated and the copies added pairwise, so that no float32 sum is long.
     width = 2 * (num + 1)
-    index = k.astype(jnp.int32) + jnp.where(falling, num + 1, 0)
-    # Bins are repeated, and the copies added pairwise, so that no float32 sum is long even where
-    # all terms share a bin (a zoom: most are on, or off, over the whole grid).
-    copies = max(1, min(64, u.size // (8 * width)))
-    index = index + jnp.arange(u.size, dtype=jnp.int32) % copies * width
+    copies = max(1, min(SPREAD, u.size // (8 * width)))
+    place = jnp.arange(u.size, dtype=jnp.int32)
+    index = jnp.where(
+        k == 0,
+        copies * width + jnp.where(falling, SPREAD, 0) + place % SPREAD,
+        place % copies * width + jnp.where(falling, num + 1, 0) + k.astype(jnp.int32),
+    )
 
-    def bins(x: Array) -> Array:
-        filled = jnp.zeros(copies * width, x.dtype).at[index].add(x, mode="promise_in_bounds")
-        return jnp.sum(filled.reshape(copies, 2, num + 1), axis=0)[:, :num]
-
-    def rest(x: Array) -> Array:
-        return x.at[:, 0].set(0)
+    def bins(x: Array) -> tuple[Array, Array]:
+        """(2, 1) the sum of x over the terms on from the first node, (2, num) over the others."""
+        filled = jnp.zeros(copies * width + 2 * SPREAD, x.dtype)
+        filled = filled.at[index].add(x, mode="promise_in_bounds")
+        later, first = filled[: copies * width], filled[copies * width :]
+        first = jnp.sum(first.reshape(2, SPREAD), axis=1, keepdims=True)
+        return first, jnp.sum(later.reshape(copies, 2, num + 1), axis=0)[:, :num]
 
     def before(x: Array) -> Array:  # the running sum up to, not including, each node
         return jnp.concatenate([jnp.zeros_like(x[:, :1]), jnp.cumsum(x, axis=1)[:, :-1]], axis=1)
 
-    # The terms on from the first node are most of a zoom's value and none of its shape: they stay
-    # out of the running sums.
     d = jnp.arange(num, dtype=u.dtype)[None, :]
     if hinges.power == 1:
-        height, rise = bins(r), bins(w)
-        on = height[:, :1] + d * rise[:, :1]
-        values = on + jnp.cumsum(rest(height) + before(rest(rise)), axis=1)
+        (on, height), (on_rise, rise) = bins(r), bins(w)
+        values = on + d * on_rise + jnp.cumsum(height + before(rise), axis=1)
     else:
-        height, rise, bend = bins(r * r), bins(2 * r * w), bins(w * w)
-        on = height[:, :1] + d * rise[:, :1] + d * d * bend[:, :1]
+        (on, height), (on_rise, rise), (on_bend, bend) = bins(r * r), bins(2 * r * w), bins(w * w)
         # w²d² grows by w²(2d + 1) from node to node: twice what has come before, and once w².
-        growth = before(rest(rise) + rest(bend)) + 2 * before(before(rest(bend)))
-        values = on + jnp.cumsum(rest(height) + growth, axis=1)
+        growth = before(rise + bend) + 2 * before(before(bend))
+        values = on + d * (on_rise + d * on_bend) + jnp.cumsum(height + growth, axis=1)
     return hinges.weight * (values[0] + values[1, ::-1])
 
 

@@ -206,18 +206,21 @@ def plane(
             extent=(a[0] - half[0], a[-1] + half[0], b[0] - half[1], b[-1] + half[1]),
         )  # fmt: skip
         if levels:
-            ax.contour(a, b, surface, levels=levels, colors="white", linewidths=0.5, alpha=0.7)
+            ax.contour(
+                a, b, surface, levels=levels,
+                colors="white", linestyles="solid", linewidths=0.5, alpha=0.7,
+            )  # fmt: skip
         for segment in segments:
             (x0, y0), (x1, y1) = segment
             ax.plot([x0, x1], [y0, y1], color="#000000", linewidth=0.7, alpha=0.6)
         for (x0, y0), (x1, y1) in dashes:
             ax.plot([x0, x1], [y0, y1], color="white", linestyle="--", linewidth=1.2)
         # A white rim keeps every colour apart from the surface's own.
-        rim = [patheffects.withStroke(linewidth=3.0, foreground="white")]
+        rim = [patheffects.withStroke(linewidth=2.4, foreground="white")]
         for (name, path), color in zip((paths or {}).items(), COLORS[1:], strict=False):
             ax.plot(
                 path[:, 0], path[:, 1],
-                color=color, marker=".", linewidth=1.4, label=name, path_effects=rim,
+                color=color, marker=".", markersize=4, linewidth=1.2, label=name, path_effects=rim,
             )  # fmt: skip
         for name, (x, y) in (points or {}).items():
             ax.plot([x], [y], marker="o", markeredgecolor="white", linestyle="", label=name)
@@ -230,6 +233,7 @@ def plane(
             ax.legend(frameon=True, facecolor="#333333", labelcolor="white")
         figure.colorbar(mesh, ax=ax, label=label)
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        ax.locator_params(nbins=6)
         ax.set_xlim(np.min(a), np.max(a))
         ax.set_ylim(np.min(b), np.max(b))
         return figure
