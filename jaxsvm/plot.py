@@ -345,6 +345,33 @@ def bars(
         return figure
 
 
+def roofline(
+    points: Mapping[str, tuple[Any, Any]], limit: tuple[Any, Any], *, title: str = ""
+) -> Figure:
+    """Draw measured rates under the two limits of a machine.
+
+    Args:
+        points: who to (operations for each byte moved, GFLOP/s), each (num,).
+        limit: (operations for each byte, the GFLOP/s that the machine can reach there).
+        title: one line, or nothing.
+
+    Returns:
+        The figure.
+    """
+    with style():
+        figure = Figure(figsize=SIZE)
+        ax = figure.add_subplot()
+        ax.plot(*limit, color="black", label="limit, measured")
+        for k, (label, (x, y)) in enumerate(points.items()):
+            ax.scatter(x, y, label=label, color=COLORS[k % 6], marker="osD^vP"[k % 6])
+        ax.set(
+            xlabel="operations for each byte moved", ylabel="GFLOP/s", title=title,
+            xscale="log", yscale="log",
+        )  # fmt: skip
+        ax.legend()
+        return figure
+
+
 def _mark(ax: Any, horizontal: Mapping[str, float], vertical: Mapping[str, float]) -> None:
     """Draw named reference lines, each with a colour from the far end of the palette."""
     colors = iter(COLORS[6:1:-1])

@@ -61,6 +61,16 @@ def test_table_states_ratios_and_the_share_of_the_limit():
     assert text[3].endswith("| 5 ms | 4 ms .. 6 ms | 2.50 | 20 % |")
 
 
+def test_the_roofline_is_drawn_where_work_is_counted(tmp_path):
+    limits = common.Limits(flops=1e9, bytes=1e10)
+    row = common.Row("p", "w", "ours", 2e-3, 1e-3, 3e-3, 5, flops=1e6, bytes=1e6)
+    assert common.roofline([row._replace(bytes=None)], limits, tmp_path / "a.png") is None
+    peers = [row, row._replace(peer="peer", bytes=1e4, median=1e-2)]
+    path = common.roofline(peers, limits, tmp_path / "a.png")
+    assert path is not None
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_two_forms_of_the_problem_are_one_matrix():
     _, rows, plain = common.problem(common.Config(size="tiny"))
     np.testing.assert_allclose(np.asarray(rows.X), plain.X, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Run parts of the benchmark: a table on the screen, a JSON file in the folder ``--out``.
+"""Run parts of the benchmark: a table on the screen; JSON and a roofline in the folder ``--out``.
 
     python -m experiments.benchmark [landscape|gradient|search|descent|dual|all] [--size tiny|full]
 
@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> list[common.Row]:
         rows += new
     command = ["python", "-m", "experiments.benchmark", *(sys.argv[1:] if argv is None else argv)]
     common.write(config.out / f"{config.part}.json", rows, bounds, config, command)
+    common.roofline(rows, bounds, config.out / f"{config.part}_roofline.png")
     return rows
 
 

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsvm import Data, Rows
+from jaxsvm import plot as draw
 
 
 @dataclass(frozen=True)
@@ -316,3 +317,23 @@ def write(
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(record, indent=1) + "\n")
     temporary.replace(path)
+
+
+def roofline(rows: Sequence[Row], limits: Limits, path: Path) -> Path | None:
+    """Draw what was reached against the machine's limits; None where no row counts its work."""
+    counted = [row for row in rows if row.flops and row.bytes]
+    if not counted:
+        return None
+    points: dict[str, tuple[list[float], list[float]]] = {}
+    for row in counted:
+        assert row.flops
+        assert row.bytes
+        x, y = points.setdefault(row.peer, ([], []))
+        x.append(row.flops / row.bytes)
+        y.append(row.flops / row.median / 1e9)
+    most = max(max(x) for x, _ in points.values())
+    least = min(min(x) for x, _ in points.values())
+    grid = np.geomspace(least / 2, 2 * most, 200)
+    reach = np.minimum(limits.flops, grid * limits.bytes) / 1e9
+    figure = draw.roofline(points, (grid, reach), title="Reached, and the machine's limits")
+    return draw.save_figure(figure, path)
