@@ -364,10 +364,11 @@ def roofline(
         ax.plot(*limit, color="black", label="limit, measured")
         for k, (label, (x, y)) in enumerate(points.items()):
             ax.scatter(x, y, label=label, color=COLORS[k % 6], marker="osD^vP"[k % 6])
-        ax.set(
-            xlabel="operations for each byte moved", ylabel="GFLOP/s", title=title,
-            xscale="log", yscale="log",
-        )  # fmt: skip
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log", base=2)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter("{x:g}")
+        ax.set(xlabel="operations for each byte moved", ylabel="GFLOP/s", title=title)
         ax.legend()
         return figure
 
