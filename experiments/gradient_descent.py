@@ -155,7 +155,7 @@ def run(config: Config) -> dict[str, Any]:
 
 def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
     finished = {
-        row["name"]: (np.arange(len(loss)), loss)
+        row["name"]: (np.arange(1, len(loss) + 1), loss)
         for row, loss in zip(arrays["rows"], arrays["losses"].values(), strict=True)
         if row["outcome"] == "finished"
     }
@@ -164,6 +164,7 @@ def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
         xlabel="steps (gradients of all the data)",
         ylabel="training objective",
         title="Gradient descent: schedules and momentum",
+        xscale="log",
         yscale="log",
     )
     return [draw.save_figure(figure, path / "schedules_and_momentum.png")]
