@@ -70,7 +70,7 @@ def test_blocks_equal_the_plain_step(search, form):
     W, data = form(3, (1100, 9, 10))
     plain = SEARCHES[search](Objective(reg=0.1), 1)._replace(block_step=None)
     expected, expected_info = compiled_run(plain, jax.random.key(KEY), W, data, num_steps=30)
-    assert 1 < expected_info.accepted.sum() < 30
+    assert 0 < expected_info.accepted.sum() < 30
     rtol = 1e-12 if float_dtype() == jnp.float64 else 2e-6
     optimizer = SEARCHES[search](Objective(reg=0.1), 7)
     state, info = compiled_run(optimizer, jax.random.key(KEY), W, data, num_steps=30)
