@@ -40,7 +40,6 @@ from jaxsvm.loss import Data, Objective, Scores, Weights, accuracy, score, squar
 BLOCK_SIZE = 250  # rows of a Gram matrix: larger is fewer products and more sequential work each
 ASCENT_PASSES = 5  # before the first look at whether a pass still halves the gap
 STEPS_PER_CHECK = 5
-BALANCE = 3.0  # ρ over ‖G‖/‖scores‖: of 1 to 10, found best on digits and CIFAR-10 alike
 RELAXATION = 1.6  # in (0, 2); over-relaxation of the proximal step
 SAMPLE_ROWS = 4096  # rows whose covariance is the metric
 MAX_FEATURES = 8192  # beyond it a D x D metric is too large, and coordinate ascent goes on
@@ -318,14 +317,19 @@ def metric_start(
     V = -pulled
     linear, conjugate = _dual_parts(objective, dual, dual)
     bottom = linear - conjugate - jnp.sum(V * V) / (4 * objective.reg)
-    step = _balance(G, scores)
+    step = _balance(objective, G, scores)
     return _MetricState(step, W, scores, G, pulled, W, primal, dual, V, bottom), step
 
 
-def _balance(G: Scores, scores: Scores) -> Array:
-    """Return the ρ that lets slopes and scores travel in proportion to their size."""
+def _balance(objective: Objective, G: Scores, scores: Scores) -> Array:
+    """Return ρ, slope per score: the geometric mean of what the state shows and of 1/delta.
+
+    ‖G‖/‖scores‖ lets both travel in proportion to their size; a hinge's own scale is a slope of 1
+    over a margin of delta. Neither alone suits easy and hard problems.
+    """
     size = jnp.sum(scores * scores)
-    return BALANCE * jnp.sqrt(jnp.sum(G * G) / jnp.where(size > 0, size, 1)).clip(1e-6, 1e6)
+    ratio = jnp.sqrt(jnp.sum(G * G) / jnp.where(size > 0, size, 1)).clip(1e-6, 1e6)
+    return jnp.sqrt(ratio / objective.delta)
 
 
 def metric_steps(
@@ -382,7 +386,7 @@ def metric_steps(
         return state, excess
 
     state, excess = lax.scan(one, state, length=num_steps)
-    return state, jnp.max(excess), _balance(state.G, state.scores)
+    return state, jnp.max(excess), _balance(objective, state.G, state.scores)
 
 
 def covariance(key: Array, X: Features, *, rows: int) -> Array:
