@@ -98,7 +98,8 @@ def run(config: Config) -> dict[str, Any]:
     pressure = np.asarray(solution.dual_variables).sum(axis=1)
     hardest = np.argsort(-pressure, kind="stable")[:20]
     pixels = np.asarray(jaxsvm.features.dense(jaxsvm.features.take(data.X, jnp.asarray(hardest))))
-    pixels = pixels[:, :-1].reshape(-1, *dataset.image_shape)
+    pixels = pixels[:, :-1].reshape(-1, *dataset.image_shape) / common.unit_scale(config.dataset)
+    pixels = pixels + dataset.mean_image  # as they were before centring
     predicted = np.asarray(jaxsvm.predict(solution.W, data.X))[hardest]
     return {
         "strategies": curves,
@@ -124,9 +125,8 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _unit(pixels: np.ndarray) -> np.ndarray:
-    """Bring centred pixels to [0, 1], all pictures alike; one channel loses its axis."""
-    low, high = pixels.min(), pixels.max()
-    pictures = (pixels - low) / (high - low)
+    """Bring pixels to [0, 1], all pictures alike; one channel loses its axis."""
+    pictures = np.clip(pixels / pixels.max(), 0, 1)
     return pictures[..., 0] if pictures.shape[-1] == 1 else pictures
 
 
