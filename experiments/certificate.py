@@ -92,8 +92,15 @@ def run(config: Config) -> dict[str, Any]:
             "passes": passes[progress.path_steps],
             "objective": np.array([common.evaluate(objective, W, data)[0] for W in progress.path]),
         }
-    path = jaxsvm.regularization_path(
-        Objective(), data, dataset.validation, regs=config.regs, gap_tolerance=0.02, max_passes=300
+    path = list(
+        jaxsvm.regularization_path(
+            Objective(),
+            data,
+            dataset.validation,
+            regs=config.regs,
+            gap_tolerance=0.02,
+            max_passes=300,
+        )
     )
     pressure = np.asarray(solution.dual_variables).sum(axis=1)
     hardest = np.argsort(-pressure, kind="stable")[:20]

