@@ -19,6 +19,7 @@ from experiments.benchmark import common
 from jaxsvm import (
     Data,
     Objective,
+    Rows,
     analytic_gradient,
     check_gradient,
     numerical_gradient,
@@ -126,8 +127,9 @@ def _batch(objective: Objective, W: Any, data: Data, some: Any) -> Any:
 
 
 def alone(size: str, what: str) -> Any:
-    """The bytes of X, and perhaps their difference, in a process of its own, for its memory."""
-    W, data, _ = common.problem(common.Config(size="full" if size == "full" else "tiny"))
-    if what == "termwise":
-        return _termwise(Objective(), jnp.asarray(W), data, h=H)
-    return data.X
+    """X as bytes, and perhaps the difference, in a process of its own, for its memory."""
+    N, D, C = common.Config(size="full" if size == "full" else "tiny").shape
+    # All ones: drawing random bytes would need more memory than what is measured.
+    X = Rows(jnp.ones((N, D), jnp.uint8), jnp.zeros(D), jnp.ones(D))
+    data = jax.block_until_ready(Data(X, jnp.zeros(N, jnp.int32)))
+    return _termwise(Objective(), jnp.zeros((C, D)), data, h=H) if what == "termwise" else data
