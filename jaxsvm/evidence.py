@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from jaxsvm.features import Features, absolute, dense, dot, dot_transpose, take
 from jaxsvm.gradient import penalty_gradient, score_gradient
@@ -81,57 +81,25 @@ def gather(
         The evidence. Cost: the scores, two products with |X|, one with X, and a termwise pass over
         the examples near a kink.
     """
-    N = data.X.shape[0]
     step = jnp.asarray(h, W.dtype)
     survey = _survey(objective, W, data, step, eps)
     rows = np.flatnonzero(np.asarray(survey.near))
     # Padded to a power of four, so that a few compiled programs serve every number of rows.
     index = np.resize(rows if len(rows) else [0], max(16, 4 ** -(-len(rows).bit_length() // 2)))
-    X, y = take(data.X, jnp.asarray(index)), data.y[jnp.asarray(index)]
-    real = jnp.arange(len(index)) < len(rows)
-    hinges = replace(
-        survey.hinges,
-        margins=jnp.where(real[:, None], survey.hinges.margins[jnp.asarray(index)], -jnp.inf),
+    certain = np.zeros(len(index), bool)
+    if ties == "zero":
+        tied = np.flatnonzero(np.any(np.asarray(survey.hinges.margins)[rows] == 0, axis=1))
+        X = take(data.X, jnp.asarray(rows[tied]))
+        certain[tied] = _sums_are_exact(X, np.asarray(W), objective)
+    arrays, hinges = _weigh(
+        objective, W, data, survey, step, jnp.asarray(index), len(rows), jnp.asarray(certain)
     )
-    slack = survey.slack[jnp.asarray(index)]
-
-    difference, left, right = survey.far, survey.far, survey.far
-    if len(rows):
-        difference = difference + _differences(hinges, X, y, step) / N
-        slopes = _slopes(_settle(hinges, slack), X, y)
-        left, right = left + slopes[0] / N, right + slopes[1] / N
-    low, high = left, right
-    tied = np.flatnonzero(np.asarray(jnp.any(hinges.margins == 0, axis=1)))
-    if ties == "zero" and len(tied):
-        certain = np.zeros(len(index), bool)
-        certain[tied] = _sums_are_exact(take(X, jnp.asarray(tied)), np.asarray(W), objective)
-        active = survey.active[jnp.asarray(index)]
-        decided = _settle(hinges, jnp.where(jnp.asarray(certain), 0, slack))
-        tie = jnp.asarray(certain)[:, None] & (hinges.margins == 0)
-        decided = replace(
-            decided, margins=jnp.where(tie, jnp.where(active, 1.0, -1.0), decided.margins)
-        )
-        slopes = _slopes(decided, X, y)
-        low, high = survey.far + slopes[0] / N, survey.far + slopes[1] / N
-
-    # The penalty. At 0 an l1 weight is a tie, and never in doubt.
-    exact = penalty_gradient(objective, W)
-    kink = jnp.zeros_like(W)
-    if objective.penalty is l1_penalty:
-        kink = jnp.abs(objective.reg) * (W == 0).astype(W.dtype)
-    accepted = kink if ties == "any" else jnp.zeros_like(kink)
-    difference += objective.reg * penalty_difference(objective, W, step, "central")
-    tolerance = survey.tolerance + SAFETY * eps * jnp.abs(exact)
-    return Evidence(
-        np.asarray(difference),
-        np.asarray(left + exact - kink),
-        np.asarray(right + exact + kink),
-        np.asarray(low + exact - accepted),
-        np.asarray(high + exact + accepted),
-        np.asarray(tolerance),
-        rows,
-        hinges,
-    )
+    numerical, left, right, low, high, tolerance = (np.asarray(a) for a in arrays)
+    if objective.penalty is l1_penalty and ties == "any":
+        # At 0 an l1 weight is a tie, and never in doubt.
+        kink = abs(float(objective.reg)) * (np.asarray(W) == 0)
+        low, high = low - kink, high + kink
+    return Evidence(numerical, left, right, low, high, tolerance, rows, hinges)
 
 
 class _Survey(NamedTuple):
@@ -174,28 +142,72 @@ def _survey(objective: Objective, W: Weights, data: Data, h: Array, eps: ScalarL
     # 16 more roundings: of the terms themselves, the division by N, the penalty's addition.
     rounding = SAFETY * eps * jnp.sqrt(N + 16.0) * on_scores(magnitude) + on_scores(error)
     active = score_gradient(objective, scores, y) != 0
-    return _Survey(
-        hinges, active, slack, near, dot_transpose(G, X) / N, dot_transpose(rounding, sizes) / N
-    )
+    tolerance = dot_transpose(rounding, sizes) / N
+    tolerance += SAFETY * eps * jnp.abs(penalty_gradient(objective, W))
+    return _Survey(hinges, active, slack, near, dot_transpose(G, X) / N, tolerance)
 
 
 @jax.jit
-def _differences(hinges: ScoreHinges, X: Features, y: Labels, h: Array) -> Array:
-    """Return the sum of the hinges' central differences."""
+def _weigh(
+    objective: Objective,
+    W: Weights,
+    data: Data,
+    survey: _Survey,
+    h: Array,
+    index: Array,
+    num_near: int | Array,
+    certain: Array,
+) -> tuple[tuple[Array, ...], ScoreHinges]:
+    """Return the arrays of `Evidence` up to the tolerance, and the near examples' hinges.
+
+    Args:
+        objective: as in `gather`, like W, data and h.
+        survey: of all examples.
+        index: the rows of the near ones, padded.
+        num_near: how many are not padding.
+        certain: of each row, whether its ties are beyond doubt and held to the convention.
+    """
+    N = data.X.shape[0]
+    X, y = take(data.X, index), data.y[index]
+    real = (jnp.arange(len(index)) < num_near)[:, None]
+    hinges = replace(survey.hinges, margins=jnp.where(real, survey.hinges.margins[index], -jnp.inf))
+    slack, active = survey.slack[index][:, None], survey.active[index]
+
     scaled = replace(hinges, margins=hinges.margins / h)
     total, _ = sum_terms(difference_term(hinges.power, "central"), scaled, X, y, odd=True)
-    return total * h ** (hinges.power - 1)
+    numerical = survey.far + total * h ** (hinges.power - 1) / N
+    numerical += objective.reg * penalty_difference(objective, W, h, "central")
+
+    # To both sides: what is 0 to rounding may have either slope. A square has but one.
+    margins = hinges.margins
+    tie = (jnp.abs(margins) <= slack) & (hinges.power == 1)
+    left, right = _slopes(replace(hinges, margins=jnp.where(tie, 0, margins)), X, y)
+    # To accept: certain ties contribute as the library has it.
+    certain = certain[:, None]
+    convention = jnp.where(active, jnp.ones_like(margins), -1)
+    decided = jnp.where(
+        certain, jnp.where(margins == 0, convention, margins), jnp.where(tie, 0, margins)
+    )
+    low, high = lax.cond(
+        jnp.any(certain) & (hinges.power == 1),
+        lambda: _slopes(replace(hinges, margins=decided), X, y),
+        lambda: (left, right),
+    )
+    exact = penalty_gradient(objective, W)
+    kink = jnp.zeros_like(W)
+    if objective.penalty is l1_penalty:
+        kink = jnp.abs(objective.reg) * (W == 0).astype(W.dtype)
+    rest = survey.far + exact
+    return (
+        numerical,
+        rest + left / N - kink,
+        rest + right / N + kink,
+        rest + low / N,
+        rest + high / N,
+        survey.tolerance,
+    ), hinges
 
 
-def _settle(hinges: ScoreHinges, slack: Array) -> ScoreHinges:
-    """Return the hinges with margins of exactly 0 where they are 0 to rounding."""
-    if hinges.power == 2:
-        return hinges  # no kink in its value
-    tie = jnp.abs(hinges.margins) <= slack[:, None]
-    return replace(hinges, margins=jnp.where(tie, 0, hinges.margins))
-
-
-@jax.jit
 def _slopes(hinges: ScoreHinges, X: Features, y: Labels) -> Pair:
     """Return the sums of the hinges' slopes to the left and to the right."""
 

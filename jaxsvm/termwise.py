@@ -39,9 +39,7 @@ from jaxsvm.loss import (
 # Rows of X that lie in cache while all classes pass over them. Sums are taken within a block, then
 # over the blocks, which also keeps float32 rounding near that of the larger of the two counts.
 BLOCK_ROWS = 64
-# Examples added in one fused loop: 16 take half the time of 1, but compile longer, which a small
-# problem would notice.
-UNROLL, UNROLL_FROM = 16, 1024
+UNROLL = 16  # examples added in one fused loop; half the time of one by one
 
 Pair = tuple[Array, Array]
 
@@ -124,7 +122,6 @@ def sum_terms(
     N, D = X.shape
     C = hinges.margins.shape[1]
     index, labels = _blocks_of_one_label(y, C)
-    unroll = UNROLL if N >= UNROLL_FROM else 1
     dtype = hinges.margins.dtype
     # A block's empty places point at the row N, which has no hinges.
     padded = jnp.concatenate([hinges.margins, jnp.full((1, C), -jnp.inf, dtype)])
@@ -139,7 +136,7 @@ def sum_terms(
             return (up, sums[1] if odd else sums[1] + term(m, -x)), None
 
         zero = jnp.zeros((C, D), dtype)
-        (up, down), _ = lax.scan(add, (zero, zero), (padded[rows], x), unroll=unroll)
+        (up, down), _ = lax.scan(add, (zero, zero), (padded[rows], x), unroll=UNROLL)
         down = -up if odd else down
         # All examples of the block have one label, so its row needs no sum of its own over them.
         of_label = [jnp.sum(s, axis=0) if hinges.coupled else s[label] for s in (down, up)]
