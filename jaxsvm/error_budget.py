@@ -68,6 +68,11 @@ def error_budget(
 
     Raises:
         ValueError: empty data, shapes that disagree, a loss that is not of `jaxsvm.loss`.
+
+    >>> data = Data(jnp.array([[1.0, 1.0]]), jnp.array([0]))
+    >>> budget = error_budget(Objective(), jnp.zeros((2, 2)), data, jnp.array([0.5]))
+    >>> float(budget.crossing[0])  # the margin of 1 is out of reach of h = 0.5
+    0.0
     """
     check_shapes(data)
     N, C = data.X.shape[0], W.shape[0]

@@ -38,7 +38,14 @@ NUM_WORST = 5
 
 
 class Verdict(enum.IntEnum):
-    """What `check_gradient` says of a coordinate."""
+    """What `check_gradient` says of a coordinate.
+
+    Attributes:
+        SMOOTH: no hinge is crossed and the two agree.
+        KINK: hinges are crossed, and they explain the difference.
+        ROUNDING: the two differ by no more than rounding can.
+        WRONG: nothing explains the difference.
+    """
 
     SMOOTH = 0
     KINK = 1
