@@ -38,8 +38,12 @@ class Config(common.Config):
     sections: tuple[str, ...] = SECTIONS
     """Which sections, in which order; optax_comparison and certificate may be named too."""
 
+    workers: int = 2
+    """Sections run at a time. 1 gives each the whole machine: for seconds to be quoted."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        common.at_least("workers", self.workers, 1)
         common.one_of("sections", self.sections, SECTIONS + FURTHER)
 
 
@@ -50,7 +54,7 @@ def main() -> None:
         module = importlib.import_module(f"experiments.{name}")
         options = {"dataset": config.dataset, "seeds": config.seeds, "out": config.out}
         sections.append((module, module.Config(**options, name=config.name)))
-    sys.exit(common.execute("notes", sections, config))
+    sys.exit(common.execute("notes", sections, config, config.workers))
 
 
 if __name__ == "__main__":

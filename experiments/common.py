@@ -12,9 +12,13 @@ so that a notebook can call each by itself. Two keys of the dict mean something 
 number is in metrics.json, and the arrays are in arrays.npz.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import importlib
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -236,23 +240,58 @@ def evaluate(objective: jaxsvm.Objective, W: Any, data: jaxsvm.Data) -> tuple[fl
     return float(loss), float(accuracy)
 
 
-def run_sections(title: str, sections: Sequence[tuple[Any, Any]], folder: Path) -> None:
-    """Run experiments one after the other and write what they found, after each one.
+def _measure(module: str, config: Any) -> tuple[dict[str, Any], float]:
+    """Run one experiment in this process; return what it found and its seconds."""
+    began = time.perf_counter()
+    arrays = dict(importlib.import_module(module).run(config))
+    return arrays, time.perf_counter() - began
+
+
+def _found(
+    sections: Sequence[tuple[Any, Any]], workers: int
+) -> Iterator[tuple[dict[str, Any], float]]:
+    """Yield what each section found, in order; up to ``workers`` of them run at a time."""
+    names, configs = [module.__name__ for module, _ in sections], [c for _, c in sections]
+    if workers == 1:
+        yield from map(_measure, names, configs)
+        return
+    # Spawned: a fork of a process in which JAX has started may deadlock. Bars of two processes
+    # would overwrite each other, and the main job has its own.
+    context = multiprocessing.get_context("spawn")
+    os.environ["TQDM_DISABLE"] = "1"
+    with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+        try:
+            yield from pool.map(_measure, names, configs)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+        finally:
+            del os.environ["TQDM_DISABLE"]
+
+
+def run_sections(
+    title: str, sections: Sequence[tuple[Any, Any]], folder: Path, workers: int = 1
+) -> None:
+    """Run experiments and write what they found, in their order, as soon as it is there.
 
     Args:
         title: of the report.
         sections: (module, config) of each.
         folder: an existing folder of this run's own.
+        workers: how many run at a time, each in a process of its own.
     """
     metrics: dict[str, Any] = {"title": title, **reporting.environment(), "sections": {}}
     chapters: list[tuple[str, str, list[Path]]] = []
     rows: list[str] = []
+    metrics["sections_at_a_time"] = workers
     bar = tqdm(sections, desc=title, disable=None)
+    found = _found(sections, workers)
     for module, config in bar:
         name = section_name(module)
         bar.set_postfix_str(name)
-        began = time.perf_counter()
-        arrays = dict(module.run(config))
+        arrays, seconds = next(found)
         place = folder / name
         place.mkdir(exist_ok=True)
         reporting.write_arrays(place / "arrays.npz", arrays)
@@ -261,7 +300,7 @@ def run_sections(title: str, sections: Sequence[tuple[Any, Any]], folder: Path) 
         chapters.append((name.replace("_", " "), body, module.plot(arrays, place)))
         metrics["sections"][name] = {
             "config": config,
-            "seconds": time.perf_counter() - began,
+            "seconds": seconds,
             "results": arrays,
         }
         # After every section: an interrupted run keeps what it finished.
@@ -275,7 +314,9 @@ def section_name(module: Any) -> str:
     return Path(module.__file__).stem
 
 
-def execute(title: str, sections: Sequence[tuple[Any, Any]], config: Config) -> int:
+def execute(
+    title: str, sections: Sequence[tuple[Any, Any]], config: Config, workers: int = 1
+) -> int:
     """Claim the run's folder, run the sections in it, and return the exit status.
 
     Bad input is one line and status 2; a folder that is taken or cannot be written, status 5;
@@ -289,7 +330,7 @@ def execute(title: str, sections: Sequence[tuple[Any, Any]], config: Config) -> 
             if taken := sorted(path.name for path in folder.iterdir() if path.name != ".lock"):
                 message = f"{folder} already holds {taken[0]}: choose another --name"
                 return _fail(CANNOT_WRITE, message)
-            run_sections(title, sections, folder)
+            run_sections(title, sections, folder, workers)
     except filelock.Timeout:
         return _fail(CANNOT_WRITE, f"{folder} is in use by another run: choose another --name")
     except ValueError as error:
@@ -331,9 +372,13 @@ def _fail(status: int, message: str) -> int:
     return status
 
 
+# What the report's last chapter repeats of the run as a whole.
+ABOUT = ("commit", "device", "dtype", "platform", "sections_at_a_time")
+
+
 def _about(metrics: dict[str, Any]) -> str:
     """Return the report's last chapter: what a reader needs to repeat the run."""
-    rows = [(key, metrics[key]) for key in ("commit", "device", "dtype", "platform")]
+    rows = [(key, metrics[key]) for key in ABOUT]
     rows += list(metrics["versions"].items())
     parts = [reporting.table(("what", "which"), rows)]
     timed = [(name, f"{part['seconds']:.1f}") for name, part in metrics["sections"].items()]
