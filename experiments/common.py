@@ -243,29 +243,28 @@ def evaluate(objective: jaxsvm.Objective, W: Any, data: jaxsvm.Data) -> tuple[fl
     return float(loss), float(accuracy)
 
 
-def _measure(module: str, config: Any) -> tuple[dict[str, Any], float]:
-    """Run one experiment in this process; return what it found and its seconds."""
+def _measure(module: Any, config: Any) -> tuple[dict[str, Any], float]:
+    """Run one experiment; return what it found and its seconds."""
     began = time.perf_counter()
-    arrays = dict(importlib.import_module(module).run(config))
+    arrays = dict(module.run(config))
     return arrays, time.perf_counter() - began
 
 
-def _measure_in_child(module: str, config: Any) -> tuple[dict[str, Any], float]:
-    """Do `_measure` in a process of its own."""
+def _measure_in_child(name: str, config: Any) -> tuple[dict[str, Any], float]:
+    """Do `_measure` in a process of its own, which gets the module by its name."""
     # On the digits most of the work is compilation. XLA's expensive passes pay off only where
     # seconds are what is measured.
-    quick = config.dataset == "digits" and module.split(".")[-1] not in TIMED
+    quick = config.dataset == "digits" and name.split(".")[-1] not in TIMED
     jax.config.update("jax_disable_most_optimizations", quick)
-    return _measure(module, config)
+    return _measure(importlib.import_module(name), config)
 
 
 def _found(
     sections: Sequence[tuple[Any, Any]], workers: int
 ) -> Iterator[tuple[dict[str, Any], float]]:
     """Yield what each section found, in order; up to ``workers`` of them run at a time."""
-    names, configs = [module.__name__ for module, _ in sections], [c for _, c in sections]
     if workers == 1:
-        yield from map(_measure, names, configs)
+        yield from (_measure(module, config) for module, config in sections)
         return
     # Spawned: a fork of a process in which JAX has started may deadlock. Bars of two processes
     # would overwrite each other, and the main job has its own.
@@ -273,7 +272,8 @@ def _found(
     os.environ["TQDM_DISABLE"] = "1"
     with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
         try:
-            yield from pool.map(_measure_in_child, names, configs)
+            names = [module.__name__ for module, _ in sections]
+            yield from pool.map(_measure_in_child, names, [config for _, config in sections])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
@@ -298,12 +298,11 @@ def run_sections(
     chapters: list[tuple[str, str, list[Path]]] = []
     rows: list[str] = []
     metrics["sections_at_a_time"] = workers
-    bar = tqdm(sections, desc=title, disable=None)
-    found = _found(sections, workers)
-    for module, config in bar:
+    found = zip(sections, _found(sections, workers), strict=True)
+    bar = tqdm(found, desc=title, total=len(sections), disable=None)
+    for (module, config), (arrays, seconds) in bar:
         name = section_name(module)
         bar.set_postfix_str(name)
-        arrays, seconds = next(found)
         place = folder / name
         place.mkdir(exist_ok=True)
         reporting.write_arrays(place / "arrays.npz", arrays)
