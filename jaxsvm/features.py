@@ -36,7 +36,9 @@ PRECISION = lax.Precision.HIGHEST
 class Rows:
     """X as stored: ``X[:, d] = (values[:, d] - shift[d]) * scale[d]`` for d < D.
 
-    To the outside it has X's own shape ``(N, D)``. `numpy.asarray` gives the plain matrix.
+    To the outside it has X's own shape ``(N, D)``: ``X[:100]`` takes rows as `take` does, and
+    ``X @ W.T`` is `dot`'s product, so a loss_fn of one's own reads like one over an array.
+    `numpy.asarray` gives the plain matrix.
 
     Attributes:
         values: (N, P) uint8 or float, P ≥ D; the columns from D on are padding, zero.
@@ -66,6 +68,12 @@ class Rows:
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
+
+    def __getitem__(self, index: Any) -> "Rows":
+        return Rows(values=self.values[index], shift=self.shift, scale=self.scale)
+
+    def __matmul__(self, other: Array) -> Array:
+        return dot(self, other.T)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(dense(self), dtype=dtype)
@@ -179,8 +187,6 @@ def dot_and_transpose(
 
 def take(X: Features, index: Int[Array, " B"] | slice) -> Features:
     """Return the rows ``X[index]``, in the form that X has. Indices are not checked."""
-    if isinstance(X, Rows):
-        return Rows(values=X.values[index], shift=X.shift, scale=X.scale)
     return X[index]
 
 

@@ -185,3 +185,11 @@ def test_a_pytree_of_rows_may_hold_axes():
     stacked = Rows(jnp.stack([X.values, X.values]), X.shift, X.scale)
     scores = jax.vmap(features.dot, in_axes=(Rows(0, None, None), None))(stacked, W)
     assert scores.shape == (2, 40, 10)
+
+
+def test_rows_are_indexed_and_multiplied_like_an_array():
+    W, data = byte_problem(3)
+    plain = jnp.asarray(np.asarray(data.X))
+    np.testing.assert_allclose(np.asarray(data.X[2:7]), plain[2:7], rtol=1e-6)
+    np.testing.assert_array_equal(data.X @ W.T, jaxsvm.score(W, data.X))
+    np.testing.assert_allclose(data.X @ W.T, plain @ W.T, rtol=1e-4, atol=1e-4)
