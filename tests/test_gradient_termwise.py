@@ -84,7 +84,7 @@ def test_no_crossing_no_difference_from_the_closed_form():
         W, data = problem(4, integers=integers)
         W = W + (0.25 if integers else 0) * jnp.arange(5, dtype=W.dtype)[:, None]
         m = jaxsvm.margins(jaxsvm.score(W, data.X), data.y)
-        wrong = jnp.arange(5)[None, :] != data.y[:, None]
+        wrong = jnp.arange(5, dtype=data.y.dtype)[None, :] != data.y[:, None]
         nearest = jnp.min(jnp.where(wrong, jnp.abs(m), jnp.inf)) / jnp.max(jnp.abs(data.X))
         below, above = 0.9 * float(nearest), 1e3 * float(nearest)
         exact = closed_form(Objective(), W, data)
