@@ -41,10 +41,10 @@ class Verdict(enum.IntEnum):
     """What `check_gradient` says of a coordinate.
 
     Attributes:
-        SMOOTH: no hinge is crossed and the two agree.
-        KINK: hinges are crossed, and they explain the difference.
-        ROUNDING: the two differ by no more than rounding can.
-        WRONG: nothing explains the difference.
+        SMOOTH: right, and it agrees with the numerical gradient.
+        KINK: right, and a crossed or tied hinge explains why the numerical gradient differs.
+        ROUNDING: right to float32 only, in a gradient that claims float64.
+        WRONG: outside the one-sided slopes by more than rounding can do; NaN is.
     """
 
     SMOOTH = 0
