@@ -260,6 +260,29 @@ def problem(config: Config) -> tuple[np.ndarray, Data, Data]:
     return W, Data(rows, y), Data(jnp.asarray(plain), y)
 
 
+def random_data(config: Config, form: str) -> tuple[jax.Array, Data]:
+    """Return (W, data) as `problem` has them, in one form, "bytes" or "floats", and nothing beside.
+
+    For what `problem` is too large for: memory measured, many calls in one process.
+    """
+    N, D, C = config.shape
+    rng = np.random.default_rng(config.seed)
+    W = jnp.asarray(0.01 * rng.standard_normal((C, D)), jnp.float32)
+    y = jnp.asarray(rng.integers(0, C, N), jnp.int32)
+    if form == "floats":
+        plain = rng.random((N, D), dtype=np.float32)
+        plain -= 0.5
+        plain *= 2
+        plain[:, D - 1] = 1
+        return W, Data(jnp.asarray(plain), y)
+    values = rng.integers(0, 256, (N, _padded(D)), dtype=np.uint8)
+    values[:, D - 1 :] = 0
+    values[:, D - 1] = 1
+    shift = jnp.full(D, 128.0).at[-1].set(0.0)
+    scale = jnp.full(D, 1 / 128).at[-1].set(1.0)
+    return W, Data(Rows(jnp.asarray(values), shift, scale), y)
+
+
 def _padded(D: int) -> int:
     return -(-D // 16) * 16
 
