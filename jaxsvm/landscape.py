@@ -6,6 +6,7 @@ same calls take any ``loss_fn(params, data) -> scalar`` over any pytree and eval
 point, a few at a time. A linear layer on frozen features is the first kind: pass the features as X.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +18,14 @@ from jaxtyping import Float, Int
 from jaxsvm.features import dot
 from jaxsvm.line import (
     Direction,
+    Hinges,
+    Line,
     from_scores,
     hinges_on_grid,
     is_line,
+    loss_along,
     nodes,
+    penalty_along,
     penalty_on_grid,
 )
 from jaxsvm.loss import (
@@ -221,11 +226,16 @@ def slice_1d(
         )
         return Slice(t, points)
     check_shapes(data)
-    C = W.shape[0]
+    y, C = data.y, W.shape[0]
     both = dot(data.X, jnp.concatenate([W, direction]))
     S, T = both[:, :C], both[:, C:]
-    ends = (leads(S, data.y), leads(T, data.y))
-    return _slice_row(objective, S, T, ends, W, direction, data.y, start, stop, num)
+    right = right_on_grid(leads(S, y), leads(T, y), y, start=start, stop=stop, num=num)
+    if is_line(objective):
+        line = from_scores(objective, S, T, W, direction, y)
+        parts = _line_on_grid(line, start=start, stop=stop, num=num)
+    else:
+        parts = _sweep(objective, S, T, W, direction, y, t)
+    return _as_slice(t, right, len(y), *parts)
 
 
 def slice_2d(
@@ -281,44 +291,58 @@ def slice_2d(
 
         return Slice(t, lax.map(row, t))
     check_shapes(data)
-    C = W.shape[0]
+    y, C = data.y, W.shape[0]
     scores = dot(data.X, jnp.concatenate([W, direction_a, direction_b]))
     S, A, B = scores[:, :C], scores[:, C : 2 * C], scores[:, 2 * C :]
-    # Taken once, not once a row: a gather of the own scores is dear.
-    lead, lead_a, lead_b = leads(S, data.y), leads(A, data.y), leads(B, data.y)
+    # Leads and margins are linear too: taken once, not once a row, since own scores are gathered.
+    lead, lead_a, lead_b = leads(S, y), leads(A, y), leads(B, y)
+    if is_line(objective):
+        loss_a = _classes_first(loss_along(objective, S, A, y))
+        loss_b = _classes_first(loss_along(objective, S, B, y))
 
-    def exact_row(s: Array) -> tuple[Array | None, ...]:
-        here, ends = W + s * direction_a, (lead + s * lead_a, lead_b)
-        return _slice_row(
-            objective, S + s * A, B, ends, here, direction_b, data.y, start, stop, num
-        )[1:]
+    def exact_row(s: Array) -> tuple[Array, tuple[Array, Array]]:
+        here = W + s * direction_a
+        right = right_on_grid(lead + s * lead_a, lead_b, y, start=start, stop=stop, num=num)
+        if not is_line(objective):
+            return right, _sweep(objective, S + s * A, B, here, direction_b, y, t)
+        loss = replace(loss_b, offsets=loss_a.offsets + s * loss_a.slopes)
+        line = Line(loss, *penalty_along(objective, here, direction_b))
+        return right, _line_on_grid(line, start=start, stop=stop, num=num)
 
-    return Slice(t, *lax.map(exact_row, t))
+    right, (data_loss, penalty) = lax.map(exact_row, t)
+    return _as_slice(t, right, len(y), data_loss, penalty)
 
 
-def _slice_row(
+def _classes_first(hinges: Hinges) -> Hinges:
+    """Lay the terms out for loops over examples, which are many, not over classes."""
+    return replace(hinges, offsets=hinges.offsets.T, slopes=hinges.slopes.T)
+
+
+def _line_on_grid(
+    line: Line, *, start: ScalarLike, stop: ScalarLike, num: int
+) -> tuple[Array, Array]:
+    """Return the data loss and the penalty of a line on a grid."""
+    data_loss = hinges_on_grid(line.loss, start=start, stop=stop, num=num)
+    return data_loss, penalty_on_grid(line, start=start, stop=stop, num=num)
+
+
+def _sweep(
     objective: Objective,
     scores: Scores,
     direction_scores: Scores,
-    ends: tuple[Array, Array],
     W: Weights,
     direction: Weights,
     y: Labels,
-    start: ScalarLike,
-    stop: ScalarLike,
-    num: int,
-) -> Slice:
-    """One line of a slice, from scores at hand and their two leads."""
-    t = nodes(start, stop, num, W.dtype)
-    right = right_on_grid(*ends, y, start=start, stop=stop, num=num)
-    accuracy = right.astype(W.dtype) / scores.shape[0]
-    if is_line(objective):
-        line = from_scores(objective, scores, direction_scores, W, direction, y)
-        data_loss = hinges_on_grid(line.loss, start=start, stop=stop, num=num)
-        penalty = penalty_on_grid(line, start=start, stop=stop, num=num)
-    else:  # The scores are linear in t all the same: sweep them.
-        data_loss = lax.map(lambda s: objective.data_loss(scores + s * direction_scores, y), t)
-        penalty = lax.map(lambda s: objective.reg * objective.penalty(W + s * direction), t)
+    t: Float[Array, " num"],
+) -> tuple[Array, Array]:
+    """Do the same for a loss that is no sum of hinges: the scores are linear in t all the same."""
+    data_loss = lax.map(lambda s: objective.data_loss(scores + s * direction_scores, y), t)
+    penalty = lax.map(lambda s: objective.reg * objective.penalty(W + s * direction), t)
+    return data_loss, penalty
+
+
+def _as_slice(t: Array, right: Array, num_examples: int, data_loss: Array, penalty: Array) -> Slice:
+    accuracy = right.astype(t.dtype) / num_examples
     return Slice(t, data_loss + penalty, accuracy, data_loss, penalty)
 
 
@@ -364,21 +388,30 @@ def right_on_grid(
     Array([0, 1, 1], dtype=int32)
     """
     t = nodes(start, stop, num, lead.dtype)
-    gap = lead + t[0] * lead_slope  # at the first node: must be > 0, or >= 0 from class y on
-    rise = lead_slope * ((t[-1] - t[0]) / max(num - 1, 1))
-    tie_wins = jnp.arange(lead.shape[0], dtype=y.dtype)[:, None] >= y[None, :]
+    step = (t[-1] - t[0]) / max(num - 1, 1)
 
-    crossing = -gap / rise  # in nodes; not looked at where the lead never changes
-    down, up = jnp.floor(crossing), jnp.ceil(crossing)
-    leads_still = (gap > 0) | (tie_wins & (gap == 0))
-    first = jnp.where(rise > 0, jnp.where(tie_wins, up, down + 1), 0)
-    first = jnp.where((rise > 0) | (rise < 0) | leads_still, first, num)
-    last = jnp.where(rise < 0, jnp.where(tie_wins, down, up - 1), num - 1)
-    first = jnp.clip(jnp.max(first, axis=0), 0, num).astype(jnp.int32)
-    last = jnp.clip(jnp.min(last, axis=0), -1, num - 1).astype(jnp.int32)
+    # One class at a time: a loop over examples, in which all that a class needs stays in registers.
+    def narrow(interval: tuple[Array, Array], one: tuple[Array, ...]) -> tuple[Any, None]:
+        first, last = interval
+        j, lead, lead_slope = one
+        gap, rise = lead + t[0] * lead_slope, lead_slope * step
+        tie_wins = j >= y  # must be > 0, or >= 0 from class y on
+        crossing = -gap / rise  # in nodes; not looked at where the lead never changes
+        down, up = jnp.floor(crossing), jnp.ceil(crossing)
+        leads_still = (gap > 0) | (tie_wins & (gap == 0))
+        begin = jnp.where(rise > 0, jnp.where(tie_wins, up, down + 1), 0)
+        begin = jnp.where((rise > 0) | (rise < 0) | leads_still, begin, num)
+        end = jnp.where(rise < 0, jnp.where(tie_wins, down, up - 1), num - 1)
+        return (jnp.maximum(first, begin), jnp.minimum(last, end)), None
 
-    ever = (first <= last).astype(jnp.int32)
-    change = jnp.zeros(num + 1, jnp.int32).at[first].add(ever).at[last + 1].add(-ever)
+    everywhere = jnp.zeros_like(lead[0]), jnp.full_like(lead[0], num - 1)
+    classes = jnp.arange(lead.shape[0], dtype=y.dtype)
+    (first, last), _ = lax.scan(narrow, everywhere, (classes, lead, lead_slope))
+    ever = first <= last  # False for a NaN
+    begin = jnp.where(ever, first, 0).astype(jnp.int32)
+    end = jnp.where(ever, last + 1, 0).astype(jnp.int32)
+    ever = ever.astype(jnp.int32)
+    change = jnp.zeros(num + 1, jnp.int32).at[begin].add(ever).at[end].add(-ever)
     return jnp.cumsum(change)[:num]
 
 

@@ -150,24 +150,41 @@ def from_scores(
     Raises:
         ValueError: as `along`.
     """
+    loss = loss_along(objective, scores, direction_scores, y)
+    return Line(loss, *penalty_along(objective, W, direction))
+
+
+def loss_along(objective: Objective, scores: Scores, direction_scores: Scores, y: Labels) -> Hinges:
+    """Return a line's data loss alone.
+
+    Raises:
+        ValueError: the loss is no sum of hinges.
+    """
     terms = hinge_terms(objective)
-    loss = Hinges(
+    return Hinges(
         offsets=terms.margins(scores, y, delta=objective.delta),
         slopes=terms.margins(direction_scores, y, delta=0.0),
         weight=1.0 / scores.shape[0],
         power=terms.power,
     )
-    parabola = jnp.zeros(3, W.dtype)
+
+
+def penalty_along(
+    objective: Objective, W: Weights, direction: Direction
+) -> tuple[tuple[Hinges, ...], Float[Array, "3"]]:
+    """Return a line's ``absolute`` and ``parabola``: its penalty alone.
+
+    Raises:
+        ValueError: the penalty is another than `l2_penalty` or `l1_penalty`.
+    """
     if objective.penalty is l2_penalty:
-        parabola = objective.reg * jnp.stack(
-            [jnp.sum(W * W), 2 * jnp.sum(W * direction), jnp.sum(direction * direction)]
-        )
-        return Line(loss, (), parabola)
+        products = [jnp.sum(W * W), 2 * jnp.sum(W * direction), jnp.sum(direction * direction)]
+        return (), objective.reg * jnp.stack(products)
     if objective.penalty is l1_penalty:
         absolute = Hinges(
             jnp.concatenate([W, -W]), jnp.concatenate([direction, -direction]), objective.reg
         )
-        return Line(loss, (absolute,), parabola)
+        return (absolute,), jnp.zeros(3, W.dtype)
     name = getattr(objective.penalty, "__name__", objective.penalty)
     raise ValueError(f"objective.penalty is {name}: expected l2_penalty or l1_penalty on a line")
 

@@ -64,6 +64,10 @@ class Config:
         return (50_000, 3_073, 10) if self.size == "full" else (600, 65, 10)
 
 
+# Intel's OpenMP lets a thread spin for 0.2 s.
+PAUSE_SECONDS, SHORT_SECONDS = 0.25, 1.0
+
+
 class Row(NamedTuple):
     """One measured line: what was done, by whom, how long it took.
 
@@ -108,7 +112,10 @@ def compare(
     """Time the peers in turns and return one row for each, in the order given.
 
     Every peer runs once untimed. A round then runs each of them once, starting one further on than
-    the round before; JAX's asynchronous results are waited for.
+    the round before; JAX's asynchronous results are waited for. Each run follows a pause, because
+    OpenBLAS's and OpenMP's threads spin for a while after their work, on cores that the next peer
+    needs (without it JAX took 1.9 times as long after NumPy), and what is short runs once more
+    untimed, because the pause has cooled caches and cores.
 
     Args:
         part: as in `Row`, like ``work`` and ``dtype``.
@@ -123,14 +130,21 @@ def compare(
     """
     times: dict[str, list[float]] = {name: [] for name in peers}
     names = list(peers)
+    short = {}
     for name in names:
         jax.block_until_ready(peers[name]())
+        start = time.perf_counter()
+        jax.block_until_ready(peers[name]())
+        short[name] = time.perf_counter() - start < SHORT_SECONDS
     started = time.perf_counter()
     for turn in range(config.repeats):
         if turn >= 3 and time.perf_counter() - started > config.seconds:
             break
         for k in range(len(names)):
             name = names[(turn + k) % len(names)]
+            time.sleep(PAUSE_SECONDS if config.size == "full" else 0)
+            if short[name]:
+                jax.block_until_ready(peers[name]())
             start = time.perf_counter()
             jax.block_until_ready(peers[name]())
             times[name].append(time.perf_counter() - start)
