@@ -6,8 +6,8 @@ The notes' pictures, without a penalty as there: one example along a line (svm1d
 a plane with the lines on which its terms switch (svm_one), a hundred examples (svm_all), and three
 one-dimensional examples whose hinges add up to a bowl (svmbowl). Then what they could not draw: all
 examples at once, with the accuracy; zooms into the lowest point of a line, where the smooth bowl
-turns out to be made of kinks; and the paths of several strategies over the plane of their principal
-directions, with how far off that plane they are.
+turns out to be made of kinks; the paths of several strategies over the plane of their principal
+directions, with how far off that plane they are; and the line between the ends of two of them.
 
 Expected: every curve convex and made of straight pieces; a round bowl for many examples; all
 training examples over the whole grid in about the time of a few hundred single evaluations. Seconds
@@ -30,6 +30,7 @@ from jaxsvm import (
     Data,
     Objective,
     along,
+    direction_between,
     features,
     gradient_descent,
     kink_lines,
@@ -40,12 +41,15 @@ from jaxsvm import (
     principal_directions,
     project_path,
     random_direction,
+    random_search,
     slice_1d,
     slice_2d,
 )
 from jaxsvm import plot as draw
 
 ZOOMS = (1, 10, 100, 1000)
+# The two strategies between whose ends a line is drawn.
+BETWEEN = ("gradient descent", "momentum")
 
 _slice_1d = jax.jit(slice_1d, static_argnames="num")
 _slice_2d = jax.jit(slice_2d, static_argnames="num")
@@ -200,6 +204,7 @@ def paths(dataset: Any, config: Config, num: int) -> dict[str, Any]:
         "exact steps": line_search_descent(objective),
         "exact, conjugate": line_search_descent(objective, momentum="conjugate"),
         "local search": local_search(objective, step_size=0.3 * config.scale, block_size=3),
+        "random search": random_search(objective, scale=0.3 * config.scale, block_size=3),
     }
     shape = (len(dataset.class_names), data.X.shape[1])
     W = 0.3 * config.scale * jax.random.normal(jax.random.key(3), shape)
@@ -220,6 +225,9 @@ def paths(dataset: Any, config: Config, num: int) -> dict[str, Any]:
     }
     reach = 1.15 * max(float(jnp.max(jnp.abs(s.coordinates))) for s in shadows.values())
     surface = _slice_2d(objective, origin, a, b, data, start=-reach, stop=reach, num=num)
+    here, there = (jnp.asarray(found[name][-1]) for name in BETWEEN)
+    way = direction_between(here, there)
+    between = _slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
     return {
         "t": np.asarray(surface.t),
         "loss": np.asarray(surface.loss),
@@ -232,6 +240,11 @@ def paths(dataset: Any, config: Config, num: int) -> dict[str, Any]:
         ),
         "last_loss": np.array([float(s.loss[-1]) for s in shadows.values()]),
         "drawn_loss": np.array([float(s.plane_loss[-1]) for s in shadows.values()]),
+        "between": {
+            "t": np.asarray(between.t),
+            "loss": np.asarray(between.loss),
+            "accuracy": np.asarray(between.accuracy),
+        },
     }
 
 
@@ -239,6 +252,8 @@ def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
     one, facets, every = arrays["one_line"], arrays["one_plane"], arrays["all"]
     bowl_, near, found = arrays["bowl"], arrays["zooms"], arrays["paths"]
     examples = f"{every['examples']:,} examples"
+    way = found["between"]
+    ends = way["loss"][ends_of(way["t"])]
 
     def surface(part: dict[str, Any], values: Any, label: str, title: str, **options: Any) -> Any:
         return draw.plane(
@@ -276,7 +291,7 @@ def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
             every, 100 * every["accuracy"], "accuracy, %", examples, levels=0
         ),
         "svmbowl": draw.lines(
-            {f"L_{i}": (bowl_["w"], loss) for i, loss in enumerate(bowl_["examples"])}
+            {f"L{'₀₁₂'[i]}": (bowl_["w"], loss) for i, loss in enumerate(bowl_["examples"])}
             | {"mean of the three": (bowl_["w"], bowl_["mean"])},
             xlabel="the first class's weight",
             ylabel="loss",
@@ -302,12 +317,38 @@ def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
             title="The strategies' shadows on one plane",
             paths=found["coordinates"],
         ),
+        "between": draw.lines(
+            {"objective": (way["t"], way["loss"])},
+            dashed={"chord": ([0, 1], ends)},
+            points={"the two ends": ([0, 1], ends)},
+            xlabel=f"t, from {BETWEEN[0]} (0) to {BETWEEN[1]} (1)",
+            ylabel="objective",
+            title="Between two solutions there is no barrier",
+        ),
     }
     return [draw.save_figure(figure, path / f"{name}.png") for name, figure in figures.items()]
 
 
+def ends_of(t: np.ndarray) -> np.ndarray:
+    """Return where on the grid t = 0 and t = 1 are: the two solutions."""
+    return np.argmin(np.abs(t[:, None] - np.array([0.0, 1.0])), axis=0)
+
+
 def report(arrays: dict[str, Any]) -> str:
     every, near, found = arrays["all"], arrays["zooms"], arrays["paths"]
+    way = found["between"]
+    ends, lowest = ends_of(way["t"]), int(np.argmin(way["loss"]))
+    between = reporting.table(
+        ("", "t", "objective", "accuracy on the same data, %"),
+        [
+            (name, t, f"{way['loss'][k]:.4g}", f"{100 * way['accuracy'][k]:.2f}")
+            for name, t, k in (
+                (BETWEEN[0], "0", ends[0]),
+                (BETWEEN[1], "1", ends[1]),
+                ("lowest on the line", f"{way['t'][lowest]:.2f}", lowest),
+            )
+        ],
+    )
     nodes = arrays["grid"] ** 2
     kinks = reporting.table(
         ("zoom", "window", "kinks in it"),
@@ -330,7 +371,9 @@ def report(arrays: dict[str, Any]) -> str:
         f"accuracy, and took {every['seconds']:.2f} s: "
         f"{1e6 * every['seconds'] / nodes:.2f} µs a node.\n\n{kinks}\n\n"
         "A path is drawn where its nearest point of the plane is. It is not on the surface there: "
-        f"the table says how far off it ends and what the surface claims.\n\n{table}"
+        f"the table says how far off it ends and what the surface claims.\n\n{table}\n\n"
+        "The objective is convex, so there is no barrier between two of those ends: it stays under "
+        f"its chord, and a mixture of the two can be better than either.\n\n{between}"
     )
 
 

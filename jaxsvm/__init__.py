@@ -32,6 +32,7 @@ from jaxsvm.gradient_check import Verdict as Verdict
 from jaxsvm.gradient_check import assert_gradient as assert_gradient
 from jaxsvm.gradient_check import check_gradient as check_gradient
 from jaxsvm.images import DatasetError as DatasetError
+from jaxsvm.landscape import direction_between as direction_between
 from jaxsvm.landscape import kink_lines as kink_lines
 from jaxsvm.landscape import principal_directions as principal_directions
 from jaxsvm.landscape import project_path as project_path

@@ -142,6 +142,36 @@ def _like_rows(leaf: Array, like: Array) -> Array:
     return leaf / length * jnp.sqrt(jnp.sum(like * like, axis=axes, keepdims=True))
 
 
+def direction_between(W: Any, other: Any) -> Any:
+    """Return the direction from one solution to another: ``other − W``.
+
+    Along it t = 0 is ``W``, t = 1 is ``other`` up to rounding, and between them are their mixtures
+    (1 − t)·W + t·other, where a convex objective is nowhere above its chord. Equal ones give the
+    zero direction, along which everything is constant.
+
+    Args:
+        W: (C, D) weights, or any pytree of floating arrays.
+        other: like W.
+
+    Returns:
+        A pytree like ``W``.
+
+    Raises:
+        ValueError: ``other`` differs from W in shape or structure.
+
+    Source: Goodfellow, Vinyals & Saxe, "Qualitatively characterizing neural network optimization
+    problems" (2015).
+
+    >>> data = Data(jnp.array([[1.0, 1.0]]), jnp.array([0]))
+    >>> W, other = jnp.array([[0.0, 0.0], [0.0, 1.0]]), jnp.array([[1.0, 0.0], [0.0, 0.0]])
+    >>> along_it = direction_between(W, other)
+    >>> slice_1d(Objective(), W, along_it, data, start=0.0, stop=1.0, num=3).loss
+    Array([2., 1., 0.], dtype=float32)
+    """
+    _check_like(W, other, "other")
+    return jax.tree.map(lambda here, there: there - here, W, other)
+
+
 def principal_directions(path: Any, *, num: int = 2) -> tuple[Any, Float[Array, " num"]]:
     """Return the directions in which a path spreads most about its mean.
 
@@ -198,7 +228,7 @@ def slice_1d(
     Args:
         objective: an `Objective`, or any ``loss_fn(params, data) -> scalar``.
         W: (C, D) weights; any pytree for a black box.
-        direction: like W; e.g. `random_direction`, or the difference of two solutions.
+        direction: like W; e.g. `random_direction` or `direction_between`.
         data: the examples; anything that a black box takes.
         start: the first t.
         stop: the last t.

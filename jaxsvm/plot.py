@@ -76,6 +76,7 @@ def lines(
     vertical: Mapping[str, float] | None = None,
     step: bool = False,
     points: Mapping[str, tuple[Any, Any]] | None = None,
+    dashed: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Figure:
     """Draw named curves ``(x, y)``, each with an optional band ``(low, high)`` around it.
 
@@ -92,6 +93,7 @@ def lines(
         vertical: label to the place of a dotted line.
         step: draw stairs, each value holding until the next x.
         points: label to (x, y) of dots on their own, such as the few that a table has.
+        dashed: label to (x, y) of a thin black curve, such as an asymptote or a chord.
 
     Returns:
         The figure; its only axes are ``figure.axes[0]``.
@@ -110,6 +112,8 @@ def lines(
                     x, low, high, color=line.get_color(), alpha=0.2, linewidth=0,
                     step="post" if step else None,
                 )  # fmt: skip
+        for label, (x, y) in (dashed or {}).items():
+            ax.plot(x, y, color="#000000", linestyle=(0, (4, 2)), linewidth=1.0, label=label)
         for label, (x, y) in (points or {}).items():
             ax.plot(x, y, marker="o", markersize=5, linestyle="", label=label)
         _mark(ax, horizontal or {}, vertical or {})
@@ -212,16 +216,14 @@ def plane(
             )  # fmt: skip
         for segment in segments:
             (x0, y0), (x1, y1) = segment
-            ax.plot([x0, x1], [y0, y1], color="#000000", linewidth=0.7, alpha=0.6)
+            ax.plot([x0, x1], [y0, y1], color="white", linewidth=0.8)
         for (x0, y0), (x1, y1) in dashes:
             ax.plot([x0, x1], [y0, y1], color="white", linestyle="--", linewidth=1.2)
         # A white rim keeps every colour apart from the surface's own.
         rim = [patheffects.withStroke(linewidth=2.4, foreground="white")]
         for (name, path), color in zip((paths or {}).items(), COLORS[1:], strict=False):
-            ax.plot(
-                path[:, 0], path[:, 1],
-                color=color, marker=".", markersize=4, linewidth=1.2, label=name, path_effects=rim,
-            )  # fmt: skip
+            ax.plot(*path.T, "-", color=color, linewidth=1.2, path_effects=rim)
+            ax.plot(*path.T, ".-", color=color, linewidth=1.2, markersize=5, label=name)
         for name, (x, y) in (points or {}).items():
             ax.plot([x], [y], marker="o", markeredgecolor="white", linestyle="", label=name)
         if arrow is not None:

@@ -13,6 +13,7 @@ from jaxsvm import (
     Data,
     Objective,
     accuracy,
+    direction_between,
     kink_lines,
     principal_directions,
     project_path,
@@ -83,11 +84,50 @@ def test_one_point_and_no_width():
     W, a, b, data = plane(3)
     objective = Objective(reg=0.1)
     for start, stop, num in ((0.5, 2.0, 1), (0.5, 0.5, 6)):
-        got = jit_2d(objective, W, a, b, data, start=start, stop=stop, num=num)
+        on_plane = jit_2d(objective, W, a, b, data, start=start, stop=stop, num=num)
+        on_line = jit_1d(objective, W + 0.5 * a, b, data, start=start, stop=stop, num=num)
         here = W + 0.5 * a + 0.5 * b
-        expected = objective(here, data)
-        np.testing.assert_allclose(got.loss, expected, rtol=tolerance())
-        np.testing.assert_allclose(got.accuracy, accuracy(here, data), rtol=1e-6)
+        for got, shape in ((on_plane, (num, num)), (on_line, (num,))):
+            assert got.loss.shape == got.accuracy.shape == shape
+            np.testing.assert_allclose(got.loss, objective(here, data), rtol=tolerance())
+            np.testing.assert_allclose(got.accuracy, accuracy(here, data), rtol=1e-6)
+
+
+def test_a_reversed_grid_is_walked_backwards():
+    W, a, b, data = plane(3)
+    objective = Objective(reg=0.1)
+    ends = {"start": -1.0, "stop": 2.0}, {"start": 2.0, "stop": -1.0}
+    for num in (2, 8):
+        forth, back = (jit_2d(objective, W, a, b, data, num=num, **grid) for grid in ends)
+        np.testing.assert_allclose(back.t, forth.t[::-1], rtol=1e-6)
+        np.testing.assert_allclose(back.loss, forth.loss[::-1, ::-1], rtol=tolerance())
+        np.testing.assert_array_equal(back.accuracy, forth.accuracy[::-1, ::-1])
+        forth, back = (jit_1d(objective, W, b, data, num=num, **grid) for grid in ends)
+        np.testing.assert_allclose(back.loss, forth.loss[::-1], rtol=tolerance())
+        np.testing.assert_array_equal(back.accuracy, forth.accuracy[::-1])
+
+
+def test_a_zero_direction_is_flat():
+    W, a, b, data = plane(0)
+    objective, num = Objective(reg=0.1), 7
+    line = jit_1d(objective, W, 0 * a, data, num=num)
+    np.testing.assert_allclose(line.loss, objective(W, data), rtol=tolerance())
+    np.testing.assert_allclose(line.accuracy, accuracy(W, data), rtol=1e-6)
+    got = jit_2d(objective, W, a, 0 * b, data, num=num)
+    row = jit_1d(objective, W, a, data, num=num)
+    np.testing.assert_allclose(got.loss, np.tile(row.loss, (num, 1)).T, rtol=tolerance())
+    np.testing.assert_array_equal(got.accuracy, np.tile(row.accuracy, (num, 1)).T)
+
+
+@pytest.mark.parametrize("loss", sorted(reference.LOSSES))
+def test_a_nan_is_kept(loss):
+    W, a, b, data = plane(0)
+    objective, nan, num = Objective(getattr(jaxsvm, loss)), jnp.full((), jnp.nan, float_dtype()), 7
+    planes = (W.at[0, 0].set(nan), a, b), (W, a.at[2].set(nan), b), (W, a, b.at[4, 5].set(nan))
+    for bad_plane in planes:
+        assert np.isnan(jit_2d(objective, *bad_plane, data, num=num).loss).all()
+    for bad_line in ((W.at[3, 1].set(nan), a), (W, a.at[0, 0].set(nan))):
+        assert np.isnan(jit_1d(objective, *bad_line, data, num=num).loss).all()
 
 
 def test_bytes_and_the_plain_matrix_agree():
@@ -171,6 +211,30 @@ def test_directions_are_keyed_and_normalized():
         random_direction(key, W, normalize="filter")
 
 
+def test_the_direction_between_two_solutions_ends_at_both():
+    W, other, _, data = plane(0)
+    objective = Objective(reg=0.1)
+    got = jit_1d(objective, W, direction_between(W, other), data, start=0.0, stop=1.0, num=9)
+    ends = np.array([objective(W, data), objective(other, data)])
+    np.testing.assert_allclose(got.loss[jnp.array([0, -1])], ends, rtol=10 * tolerance())
+    chord = ends[0] + np.asarray(got.t) * (ends[1] - ends[0])
+    assert (np.asarray(got.loss)[1:-1] < chord[1:-1]).all()
+    half = objective((W + other) / 2, data)
+    np.testing.assert_allclose(got.loss[4], half, rtol=10 * tolerance())
+
+    # A network's weights, and no way at all from a point to itself.
+    (here, data), (there, _) = two_layers(0), two_layers(1)
+    got = jit_box_1d(network, here, direction_between(here, there), data, stop=1.0, num=3)
+    for place, params in ((1, here), (2, there)):
+        np.testing.assert_allclose(got.loss[place], network(params, data), rtol=10 * tolerance())
+    jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), direction_between(here, here))
+    for bad in (W[:-1], {"W": W}, jnp.zeros(())):
+        with pytest.raises(ValueError, match="other has shapes"):
+            direction_between(W, bad)
+    with pytest.raises(ValueError, match="other has shapes"):
+        direction_between(here, {name: there[name] for name in ("W1", "W2")})
+
+
 def test_principal_directions_of_a_flat_path():
     rng = np.random.default_rng(0)
     a, b = np.linalg.qr(rng.standard_normal((30, 2)))[0].T
@@ -235,13 +299,16 @@ def test_errors_say_what_to_do():
     ):
         with pytest.raises(ValueError, match="same structure and shapes"):
             call()
-    with pytest.raises(ValueError, match="no examples"):
-        slice_1d(Objective(), W, a, Data(data.X[:0], data.y[:0]))
-    with pytest.raises(ValueError, match="at least one point"):
-        slice_2d(Objective(), W, a, b, data, num=0)
-    with pytest.raises(ValueError, match="finite"):
-        slice_1d(Objective(), W, a, data, stop=np.inf)
-    nan = jit_1d(Objective(), W.at[0, 0].set(jnp.nan), a, data, num=7)
-    assert np.isnan(nan.loss).all()
-    flat = jit_1d(Objective(), W, 0 * a, data, num=7)
-    np.testing.assert_allclose(flat.loss, Objective()(W, data), rtol=tolerance())
+    empty = Data(data.X[:0], data.y[:0])
+    for call in (
+        lambda: slice_1d(Objective(), W, a, empty),
+        lambda: slice_2d(Objective(), W, a, b, empty),
+        lambda: kink_lines(Objective(), W, a, b, empty),
+    ):
+        with pytest.raises(ValueError, match="no examples"):
+            call()
+    for bad, match in (({"num": 0}, "at least one point"), ({"stop": np.inf}, "finite")):
+        with pytest.raises(ValueError, match=match):
+            slice_1d(Objective(), W, a, data, **bad)
+        with pytest.raises(ValueError, match=match):
+            slice_2d(Objective(), W, a, b, data, **bad)

@@ -183,6 +183,38 @@ def test_grids_of_any_size(loss, num):
         np.testing.assert_allclose(got, values(found, t), rtol=tolerance())
 
 
+@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("num", [line.DIRECT_NUM, 9, 17])
+def test_terms_without_slope_and_kinks_on_nodes_are_exact(power, num):
+    # Whole offsets, halves as slopes, power-of-two steps: every number here is exact in float32.
+    u, v = np.meshgrid(np.arange(-4.0, 5.0), np.arange(-2.0, 2.5, 0.5))
+    terms = line.Hinges(jnp.asarray(u, float_dtype()), jnp.asarray(v, float_dtype()), 1.0, power)
+    found = line.Line(terms, (), jnp.zeros(3, float_dtype()))
+    for start, stop in ((-4.0, 4.0), (4.0, -4.0), (0.0, 4.0), (2.0, 2.0)):
+        stop = stop if num > 4 else start + 1.5
+        t = np.linspace(start, stop, num)
+        assert (v == 0).any()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            assert np.isin(-u / v, t).any()
+        expected = [(np.maximum(u + s * v, 0) ** power).sum() for s in t]
+        got = values_on_grid(found, start=start, stop=stop, num=num)
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_windows_that_are_empty_one_point_or_the_whole_line():
+    *_, found = make(4, integers=True)
+    every = np.asarray(line.kinks(found))
+    every = every[np.isfinite(every)]
+    distinct, count = line.kinks_between(found, -np.inf, np.inf)
+    np.testing.assert_array_equal(np.repeat(distinct, count), every)
+    middle = float(distinct[len(distinct) // 2])
+    one, meeting = line.kinks_between(found, middle, middle)
+    assert one.tolist() == [middle]
+    assert meeting.tolist() == [(every == middle).sum()]
+    for low, high in ((1.0, -1.0), (float(every[-1]) + 1, np.inf)):
+        assert [len(part) for part in line.kinks_between(found, low, high)] == [0, 0]
+
+
 def test_bytes_and_the_plain_matrix_agree():
     W, data = byte_problem(0)
     direction = byte_problem(1)[0]

@@ -41,21 +41,31 @@ def test_the_loss_never_rises(momentum, loss):
     np.testing.assert_array_equal(info.gradient_evaluations, 1)
 
 
-@pytest.mark.parametrize("penalty", ["l2_penalty", "l1_penalty"])
-def test_no_fixed_step_does_better(penalty):
-    objective = Objective(penalty=getattr(jaxsvm, penalty), reg=0.05)
+@pytest.mark.parametrize(
+    ("loss", "penalty", "momentum"),
+    [
+        ("hinge_loss", "l2_penalty", 0.0),
+        ("hinge_loss", "l1_penalty", 0.5),
+        ("squared_hinge_loss", "l2_penalty", "conjugate"),
+        ("one_vs_rest_loss", "l1_penalty", 0.0),
+    ],
+)
+def test_no_fixed_step_does_better(loss, penalty, momentum):
+    objective = Objective(getattr(jaxsvm, loss), getattr(jaxsvm, penalty), reg=0.05)
     W, data = problem(1, (40, 9, 10))
-    optimizer = line_search_descent(objective)
+    optimizer = line_search_descent(objective, momentum=momentum)
     step = jax.jit(optimizer.step)
-    losses_along = jax.jit(lambda W, g, t: jax.vmap(lambda s: objective(W - s * g, data))(t))
+    losses_along = jax.jit(lambda W, d, t: jax.vmap(lambda s: objective(W + s * d, data))(t))
     state = optimizer.init(W, data)
-    sizes = jnp.asarray(np.append(np.geomspace(1e-6, 1e2, 400), 0.0), float_dtype())
-    for _ in range(5):
+    ahead = np.geomspace(1e-6, 1e2, 200)
+    sizes = jnp.asarray(np.concatenate([-ahead, [0.0], ahead]), float_dtype())
+    for _ in range(8):
         before = state.params
         state, info = step(jax.random.key(KEY), state, data)
-        best_fixed = jnp.min(losses_along(before, state.gradient, sizes))
+        best_fixed = jnp.min(losses_along(before, state.direction, sizes))
         assert objective(state.params, data) <= best_fixed * (1 + tolerance())
         np.testing.assert_allclose(info.loss, objective(before, data), rtol=10 * tolerance())
+        assert not info.stuck
 
 
 def test_stuck_is_said_and_stays():
@@ -72,6 +82,48 @@ def test_stuck_is_said_and_stays():
     first = int(np.argmax(stuck))
     assert stuck[first:].all()
     np.testing.assert_array_equal(info.loss[first:], info.loss[first])
+
+
+def at_a_kink(second):
+    """Two examples of class 0 with z = W[0] − W[1] = (0, ½): hinges 1 − z·(1, 0), 1 − z·second.
+
+    With second[1] = 2 the other's margin is 0 there, so that it is not in the subgradient.
+    """
+    X = jnp.asarray([[1.0, 0.0], second], float_dtype())
+    W = jnp.asarray([[0.0, 0.25], [0.0, -0.25]], float_dtype())
+    return W, jaxsvm.Data(X, jnp.zeros(2, jnp.int32))
+
+
+def test_stuck_at_a_kink_nothing_on_the_line_is_lower():
+    # Along minus the subgradient the first falls by 1; the second, now at its kink, rises by 3.
+    W, data = at_a_kink([-3.0, 2.0])
+    objective = Objective()
+    state, info = go(objective, 0.0, data, W, 3)
+    assert np.asarray(info.stuck).all()
+    np.testing.assert_array_equal(state.params, W)
+    np.testing.assert_array_equal(info.loss, 0.5)
+    for size in (-1.0, -1e-3, 1e-3, 1.0):
+        assert objective(W - size * state.gradient, data) > 0.5
+    # It is the end of steepest descent, and no minimum.
+    assert objective(jnp.asarray([[0.5, 1.0], [-0.5, -1.0]], float_dtype()), data) == 0
+
+
+def test_a_stuck_direction_is_forgotten_and_the_next_step_moves():
+    W, data = at_a_kink([-0.5, 2.0])
+    optimizer = line_search_descent(Objective(), momentum=0.5)
+    step = jax.jit(optimizer.step)
+    start = optimizer.init(W, data)
+    down = jnp.asarray([[0.0, -1.0], [0.0, 1.0]], float_dtype())  # turns the way to rising ground
+    start = start._replace(direction=down, direction_scores=jaxsvm.score(down, data.X))
+    state, info = step(jax.random.key(0), start, data)
+    assert info.stuck
+    np.testing.assert_array_equal(state.params, W)
+    np.testing.assert_array_equal(state.direction, 0)
+    np.testing.assert_array_equal(state.direction_scores, 0)
+    after, info = step(jax.random.key(1), state, data)
+    assert not info.stuck
+    assert info.step_size > 0
+    assert Objective()(after.params, data) < info.loss
 
 
 def test_steepest_descent_may_end_at_a_kink_and_memory_gets_past_it():
@@ -106,3 +158,7 @@ def test_errors_say_what_to_do():
             line_search_descent(Objective(), momentum=bad)
     with pytest.raises(ValueError, match="sum of hinges"):
         go(Objective(loss=jaxsvm.crammer_singer_loss), 0.0, data, W, 1)
+    with pytest.raises(ValueError, match="no examples"):
+        go(Objective(), 0.0, jaxsvm.Data(data.X[:0], data.y[:0]), W, 1)
+    with pytest.raises(ValueError, match="same D"):
+        go(Objective(), 0.0, data, W[:, :-1], 1)
