@@ -6,6 +6,7 @@ slopes on both sides are summed hinge by hinge. Nothing here uses the closed for
 except to say what the library promises at a tie.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ from jaxsvm.termwise import (
 # Rounding errors are taken as random: a sum of n terms is off by more than SAFETY·eps·√n·Σ|terms|
 # with probability below 2·exp(−SAFETY²/2), 3e-14 (Higham & Mary 2019).
 SAFETY = 8.0
+
+# How many rows the host looks at at once; a power of four, as `_padded` has them.
+BLOCK_ROWS = 1024
 
 
 class Evidence(NamedTuple):
@@ -84,13 +88,12 @@ def gather(
     step = jnp.asarray(h, W.dtype)
     survey = _survey(objective, W, data, step, eps)
     rows = np.flatnonzero(np.asarray(survey.near))
-    # Padded to a power of four, so that a few compiled programs serve every number of rows.
-    index = np.resize(rows if len(rows) else [0], max(16, 4 ** -(-len(rows).bit_length() // 2)))
+    index = _padded(rows)
     certain = np.zeros(len(index), bool)
     if ties == "zero":
         tied = np.flatnonzero(np.any(np.asarray(survey.hinges.margins)[rows] == 0, axis=1))
-        X = take(data.X, jnp.asarray(rows[tied]))
-        certain[tied] = _sums_are_exact(X, np.asarray(W), objective)
+        exact = [_sums_are_exact(X, np.asarray(W), objective) for X in blocks(data.X, rows[tied])]
+        certain[tied] = np.concatenate([np.zeros(0, bool), *exact])[: len(tied)]
     arrays, hinges = _weigh(
         objective, W, data, survey, step, jnp.asarray(index), len(rows), jnp.asarray(certain)
     )
@@ -100,6 +103,18 @@ def gather(
         kink = abs(float(objective.reg)) * (np.asarray(W) == 0)
         low, high = low - kink, high + kink
     return Evidence(numerical, left, right, low, high, tolerance, rows, hinges)
+
+
+def blocks(X: Features, rows: np.ndarray) -> Iterator[Features]:
+    """Yield ``X[rows]``, at most `BLOCK_ROWS` at a time; the last block is padded, as `_padded`."""
+    index = _padded(rows)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        yield take(X, jnp.asarray(index[start : start + BLOCK_ROWS]))
+
+
+def _padded(rows: np.ndarray) -> np.ndarray:
+    """Return the rows, repeated up to a power of four ≥ 16: few programs serve every number."""
+    return np.resize(rows if len(rows) else [0], max(16, 4 ** -(-len(rows).bit_length() // 2)))
 
 
 class _Survey(NamedTuple):
@@ -226,20 +241,15 @@ def _sums_are_exact(X: Features, W: np.ndarray, objective: Objective) -> np.ndar
     They are where every product is a multiple of some power of two, and so is every partial sum,
     and none outgrows the digits of the dtype: integer pixels with integer weights, say.
     """
-    exact = np.zeros(X.shape[0], bool)
     bits = np.finfo(W.dtype).nmant + 1
     delta = float(objective.delta)
     used = np.any(W != 0, axis=0)
-    unit_of_W = np.min(_unit(W), axis=0)
-    for start in range(0, X.shape[0], 1024):
-        part = take(X, slice(start, start + 1024))
-        x, size = np.asarray(dense(part), float), np.asarray(dense(absolute(part)), float)
-        with np.errstate(invalid="ignore"):
-            units = np.where(used & (x != 0), _unit(x) * unit_of_W, np.inf)
-        unit = np.minimum(np.min(units, axis=1), _unit(np.asarray(delta)))
-        largest = 2 * np.max(size @ np.abs(W.T.astype(float)), axis=1) + abs(delta)
-        exact[start : start + 1024] = largest <= 2.0**bits * unit
-    return exact
+    x, size = np.asarray(dense(X), float), np.asarray(dense(absolute(X)), float)
+    with np.errstate(invalid="ignore"):
+        units = np.where(used & (x != 0), _unit(x) * np.min(_unit(W), axis=0), np.inf)
+    unit = np.minimum(np.min(units, axis=1), _unit(np.asarray(delta)))
+    largest = 2 * np.max(size @ np.abs(W.T.astype(float)), axis=1) + abs(delta)
+    return largest <= 2.0**bits * unit
 
 
 def _unit(a: np.ndarray) -> np.ndarray:

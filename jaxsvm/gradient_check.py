@@ -28,8 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsvm.error_budget import suggest_h
-from jaxsvm.evidence import Evidence, distance, gather
-from jaxsvm.features import Features, dense, take
+from jaxsvm.evidence import Evidence, blocks, distance, gather
+from jaxsvm.features import Features, dense
 from jaxsvm.gradient import analytic_gradient, penalty_gradient
 from jaxsvm.loss import Data, Objective, Weights, check_shapes
 from jaxsvm.termwise import ScoreHinges
@@ -303,12 +303,9 @@ def _worst(
 
 
 def _columns(X: Features, rows: np.ndarray, features: list[int]) -> np.ndarray:
-    """Return ``X[rows][:, features]``, a few thousand rows at a time."""
-    parts = [
-        np.asarray(dense(take(X, jnp.asarray(rows[i : i + 4096]))))[:, features]
-        for i in range(0, len(rows), 4096)
-    ]
-    return np.concatenate([np.zeros((0, len(features))), *parts])
+    """Return ``X[rows][:, features]``, a block of rows at a time."""
+    parts = [np.asarray(dense(block))[:, features] for block in blocks(X, rows)]
+    return np.concatenate([np.zeros((0, len(features))), *parts])[: len(rows)]
 
 
 def _crossing(

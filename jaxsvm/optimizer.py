@@ -50,7 +50,10 @@ def run(
     """Start from ``params`` and take ``num_steps`` steps.
 
     Pure and un-jitted: jit it once at the edge,
-    ``jax.jit(run, static_argnames=("optimizer", "num_steps"))``, or vmap it over keys.
+    ``jax.jit(run, static_argnames=("optimizer", "num_steps"))``, or vmap it over keys. Another
+    optimizer is then another compilation. What shall vary without one, a step size say, is an
+    argument of a jitted function that makes the optimizer inside:
+    ``jax.jit(lambda size, key, W, data: run(make(step_size=size), key, W, data, num_steps=100))``.
 
     Args:
         optimizer: the strategy.

@@ -128,18 +128,18 @@ def test_vmap_over_seeds_and_step_sizes_is_the_loop(name):
 
 
 @EVERY
-def test_no_recompile_for_other_seeds_data_or_starts(name):
+def test_no_recompile_for_other_seeds_step_sizes_data_or_starts(name):
     chex.clear_trace_counter()
 
     @jax.jit
     @chex.assert_max_traces(n=1)
-    def start(key, W, data):
-        return run(OPTIMIZERS[name], key, W, data, num_steps=NUM_STEPS)
+    def start(key, size, W, data):
+        return run(MAKERS[name](size), key, W, data, num_steps=NUM_STEPS)
 
     for seed in range(3):
-        start(jax.random.key(seed), *problem(seed, SHAPE))
+        start(jax.random.key(seed), STEP / (1 + seed), *problem(seed, SHAPE))
     with pytest.raises(AssertionError, match="traced"):  # what a recompile would look like
-        start(jax.random.key(0), *problem(0, (12, 6, 5)))
+        start(jax.random.key(0), STEP, *problem(0, (12, 6, 5)))
 
 
 @EVERY
