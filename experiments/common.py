@@ -137,7 +137,8 @@ class Progress(NamedTuple):
         info: the steps' info as NumPy arrays, cut before the first bad step.
         seconds: (steps,) running time after each step, without compilation; measured at the ends
             of the chunks and linear between them.
-        path_steps: (k,) after how many steps `path` was taken: 0 and the end of each chunk.
+        path_steps: (k,) after how many steps `path` was taken: 0, and the ends of about
+            ``num_chunks`` equal parts.
         path: (k, ...) where the run stood then.
         divergence: None, or where the loss stopped being finite.
     """
@@ -181,19 +182,22 @@ def progress_run(
         data: the examples.
         num_steps: how many steps, ≥ 1.
         description: the bar's.
-        num_chunks: into about how many chunks the run is cut; more, where one would take long.
+        num_chunks: into about how many parts the run is cut; a part that takes long is run in
+            pieces, for the bar.
 
     Returns:
         The state, the info of every step, the seconds, the path, and where the run diverged.
     """
     block = optimizer.block_size
-    chunk = max(1, -(-num_steps // (num_chunks * block))) * block
+    chunk = stage = max(1, -(-num_steps // (num_chunks * block))) * block
     state = jax.jit(optimizer.init)(params, data)
     path_steps, path, ends, seconds, infos = [0], [state.params], [0], [0.0], []
     before, divergence = (0, state), None
     with tqdm(total=num_steps, desc=description, disable=None, leave=False, delay=1) as bar:
         while ends[-1] < num_steps and divergence is None:
-            start, size = ends[-1], min(chunk, num_steps - ends[-1])
+            start = ends[-1]
+            # Where the path is taken must not depend on the machine's speed: runs are compared.
+            size = min(chunk, num_steps - start, stage - start % stage)
             call = _advance.lower(optimizer, key, state, data, start, num_steps=size).compile()
             began = time.perf_counter()
             after, info = jax.block_until_ready(call(key, state, data, start))
@@ -214,8 +218,9 @@ def progress_run(
                 size, took = bad, took * bad / size
             else:
                 before, state = (start, state), after
-                path_steps.append(start + size)
-                path.append(state.params)
+                if (start + size) % stage == 0 or start + size == num_steps:
+                    path_steps.append(start + size)
+                    path.append(state.params)
             infos.append(info)
             ends.append(start + size)
             seconds.append(seconds[-1] + took)

@@ -160,7 +160,10 @@ def test_claims_have_verdicts(tmp_path, monkeypatch):
 # --- the loop with a progress bar ---
 
 
-def test_progress_run_has_the_bits_of_run():
+@pytest.mark.parametrize("longest", [common.LONGEST_CHUNK_SECONDS, 0.0])
+def test_progress_run_has_the_bits_of_run(longest, monkeypatch):
+    # On a slow machine parts are run in pieces; what comes out must be the same.
+    monkeypatch.setattr(common, "LONGEST_CHUNK_SECONDS", longest)
     W, data = problem(0)
     optimizer = jaxsvm.local_search(Objective(), step_size=0.1, block_size=4)
     key = jax.random.key(3)
