@@ -1,6 +1,7 @@
 """The benchmark runs at its tiny size, and its arithmetic on times is right."""
 
 import json
+import sys
 import time
 
 import jax
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import common
-from jaxsvm import Rows
+from experiments.benchmark import common, landscape
+from jaxsvm import Objective, Rows
 
 
 @pytest.mark.experiments
@@ -24,13 +25,24 @@ def test_every_part_runs_at_the_tiny_size(tmp_path):
     assert all(row.lower <= row.median <= row.upper for row in rows)
     assert [p.name for p in tmp_path.glob(".*")] == []  # no temporary left
 
+    found = [(row["evaluations"], row["reached"]) for row in record["rows"] if row["reached"]]
+    (counted, exact), *others = found
+    assert counted is None
+    assert all(reached >= exact * (1 - 1e-6) for _, reached in others)
+    # Two of the searches do spend their hundred evaluations, and these come close.
+    spent = [reached for evaluations, reached in others if 90 < evaluations <= 100]
+    assert len(spent) == 2
+    assert max(spent) < exact * 1.01
+
 
 def test_peers_take_turns_and_are_warmed_up():
     calls = []
     peers = {name: (lambda name=name: calls.append(name)) for name in "abc"}
-    rows = common.compare("p", "w", peers, common.Config(repeats=3))
-    assert calls[:3] == ["a", "b", "c"]
-    assert calls[3:] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
+    rows = common.compare("p", "w", peers, common.Config(size="tiny", repeats=3))
+    # Two untimed runs of each; then each turn of what is short is one untimed run and one timed.
+    assert calls[::2] == calls[1::2]
+    assert calls[:6:2] == ["a", "b", "c"]
+    assert calls[6::2] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
     assert [row.peer for row in rows] == ["a", "b", "c"]
     assert {row.rounds for row in rows} == {3}
 
@@ -59,6 +71,49 @@ def test_table_states_ratios_and_the_share_of_the_limit():
     text = common.table(rows, common.Limits(flops=1e9, bytes=1e10)).splitlines()
     assert text[2].endswith("| 2 ms | 1 ms .. 3 ms | 1.00 | 50 % |")
     assert text[3].endswith("| 5 ms | 4 ms .. 6 ms | 2.50 | 20 % |")
+
+
+def test_table_says_what_a_search_reached():
+    row = common.Row("p", "w", "peer", 1e-3, 1e-3, 1e-3, 5, reached=0.25, evaluations=7)
+    last = common.table([row]).splitlines()[-1]
+    assert "| peer: reached 0.25 (evaluations: 7) |" in last
+    assert "| peer: reached 0.25 |" in common.table([row._replace(evaluations=None)])
+
+
+FAKE_PACKAGE = """#!{python}
+import json, sys
+import numpy as np
+if sys.argv[1] == "-c":
+    sys.exit({missing!r})
+W, X, y = (np.load(f"{{sys.argv[2]}}/{{name}}.npy") for name in "WXy")
+scores = X @ W.T
+margins = scores - scores[np.arange(len(y)), y][:, None] + 1
+loss = float(np.maximum(margins, 0).sum() / len(y) - 1)
+print(json.dumps({{"versions": "fake 1.0", "loss": {factor} * loss}}), flush=True)
+for _ in sys.stdin:
+    print(loss, flush=True)
+"""
+
+
+def fake_package(path, *, missing=None, factor=1):
+    """An interpreter that answers as the one with the package would."""
+    path.write_text(FAKE_PACKAGE.format(python=sys.executable, missing=missing, factor=factor))
+    path.chmod(0o755)
+    config = common.Config(size="tiny", repeats=2, landscapes_python=path)
+    W, _, data = common.problem(config)
+    return landscape.torch_package(Objective(), jnp.asarray(W), data, (8, 16), config)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script is no interpreter on Windows")
+def test_another_interpreter_is_a_peer_if_its_loss_is_ours(tmp_path, capsys):
+    small, large = fake_package(tmp_path / "python")
+    assert small.work == "plane 8 x 8"
+    assert small.peer == "fake 1.0, 16 points scaled to 64"
+    assert large.median == pytest.approx(4 * small.median)
+    with pytest.raises(RuntimeError, match="ours is"):
+        fake_package(tmp_path / "python", factor=1.01)
+    assert fake_package(tmp_path / "python", missing="no module named so") == []
+    assert "says 'no module named so'" in capsys.readouterr().out
 
 
 def test_the_roofline_is_drawn_where_work_is_counted(tmp_path):

@@ -125,9 +125,13 @@ def test_a_nan_is_kept(loss):
     objective, nan, num = Objective(getattr(jaxsvm, loss)), jnp.full((), jnp.nan, float_dtype()), 7
     planes = (W.at[0, 0].set(nan), a, b), (W, a.at[2].set(nan), b), (W, a, b.at[4, 5].set(nan))
     for bad_plane in planes:
-        assert np.isnan(jit_2d(objective, *bad_plane, data, num=num).loss).all()
+        got = jit_2d(objective, *bad_plane, data, num=num)
+        assert np.isnan(got.loss).all()
+        np.testing.assert_array_equal(got.accuracy, 0)  # a NaN never leads
     for bad_line in ((W.at[3, 1].set(nan), a), (W, a.at[0, 0].set(nan))):
-        assert np.isnan(jit_1d(objective, *bad_line, data, num=num).loss).all()
+        got = jit_1d(objective, *bad_line, data, num=num)
+        assert np.isnan(got.loss).all()
+        np.testing.assert_array_equal(got.accuracy, 0)
 
 
 def test_bytes_and_the_plain_matrix_agree():

@@ -44,6 +44,8 @@ class Config:
         seconds: a comparison stops early (after three rounds) when it has taken this long.
         seed: of the random inputs.
         out: the folder for the JSON file and the figures.
+        landscapes_python: an interpreter that has torch and loss-landscapes, a peer of the part
+            "landscape"; by default this one.
     """
 
     size: Literal["tiny", "full"] = "full"
@@ -51,6 +53,7 @@ class Config:
     seconds: float = 20.0
     seed: int = 0
     out: Path = Path("runs/benchmark")
+    landscapes_python: Path | None = None
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
@@ -83,6 +86,8 @@ class Row(NamedTuple):
         flops: floating-point operations the work needs, or None where that is not the measure.
         bytes: the fewest bytes it must move, or None.
         unit: "s", or "bytes" of peak memory.
+        reached: the objective where a search ended, or None where nothing is searched.
+        evaluations: of the objective, that a search needed.
     """
 
     part: str
@@ -96,6 +101,8 @@ class Row(NamedTuple):
     flops: float | None = None
     bytes: float | None = None
     unit: Literal["s", "bytes"] = "s"
+    reached: float | None = None
+    evaluations: int | None = None
 
 
 def compare(
@@ -111,7 +118,7 @@ def compare(
 ) -> list[Row]:
     """Time the peers in turns and return one row for each, in the order given.
 
-    Every peer runs once untimed. A round then runs each of them once, starting one further on than
+    Every peer runs twice untimed. A round then runs each of them once, starting one further on than
     the round before; JAX's asynchronous results are waited for. Each run follows a pause, because
     OpenBLAS's and OpenMP's threads spin for a while after their work, on cores that the next peer
     needs (without it JAX took 1.9 times as long after NumPy), and what is short runs once more
@@ -321,8 +328,13 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
             share = f"{100 * floor / row.median:.0f} %"
         show = _duration if row.unit == "s" else _size
         quartiles = f"{show(row.lower)} .. {show(row.upper)}"
+        peer = row.peer
+        if row.reached is not None:
+            peer += f": reached {row.reached:.6g}"
+        if row.evaluations is not None:
+            peer += f" (evaluations: {row.evaluations})"
         lines.append(
-            f"| {row.part} | {row.work} | {row.peer} | {row.dtype} | {show(row.median)} | "
+            f"| {row.part} | {row.work} | {peer} | {row.dtype} | {show(row.median)} | "
             f"{quartiles} | {row.median / base:.2f} | {share} |"
         )
     return "\n".join(lines)

@@ -3,17 +3,20 @@
 - a plane of loss and accuracy, num × num, against direct evaluation: the compiled full loss,
   vmapped over a few points at a time, measured on 16 of them and scaled to the grid;
 - one row of it at several sizes, to see what a node costs;
-- the exact line search against backtracking (optax's, with at most 100 evaluations), and against
-  a sort of all the kinks;
-- the `loss-landscapes` package on a torch linear layer, where both are installed (they belong in a
-  virtual environment of their own: pip install torch loss-landscapes).
+- the exact line search against up to 100 evaluations of the objective on the same line, by
+  optax's backtracking or one by one, with the value that each reaches; and against a sort of all
+  the kinks;
+- the `loss-landscapes` package on a torch linear layer, in its own virtual environment (pip install
+  torch loss-landscapes), whose interpreter ``--landscapes-python`` names.
 """
 
-import importlib
-import importlib.util
+import json
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -41,7 +44,7 @@ def run(config: common.Config) -> list[common.Row]:
     found = planes(objective, W, a, b, data, sizes, config)
     found += one_row(objective, W, a, data, config)
     found += exact_step(objective, W, data, config)
-    found += torch_package(np.asarray(W), data, sizes[0], config)
+    found += torch_package(objective, W, data, sizes, config)
     if sys.platform == "linux":
         extra = common.peak_memory(f"{__name__}:plane_alone", config.size, str(sizes[-1]))
         without = common.peak_memory(f"{__name__}:plane_alone", config.size, "1")
@@ -107,35 +110,71 @@ def one_row(
 
 
 def exact_step(objective: Objective, W: Any, data: Any, config: common.Config) -> list[common.Row]:
-    """The best step along minus the gradient: found exactly, by backtracking, by a sort."""
+    """The best step along minus the gradient: found exactly, and by evaluating the objective.
+
+    Who searches is given W, the gradient and the objective at W. Backtracking tries ever smaller
+    steps, up to 100 of them, until the objective falls by ``slope_rtol`` of what the slope
+    promises: from optax's own start, 1, or from 1,000 times the best step, by optax's own factor
+    or by the one with which about a hundred steps lead to the best. A slope_rtol of 1/2 is the
+    best there can be on a parabola, where the first step so accepted is near the lowest point.
+    """
     gradient = jax.jit(analytic_gradient)(objective, W, data)
+    value = jax.jit(objective)
+    before = value(W, data)
 
     @jax.jit
     def exact(W: Any, gradient: Any, data: Any) -> Any:
-        return line.minimum(along(objective, W, -gradient, data))
+        return line.minimum(along(objective, W, -gradient, data)).t_low
 
-    search = optax.scale_by_backtracking_linesearch(max_backtracking_steps=99)
+    best = float(exact(W, gradient, data))
+
+    @partial(jax.jit, static_argnames="search")
+    def backtrack(search: Any, W: Any, before: Any, gradient: Any, data: Any) -> Any:
+        _, state = search.update(
+            -gradient, search.init(W), W,
+            value=before, grad=gradient, value_fn=lambda W: objective(W, data),
+        )  # fmt: skip
+        return state.learning_rate, state.info.num_linesearch_steps
 
     @jax.jit
-    def backtracking(W: Any, gradient: Any, data: Any) -> Any:
-        updates, state = search.update(
-            -gradient, search.init(W), W,
-            value=objective(W, data), grad=gradient, value_fn=lambda W: objective(W, data),
-        )  # fmt: skip
-        return objective(W + updates, data), 1 + state.info.num_linesearch_steps
+    def try_all(W: Any, gradient: Any, data: Any) -> Any:
+        losses = jax.lax.map(lambda t: objective(W - t * gradient, data), sizes)
+        return sizes[jnp.argmin(losses)]
+
+    far = {"max_learning_rate": 1000 * best, "increase_factor": float("inf")}
+    settings: dict[str, dict[str, float]] = {
+        "optax backtracking, defaults": {},
+        "optax backtracking, from 1000 × best": far,
+        "optax backtracking, from 1000 × best, factor 0.93, slope_rtol 0.5": far
+        | {"decrease_factor": 0.93, "slope_rtol": 0.5},
+    }
+    sizes = jnp.geomspace(1e-3 * best, 1e3 * best, 100, dtype=W.dtype)
+    searches: dict[str, Callable[[], Any]] = {
+        "jaxsvm, two products and minimum": lambda: (exact(W, gradient, data), None)
+    }
+    for name, options in settings.items():
+        search = optax.scale_by_backtracking_linesearch(max_backtracking_steps=99, **options)
+        searches[name] = partial(backtrack, search, W, before, gradient, data)
+    searches["the best of 100 steps from best/1000 to 1000 × best"] = lambda: (
+        try_all(W, gradient, data),
+        len(sizes),
+    )
+
+    rows = common.compare("landscape", "best step along the gradient", searches, config)
+    found = []
+    for row in rows:
+        step, evaluations = searches[row.peer]()
+        found.append(
+            row._replace(
+                reached=float(value(W - step * gradient, data)),
+                evaluations=None if evaluations is None else int(evaluations),
+            )
+        )
+    print(f"best step: the objective is {float(before):.6f} before it")
 
     ahead = jax.jit(along)(objective, W, -gradient, data)
     minimum, kinks = jax.jit(line.minimum), jax.jit(line.kinks)
-    found = common.compare(
-        "landscape",
-        "best step along the gradient",
-        {
-            "jaxsvm, two products and minimum": lambda: exact(W, gradient, data),
-            "optax backtracking": lambda: backtracking(W, gradient, data),
-        },
-        config,
-    )
-    found += common.compare(
+    return found + common.compare(
         "landscape",
         "minimum of a line at hand",
         {
@@ -144,47 +183,67 @@ def exact_step(objective: Objective, W: Any, data: Any, config: common.Config) -
         },
         config,
     )
-    reached, evaluations = backtracking(W, gradient, data)
-    print(
-        f"best step: from {float(objective(W, data)):.6f} to "
-        f"{float(exact(W, gradient, data).value):.6f} exactly, to {float(reached):.6f} by "
-        f"backtracking with {int(evaluations)} evaluations"
-    )
-    return found
 
 
-def torch_package(W: Any, data: Any, num: int, config: common.Config) -> list[common.Row]:
-    """The `loss-landscapes` package on the same weights and data, a few points of a plane."""
-    if not all(importlib.util.find_spec(name) for name in ("torch", "loss_landscapes")):
-        print("loss-landscapes and torch are not installed: that comparison is skipped")
-        return []
-    import torch
+def torch_package(
+    objective: Objective, W: Any, data: Any, sizes: Any, config: common.Config
+) -> list[common.Row]:
+    """The `loss-landscapes` package on the same weights and data, a few points scaled to planes.
 
-    package = importlib.import_module("loss_landscapes")
-    metrics = importlib.import_module("loss_landscapes.metrics")
+    In a process of its own, which waits while others are measured, in the interpreter that the
+    option names: the package's dependencies are no part of ours.
 
-    model = torch.nn.Linear(W.shape[1], W.shape[0], bias=False)
-    with torch.no_grad():
-        model.weight.copy_(torch.from_numpy(np.array(W)))
-    X, y = (torch.from_numpy(np.array(part)) for part in (data.X, data.y))
-    # torch divides the sum over classes by C: the same work.
-    metric = metrics.Loss(torch.nn.MultiMarginLoss(), X, y.long())
-    side = 4
-    (row,) = common.compare(
-        "landscape",
-        f"plane {num} x {num}",
-        {"loss-landscapes": lambda: package.random_plane(model, metric, distance=1, steps=side)},
-        config,
-    )
-    scale = num * num / side**2
-    return [
-        row._replace(
-            peer=f"loss-landscapes (torch), {side**2} points scaled to {num * num}",
-            median=scale * row.median,
-            lower=scale * row.lower,
-            upper=scale * row.upper,
+    Raises:
+        RuntimeError: its loss at W is not ours.
+        subprocess.CalledProcessError: it failed; its own message is on stderr.
+    """
+    python = str(config.landscapes_python or sys.executable)
+    probe = [python, "-c", "import torch, loss_landscapes"]
+    if (tried := subprocess.run(probe, capture_output=True, text=True, check=False)).returncode:
+        why = tried.stderr.strip().splitlines()[-1]
+        print(
+            f"loss-landscapes is skipped, {python} says {why!r}: in a virtual environment do `pip "
+            "install torch loss-landscapes`, and give its interpreter as --landscapes-python"
         )
-    ]
+        return []
+    side = 4
+    script = Path(__file__).with_name("loss_landscapes_peer.py")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, array in {"W": W, "X": data.X, "y": data.y}.items():
+            np.save(Path(folder, f"{name}.npy"), np.asarray(array))
+        command = [python, str(script), folder, str(side)]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as child:
+
+            def answer() -> Any:
+                assert child.stdout
+                if not (text := child.stdout.readline()):
+                    raise subprocess.CalledProcessError(child.wait(), command)
+                return json.loads(text)
+
+            def draw_plane() -> Any:
+                print(file=child.stdin, flush=True)
+                return answer()
+
+            hello = answer()
+            ours = float(jax.jit(objective)(W, data))  # no penalty in it
+            if not np.isclose(hello["loss"], ours, rtol=1e-4):
+                raise RuntimeError(f"loss-landscapes: {hello['loss']} at W, and ours is {ours}")
+            (row,) = common.compare("landscape", "", {"package": draw_plane}, config)
+    found = []
+    for num in sizes:
+        scale = num * num / side**2
+        found.append(
+            row._replace(
+                work=f"plane {num} x {num}",
+                peer=f"{hello['versions']}, {side**2} points scaled to {num * num}",
+                median=scale * row.median,
+                lower=scale * row.lower,
+                upper=scale * row.upper,
+            )
+        )
+    return found
 
 
 def plane_alone(size: str, num: str) -> Any:
