@@ -48,7 +48,7 @@ def test_peers_take_turns_and_are_warmed_up():
 
 
 def test_repeated_work_is_divided_out():
-    config = common.Config(repeats=3)
+    config = common.Config(size="tiny", repeats=3)
     once, many = (
         common.compare("p", "w", {"a": lambda: time.sleep(0.01)}, config, calls=calls)[0]
         for calls in (1, 10)
@@ -59,7 +59,9 @@ def test_repeated_work_is_divided_out():
 
 
 def test_a_slow_comparison_stops_after_three_rounds():
-    rows = common.compare("p", "w", {"a": lambda: None}, common.Config(repeats=9, seconds=1e-12))
+    rows = common.compare(
+        "p", "w", {"a": lambda: None}, common.Config(size="tiny", repeats=9, seconds=1e-12)
+    )
     assert rows[0].rounds == 3
 
 
@@ -133,13 +135,16 @@ def test_the_two_forms_of_the_problem_are_one_matrix():
     assert rows.X.values.shape[1] % 16 == 0
 
 
-def allocate(megabytes):
-    """Called in a child process by the test below."""
-    return jnp.ones(int(megabytes) * 2**18, jnp.float32)
+def allocate(before, during):
+    """Called in a child process by the test below: hold 16 MiB, having held more for a moment."""
+    held = jnp.ones(2**22, jnp.float32)
+    (held[:1] + np.ones(int(before) * 2**18, np.float32).sum()).block_until_ready()
+    return lambda: (held, jnp.ones(int(during) * 2**18, jnp.float32))
 
 
-def test_peak_memory_sees_an_allocation():
-    got = common.peak_memory("tests.test_benchmark:allocate", "64")
+@pytest.mark.parametrize(("before", "during"), [("1", "64"), ("256", "64")])
+def test_peak_memory_is_the_calls_alone(before, during):
+    got = common.peak_memory("tests.test_benchmark:allocate", before, during)
     assert 64e6 < got < 110e6
 
 

@@ -1,6 +1,7 @@
 """Run parts of the benchmark: a table on the screen; JSON and a roofline in the folder ``--out``.
 
-    python -m experiments.benchmark [landscape|gradient|search|descent|dual|all] [--size tiny|full]
+    python -m experiments.benchmark [landscape|gradient|search|descent|dual|compile|all]
+        [--size tiny|full]
 
 "all" runs every part there is. "full" takes minutes a part on two cores; quote only its medians,
 and only against peers of the same run. "tiny" takes seconds and is what the tests run.
@@ -16,7 +17,7 @@ import tyro
 
 from experiments.benchmark import common
 
-PARTS = ("landscape", "gradient", "search", "descent", "dual")
+PARTS = ("landscape", "gradient", "search", "descent", "dual", "compile")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Arguments(common.Config):
     """Measure the parts of jaxsvm beside their peers and the machine's limits."""
 
     part: Annotated[
-        Literal["landscape", "gradient", "search", "descent", "dual", "all"], tyro.conf.Positional
+        Literal["landscape", "gradient", "search", "descent", "dual", "compile", "all"],
+        tyro.conf.Positional,
     ] = "all"
 
 

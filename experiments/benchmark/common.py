@@ -158,39 +158,39 @@ def compare(
     rows = []
     for name in names:
         each = np.asarray(times[name]) / (calls[name] if isinstance(calls, Mapping) else calls)
-        lower, median, upper = (float(q) for q in np.percentile(each, [25, 50, 75]))
         moved = bytes.get(name) if isinstance(bytes, Mapping) else bytes
-        rows.append(Row(part, work, name, median, lower, upper, len(each), dtype, flops, moved))
+        row = row_of(part, work, name, each)
+        rows.append(row._replace(dtype=dtype, flops=flops, bytes=moved))
     return rows
 
 
-def compile_row(part: str, work: str, f: Callable[..., Any], *args: Any) -> Row:
-    """Return how long it takes to trace and compile ``jax.jit(f)`` for these arguments."""
-    # A fresh function object, so that nothing compiled earlier is found again.
-    fresh = jax.jit(lambda *a: f(*a))
-    start = time.perf_counter()
-    fresh.lower(*args).compile()
-    seconds = time.perf_counter() - start
-    return Row(part, work, "jaxsvm", seconds, seconds, seconds, 1)
+def row_of(part: str, work: str, peer: str, times: Any) -> Row:
+    """Return the row of these seconds: their median and quartiles."""
+    lower, median, upper = (float(q) for q in np.percentile(times, [25, 50, 75]))
+    return Row(part, work, peer, median, lower, upper, len(times))
 
 
-def memory_row(part: str, work: str, call: str, *args: str) -> Row:
-    """Return `peak_memory` of a call as a row."""
-    peak = peak_memory(call, *args)
-    return Row(part, work, "jaxsvm", peak, peak, peak, 1, unit="bytes")
+def memory_rows(part: str, work: str, prepare: str, *args: str) -> list[Row]:
+    """Return `peak_memory` of a call as a row; none where it cannot be measured."""
+    if sys.platform != "linux":
+        print(f"{work}: measured on Linux only")
+        return []
+    peak = peak_memory(prepare, *args)
+    return [Row(part, work, "jaxsvm", peak, peak, peak, 1, unit="bytes")]
 
 
-def peak_memory(call: str, *args: str) -> float:
-    """Return the bytes a call adds to the peak of a fresh process.
+def peak_memory(prepare: str, *args: str) -> float:
+    """Return the bytes a call adds to the peak of a fresh process. Linux only.
 
-    The child imports ``call``, "module:function", and starts JAX's backend; what it holds then is
-    the interpreter's and is subtracted from the peak after ``function(*args)``. Linux only.
+    The child imports ``prepare``, "module:function", starts JAX's backend and takes
+    ``call = function(*args)``. What it holds then, arrays and compiled programs that ``call`` keeps
+    included, is subtracted from the peak during ``call()``.
 
     Raises:
         subprocess.CalledProcessError: the child failed; its own message is on stderr.
     """
     child = subprocess.run(
-        [sys.executable, "-m", "experiments.benchmark.memory", call, *args],
+        [sys.executable, "-m", "experiments.benchmark.memory", prepare, *args],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -267,7 +267,7 @@ def problem(config: Config) -> tuple[np.ndarray, Data, Data]:
     """
     N, D, C = config.shape
     rng = np.random.default_rng(config.seed)
-    values = np.zeros((N, _padded(D)), np.uint8)
+    values = np.zeros((N, padded(D)), np.uint8)
     values[:, : D - 1] = rng.integers(0, 256, (N, D - 1), dtype=np.uint8)
     values[:, D - 1] = 1
     shift = np.append(values[:1000, : D - 1].mean(axis=0), 0.0).astype(np.float32)
@@ -296,7 +296,7 @@ def random_data(config: Config, form: str) -> tuple[jax.Array, Data]:
         plain *= 2
         plain[:, D - 1] = 1
         return W, Data(jnp.asarray(plain), y)
-    values = rng.integers(0, 256, (N, _padded(D)), dtype=np.uint8)
+    values = rng.integers(0, 256, (N, padded(D)), dtype=np.uint8)
     values[:, D - 1 :] = 0
     values[:, D - 1] = 1
     shift = jnp.full(D, 128.0).at[-1].set(0.0)
@@ -304,7 +304,8 @@ def random_data(config: Config, form: str) -> tuple[jax.Array, Data]:
     return W, Data(Rows(jnp.asarray(values), shift, scale), y)
 
 
-def _padded(D: int) -> int:
+def padded(D: int) -> int:
+    """Return how many columns a row of bytes has, padding included."""
     return -(-D // 16) * 16
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.benchmark.common import Config, Row, compare, compile_row, memory_row, problem
+from experiments.benchmark.common import Config, Row, compare, memory_rows, problem, random_data
 from jaxsvm import Data, Objective, Rows, gradient_descent, minibatch_gradient_descent
 from jaxsvm import run as run_steps
 
@@ -26,7 +26,6 @@ def run(config: Config) -> list[Row]:
     rows = full_batch(config)
     for batch_size in (1, 32, 256, 1024) if config.size == "full" else (4,):
         rows += minibatch(config, batch_size)
-    rows += compile_times(config)
     return rows + memory(config)
 
 
@@ -127,58 +126,30 @@ def minibatch(config: Config, batch_size: int) -> list[Row]:
     )  # fmt: skip
 
 
-def compile_times(config: Config) -> list[Row]:
-    W, as_bytes, as_floats = problem(config)
-    start, key = jnp.asarray(W), jax.random.key(0)
-    optimizer = minibatch_gradient_descent(OBJECTIVE, step_size=STEP_SIZE)
-
-    def descend(key: Any, W: Any, data: Data) -> Any:
-        return run_steps(optimizer, key, W, data, num_steps=1000)
-
+def memory(config: Config) -> list[Row]:
     rows = []
-    forms = {"bytes": as_bytes, "float32": as_floats}
-    for name, data in list(forms.items())[: 2 if config.size == "full" else 1]:
-        gradient = jax.value_and_grad(OBJECTIVE)
-        rows += [
-            compile_row(PART, f"compile the objective, {name}", OBJECTIVE, start, data),
-            compile_row(PART, f"compile value_and_grad, {name}", gradient, start, data),
-            compile_row(PART, f"compile 1000 mini-batch steps, {name}", descend, key, start, data),
-        ]
+    for form in ("bytes", "floats") if config.size == "full" else ("bytes",):
+        work = f"peak memory of training from {form}, X included"
+        rows += memory_rows(PART, work, f"{__name__}:train", form, config.size)
     return rows
 
 
-def memory(config: Config) -> list[Row]:
-    return [
-        memory_row(
-            PART, f"peak memory of training from {form}", f"{__name__}:train", form, config.size
-        )
-        for form in (("bytes", "floats") if config.size == "full" else ("bytes",))
-    ]
+def train(form: str, size: str) -> Callable[[], Any]:
+    """Return a training, to be called in a process of its own: it makes X, and all it needs.
 
+    Gradient descent on all data, then mini-batches.
+    """
 
-def train(form: str, size: str) -> Any:
-    """Train in a fresh process: gradient descent on all data, then mini-batches."""
-    config = Config(size="tiny" if size == "tiny" else "full")
-    N, D, C = config.shape
-    rng = np.random.default_rng(0)
-    W, y = jnp.zeros((C, D)), jnp.asarray(rng.integers(0, C, N), jnp.int32)
-    data = Data(random_features(config, form), y)
-    descend = jax.jit(run_steps, static_argnames=("optimizer", "num_steps"))
-    key = jax.random.key(0)
-    state, _ = descend(gradient_descent(OBJECTIVE, step_size=STEP_SIZE), key, W, data, num_steps=3)
-    steps = minibatch_gradient_descent(OBJECTIVE, step_size=STEP_SIZE)
-    return descend(steps, key, state.params, data, num_steps=100)
+    def call() -> Any:
+        W, data = random_data(Config(size="tiny" if size == "tiny" else "full"), form)
+        descend = jax.jit(run_steps, static_argnames=("optimizer", "num_steps"))
+        on_all = gradient_descent(OBJECTIVE, step_size=STEP_SIZE)
+        key = jax.random.key(0)
+        state, _ = descend(on_all, key, jnp.zeros_like(W), data, num_steps=3)
+        steps = minibatch_gradient_descent(OBJECTIVE, step_size=STEP_SIZE)
+        return descend(steps, key, state.params, data, num_steps=100)
 
-
-def random_features(config: Config, form: str) -> Any:
-    """Return X as bytes or as floats, made without a second copy."""
-    N, D, _ = config.shape
-    rng = np.random.default_rng(config.seed)
-    if form == "floats":
-        return jnp.asarray(rng.random((N, D), dtype=np.float32))
-    values = np.frombuffer(rng.bytes(N * (D + 7)), np.uint8).reshape(N, D + 7).copy()
-    values[:, D:] = 0
-    return Rows(jnp.asarray(values), jnp.full(D, 128.0), jnp.full(D, 1 / 128))
+    return call
 
 
 def plain_objective(W: Any, X: Any, y: Any) -> Any:

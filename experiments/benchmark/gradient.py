@@ -7,7 +7,7 @@
 - the closed form, and the whole check with its verdicts.
 """
 
-import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,14 +19,12 @@ from experiments.benchmark import common
 from jaxsvm import (
     Data,
     Objective,
-    Rows,
     analytic_gradient,
     check_gradient,
     numerical_gradient,
     termwise_numerical_gradient,
 )
 
-GIBIBYTE = 2**30
 H = 1e-3
 # How many coordinates are timed, for as many as there are.
 LOOPED, BATCHED = 2, 32
@@ -72,13 +70,12 @@ def run(config: common.Config) -> list[common.Row]:
         },
         config,
     )
-    if sys.platform == "linux":
-        without, extra = (
-            common.peak_memory(f"{__name__}:alone", config.size, what)
-            for what in ("data", "termwise")
-        )
-        print(f"peak memory of the difference beyond X: {(extra - without) / GIBIBYTE:.3f} GiB")
-    return found
+    return found + common.memory_rows(
+        "gradient",
+        "peak memory of the central difference, beyond X and W",
+        f"{__name__}:alone",
+        config.size,
+    )
 
 
 def scaled(rows: list[common.Row], measured: int, coordinates: int) -> list[common.Row]:
@@ -126,10 +123,7 @@ def _batch(objective: Objective, W: Any, data: Data, some: Any) -> Any:
     return numerical_gradient(along_some, jnp.zeros(BATCHED, W.dtype), h=H, batch_size=BATCHED)
 
 
-def alone(size: str, what: str) -> Any:
-    """X as bytes, and perhaps the difference, in a process of its own, for its memory."""
-    N, D, C = common.Config(size="full" if size == "full" else "tiny").shape
-    # All ones: drawing random bytes would need more memory than what is measured.
-    X = Rows(jnp.ones((N, D), jnp.uint8), jnp.zeros(D), jnp.ones(D))
-    data = jax.block_until_ready(Data(X, jnp.zeros(N, jnp.int32)))
-    return _termwise(Objective(), jnp.zeros((C, D)), data, h=H) if what == "termwise" else data
+def alone(size: str) -> Callable[[], Any]:
+    """Return the compiled difference of data at hand, to be called in a process of its own."""
+    W, data = common.random_data(common.Config(size="full" if size == "full" else "tiny"), "bytes")
+    return partial(_termwise.lower(Objective(), W, data, h=H).compile(), Objective(), W, data, h=H)

@@ -28,7 +28,6 @@ from experiments.benchmark import common
 from jaxsvm import Objective, along, analytic_gradient, line, random_direction, slice_2d
 from jaxsvm import plot as draw
 
-GIBIBYTE = 2**30
 # How many points are evaluated directly, for a grid of any size.
 SAMPLED_POINTS = 16
 
@@ -40,19 +39,18 @@ def run(config: common.Config) -> list[common.Row]:
     W_host, _, data = common.problem(config)
     W, objective = jnp.asarray(W_host), Objective()
     a, b = (random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
-    sizes = (64, 256, 1024) if config.size == "full" else (8, 16, 32)
+    sizes = (64, 256, 1024) if config.size == "full" else (8,)
     found = planes(objective, W, a, b, data, sizes, config)
     found += one_row(objective, W, a, data, config)
     found += exact_step(objective, W, data, config)
     found += torch_package(objective, W, data, sizes, config)
-    if sys.platform == "linux":
-        extra = common.peak_memory(f"{__name__}:plane_alone", config.size, str(sizes[-1]))
-        without = common.peak_memory(f"{__name__}:plane_alone", config.size, "1")
-        print(
-            f"peak memory of the {sizes[-1]}² plane beyond that of one node: "
-            f"{(extra - without) / GIBIBYTE:.3f} GiB"
-        )
-    return found
+    return found + common.memory_rows(
+        "landscape",
+        f"peak memory of a plane {sizes[-1]} x {sizes[-1]}, beyond X and W",
+        f"{__name__}:plane_alone",
+        config.size,
+        str(sizes[-1]),
+    )
 
 
 def planes(
@@ -246,9 +244,8 @@ def torch_package(
     return found
 
 
-def plane_alone(size: str, num: str) -> Any:
-    """One plane in a process of its own, for its memory."""
-    W_host, _, data = common.problem(common.Config(size="full" if size == "full" else "tiny"))
-    W = jnp.asarray(W_host)
-    a, b = (random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
-    return _plane(Objective(), W, a, b, data, num=int(num))
+def plane_alone(size: str, num: str) -> Callable[[], Any]:
+    """Return the compiled plane of data at hand, to be called in a process of its own."""
+    W, data = common.random_data(common.Config(size="full" if size == "full" else "tiny"), "floats")
+    arrays = Objective(), W, W[::-1], W[:, ::-1], data
+    return partial(_plane.lower(*arrays, num=int(num)).compile(), *arrays)

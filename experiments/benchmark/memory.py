@@ -1,4 +1,4 @@
-"""Child of `common.peak_memory`: call one function in a fresh process and print the bytes it added.
+"""Child of `common.peak_memory`: measure one call in a fresh process and print the bytes it added.
 
 `python -m experiments.benchmark.memory MODULE:FUNCTION [ARGUMENT ...]`
 """
@@ -13,22 +13,32 @@ import jax.numpy as jnp
 
 def main() -> None:
     module, name = sys.argv[1].split(":")
-    function = getattr(importlib.import_module(module), name)
+    prepare = getattr(importlib.import_module(module), name)
     jax.block_until_ready(jnp.zeros(1) + 1)  # The backend and its first compilation.
-    before = peak_bytes()
-    jax.block_until_ready(function(*sys.argv[2:]))
-    print(peak_bytes() - before)
+    call = prepare(*sys.argv[2:])
+    forget_peak()
+    before = held("VmRSS")
+    jax.block_until_ready(call())
+    print(held("VmHWM") - before)
 
 
-def peak_bytes() -> int:
-    """Return the most bytes this process has held, from /proc.
+def forget_peak() -> None:
+    """Let the peak begin anew at what is held now: preparing may have needed more than the call."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError as error:
+        print(f"peak memory is an upper bound, preparation included: {error}", file=sys.stderr)
+
+
+def held(line: str) -> int:
+    """Return the bytes this process holds ("VmRSS"), or the most it has held ("VmHWM").
 
     Not `resource.ru_maxrss`, which a child takes over from a large parent.
     """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status has no VmHWM line: peak memory is measured on Linux only")
+    for found in Path("/proc/self/status").read_text().splitlines():
+        if found.startswith(f"{line}:"):
+            return int(found.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {line} line: peak memory is measured on Linux only")
 
 
 if __name__ == "__main__":

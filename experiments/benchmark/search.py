@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.common import Config, Row, compare, compile_row, problem
+from experiments.benchmark.common import Config, Row, compare, problem
 from experiments.benchmark.descent import numpy_loss, plain_objective
 from jaxsvm import Objective, Rows, local_search, random_search
 from jaxsvm import run as run_steps
@@ -109,8 +109,4 @@ def run(config: Config) -> list[Row]:
         },
         config,
     )
-    for name, optimizer in optimizers.items():
-        thousand = partial(run_steps, optimizer, num_steps=1000 if config.size == "full" else 1)
-        work = f"compile 1000 candidates of {name}"
-        rows.append(compile_row(PART, work, thousand, key, start, as_bytes))
     return rows
