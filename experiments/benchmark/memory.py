@@ -3,6 +3,9 @@
 `python -m experiments.benchmark.memory MODULE:FUNCTION [ARGUMENT ...]`
 """
 
+import contextlib
+import ctypes
+import gc
 import importlib
 import sys
 from pathlib import Path
@@ -24,6 +27,9 @@ def main() -> None:
 
 def forget_peak() -> None:
     """Let the peak begin anew at what is held now: preparing may have needed more than the call."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # glibc keeps freed memory, which the call would use
+        ctypes.CDLL(None).malloc_trim(0)
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError as error:
