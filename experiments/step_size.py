@@ -86,14 +86,15 @@ def exact_curve(ahead: line.Line, lowest: int, num: int) -> dict[str, Any]:
     last = float(ahead_of_us[-1])
     tail_slope = float(slopes(ahead, last)[1])
     sampled = 10.0 ** np.arange(lowest, lowest + num)
-    curve = np.geomspace(sampled[0], sampled[-1], 241)
+    first_kink = float(ahead_of_us[0])
+    curve = np.geomspace(min(sampled[0], first_kink / 2), sampled[-1], 301)
     near = np.linspace(0, 5 * best_step, 241)
     return {
         "loss_before": start,
         "step_sizes": sampled,
         "losses": np.asarray(values(ahead, jnp.asarray(sampled))),
         "slope_at_start": float(slopes(ahead, 0.0)[1]),
-        "first_kink": float(ahead_of_us[0]),
+        "first_kink": first_kink,
         "num_kinks": len(ahead_of_us),
         "kinks_before_best": int((ahead_of_us < best_step).sum()),
         "best_step": best_step,

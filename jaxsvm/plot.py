@@ -31,7 +31,10 @@ STYLE: dict[str, Any] = {
     "grid.color": "#d9d9d9",
     "grid.linewidth": 0.6,
     "font.size": 10.0,
-    "legend.frameon": False,
+    # Without an edge, and nothing that is drawn shines through it.
+    "legend.facecolor": "white",
+    "legend.edgecolor": "none",
+    "legend.framealpha": 0.9,
     "legend.fontsize": "small",
     "lines.linewidth": 1.6,
     "figure.dpi": 144.0,
@@ -232,7 +235,7 @@ def plane(
                 arrowprops={"arrowstyle": "-|>", "color": "white", "linewidth": 1.6},
             )  # fmt: skip
         if points or paths:
-            ax.legend(frameon=True, facecolor="#333333", labelcolor="white")
+            ax.legend(facecolor="#333333", labelcolor="white")
         figure.colorbar(mesh, ax=ax, label=label)
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
         ax.locator_params(nbins=6)
