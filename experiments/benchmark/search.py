@@ -1,8 +1,9 @@
 """Random and local search beside the notes' listings in NumPy and a plain vmapped loop.
 
 The listings evaluate one candidate at a time. Here a block of candidates is one product; the
-decisions are the listings' own. Eight local searches at once are measured against one. A call of
-ours is one or two whole blocks, a call of a listing two candidates; a row is the time of one.
+decisions are the listings' own. A call of ours is one or two whole blocks, a call of a listing two
+candidates; a row is the time of one. Eight local searches at once are measured against one in
+blocks, and against one that takes a trial at a time as `step` defines it.
 """
 
 from collections.abc import Callable
@@ -97,6 +98,7 @@ def run(config: Config) -> list[Row]:
     local = optimizers["local_search"]
     candidates = local.block_size if config.size == "full" else 2
     keys = jax.random.split(key, SEEDS)
+    serial = local._replace(block_step=None)
 
     @jax.jit
     def many(keys: Any, W: Any, data: Any) -> Any:
@@ -110,7 +112,10 @@ def run(config: Config) -> list[Row]:
         f"local_search, {candidates} candidates, one seed or {SEEDS}",
         {
             "one": lambda: search(local, key, start, as_bytes, num_steps=candidates),
-            "all at once": lambda: many(keys, start, as_bytes),
+            "one, a trial at a time": lambda: search(
+                serial, key, start, as_bytes, num_steps=candidates
+            ),
+            f"{SEEDS} at once": lambda: many(keys, start, as_bytes),
         },
         config,
     )
