@@ -7,7 +7,7 @@ products with W, one before its sequential steps and one after, and W is never t
 The Gram matrices do not change from pass to pass: they are computed once, by `gram_blocks`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from jaxsvm.bound import pull_back
-from jaxsvm.features import Features, dense, take
+from jaxsvm.features import Features, dense, dot, dot_transpose, take, widen
 from jaxsvm.loss import (
     Data,
     Labels,
@@ -31,6 +31,9 @@ from jaxsvm.loss import (
 )
 
 HIGHEST = lax.Precision.HIGHEST
+
+# Around a zero: the kink before it, the excess there, the kink after it, the excess there; (N,).
+Ends: TypeAlias = tuple[Array, Array, Array, Array]
 
 
 def dual_margins(objective: Objective, scores: Scores, y: Labels) -> Scores:
@@ -83,32 +86,55 @@ def row_step(
     c = (q * dual + margin) / bend
     if objective.loss is one_vs_rest_loss:
         return jnp.clip(c, 0, upper)
-    inverse = bend / q  # 1/r
-    label = is_label(dual, y)
-    total = jnp.sum(dual, axis=1, keepdims=True)
+    # Classes first, so that a loop over examples is contiguous. The label's slope is 0.
+    c = jnp.where(is_label(dual, y), -jnp.inf, c).T
+    inverse, total = (bend / q)[:, 0], jnp.sum(dual, axis=1)  # inverse = 1/r
     lowest = -total / inverse  # the right side is 0 here, so the left one is at least as large
-    kinks = [lowest, jnp.where(label, lowest, c)]
+    kinks = [lowest[None, :], c]
     if simplex:
-        kinks.append(1 - total)
+        kinks.append(1 - total[None, :])
     elif not squared:
-        kinks.append(jnp.where(label, lowest, c - 1))
-    at = jnp.maximum(jnp.concatenate(kinks, axis=1), lowest)
-    moved = jnp.clip(c[:, None, :] - at[:, :, None], 0, upper)
-    left = jnp.sum(jnp.where(label[:, None, :], 0, moved), axis=2)
-    right = total + inverse * at
-    excess = left - (jnp.minimum(right, 1) if simplex else right)
-    # The excess decreases and is linear between kinks: interpolate between the last kink where it
-    # is not negative and the next. Nothing is compared with c again, which a compiler may round
-    # another way the second time.
-    before = (excess >= 0) | (at <= lowest)  # at `lowest` true but for rounding
-    last = jnp.max(jnp.where(before, at, lowest), axis=1, keepdims=True)
-    above = jnp.min(jnp.where(before, jnp.maximum(excess, 0), jnp.inf), axis=1, keepdims=True)
-    following = jnp.min(jnp.where(before, jnp.inf, at), axis=1, keepdims=True)
-    below = jnp.max(jnp.where(before, -jnp.inf, excess), axis=1, keepdims=True)
+        kinks.append(c - 1)
+    at = jnp.maximum(jnp.concatenate(kinks), lowest[None, :])
+
+    # The excess of the left side decreases and is linear between kinks: interpolate between the
+    # last kink where it is not negative and the next. Nothing is compared with c again, which a
+    # compiler may round another way the second time.
+    def narrow(ends: Ends, t: Array, left: Array) -> Ends:
+        """Move the two kinks around the zero, and the excess at each, by what is known at t."""
+        last, above, following, below = ends
+        right = total + inverse * t
+        excess = left - (jnp.minimum(right, 1) if simplex else right)
+        before = (excess >= 0) | (t <= lowest)  # at `lowest` true but for rounding
+        return (
+            jnp.maximum(last, jnp.where(before, t, -jnp.inf)),
+            jnp.minimum(above, jnp.where(before, jnp.maximum(excess, 0), jnp.inf)),
+            jnp.minimum(following, jnp.where(before, jnp.inf, t)),
+            jnp.maximum(below, jnp.where(before, -jnp.inf, excess)),
+        )
+
+    infinite = jnp.full_like(lowest, jnp.inf)
+    ends = (lowest, infinite, infinite, -infinite)
+    if len(y) == 1:
+        # A sequential pass has one example at a time: all kinks at once, in few operations.
+        left = jnp.sum(jnp.clip(c[None, :, :] - at[:, None, :], 0, upper), axis=1)
+        last, above, following, below = jax.vmap(narrow, in_axes=(None, 0, 0))(ends, at, left)
+        ends = last.max(axis=0), above.min(axis=0), following.min(axis=0), below.max(axis=0)
+    else:
+        # Many examples: one kink and one class at a time, so that nothing leaves the cache.
+        def one_kink(ends: Ends, t: Array) -> tuple[Ends, None]:
+            def add(left: Array, c: Array) -> tuple[Array, None]:
+                return left + jnp.clip(c - t, 0, upper), None
+
+            left, _ = lax.scan(add, jnp.zeros_like(t), c)
+            return narrow(ends, t, left), None
+
+        ends, _ = lax.scan(one_kink, ends, at)
+    last, above, following, below = ends
     crossed = below > -jnp.inf  # else every slope is 0, at `lowest`
     share = above / jnp.where(crossed, above - below, 1)
     shift = last + jnp.where(crossed, share * (following - last), 0)
-    return jnp.where(label, 0, jnp.clip(c - shift, 0, upper))
+    return jnp.clip(c - shift[None, :], 0, upper).T
 
 
 class Blocks(NamedTuple):
@@ -164,34 +190,36 @@ def ascend(
     inner = jax.random.permutation(row_key, B)
     scale = jnp.asarray(1 / (2 * N * jnp.asarray(objective.reg, W.dtype)), W.dtype)
 
-    def one_block(
-        carry: tuple[Array, Array, Array], k: Array
-    ) -> tuple[tuple[Array, Array, Array], None]:
-        W, dual, total = carry
+    # A block, and a row in it, is seen once a pass: its old slopes go into the loop and its new
+    # ones come out. Carried along and updated in place, they would be copied each time.
+    def one_block(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
+        W, total = carry
         index, gram = blocks.rows[k], blocks.gram[k] * scale
-        X, y = _rows(data.X, index), data.y[jnp.minimum(index, N - 1)]
+        inside = jnp.minimum(index, N - 1)
+        X, y = widen(take(data.X, inside)), data.y[inside]
         # Rows of zeros (padding in the last block, blank examples) have no curvature: any q > 0.
         diagonal = jnp.diagonal(gram)
         curvature = jnp.where(diagonal > 0, diagonal, 1)
-        old = dual[jnp.minimum(index, N - 1)]
+        old = dual[inside]
 
-        def one_row(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-            scores, slopes = state
-            row = lax.dynamic_slice_in_dim(inner, i, 1)
-            margin = dual_margins(objective, scores[row], y[row])
-            new = row_step(objective, margin, slopes[row], curvature[row], y[row])
-            change = pull_back(objective, new - slopes[row], y[row])
-            return scores - gram[row[0]][:, None] * change, slopes.at[row[0]].set(new[0])
+        def one_row(scores: Array, one: tuple[Array, ...]) -> tuple[Array, Array]:
+            row, gram_row, q, slopes, label = one
+            margin = dual_margins(objective, scores[row], label)
+            new = row_step(objective, margin, slopes, q, label)
+            change = pull_back(objective, new - slopes, label)
+            return scores - gram_row.T * change, new
 
-        scores = jnp.matmul(X, W.T, precision=HIGHEST)
-        _, new = lax.fori_loop(0, B, one_row, (scores, old))
+        scores = dot(X, W)
+        each = (inner, gram[inner], curvature[inner], old[inner], y[inner])
+        _, new = lax.scan(one_row, scores, jax.tree.map(lambda leaf: leaf[:, None], each))
+        new = old.at[inner].set(new[:, 0])
         G = pull_back(objective, jnp.where((index < N)[:, None], new - old, 0), y)
-        W = W - scale * jnp.matmul(G.T, X, precision=HIGHEST)
-        return (W, dual.at[index].set(new, mode="drop"), total + W), None
+        W = W - scale * dot_transpose(G, X)
+        return (W, total + W), new
 
     order = jax.random.permutation(block_key, K)
-    (W, dual, total), _ = lax.scan(one_block, (W, dual, jnp.zeros_like(W)), order)
-    return W, dual, total / K
+    (W, total), new = lax.scan(one_block, (W, jnp.zeros_like(W)), order)
+    return W, dual.at[blocks.rows[order]].set(new, mode="drop"), total / K
 
 
 def _rows(X: Features, index: Int[Array, " B"]) -> Float[Array, "B D"]:

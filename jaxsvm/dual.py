@@ -2,8 +2,8 @@
 
 Two methods raise the dual of `jaxsvm.bound` and lower the objective, each where it is strong.
 
-1. Block coordinate ascent (`jaxsvm.ascent`) needs no set-up and converges in a few passes where
-   the penalty is strong, reg·N/‖x‖² above 1 or so.
+1. Block coordinate ascent (`jaxsvm.ascent`) converges in a few passes where the penalty is strong,
+   reg·N/‖x‖² above 10 or so: then an example's slopes hardly depend on the others'.
 2. Where it is weak, features that vary together make coordinates slow, so steps are taken in the
    metric of the features' covariance. With S = X Wᵀ, slopes a, u = pull_back(a)/ρ, and
    M ≥ ρ XᵀX/N in the sense of quadratic forms, one step is
@@ -11,14 +11,16 @@ Two methods raise the dual of `jaxsvm.bound` and lower the objective, each where
        W' = W − (M + 2·reg)⁻¹ (2·reg·W + (ρ/N) uᵀX)
        a' = row_step(margins at u + 2XW'ᵀ − S, curvature 1/ρ)
 
-   a gradient step whose slopes are chosen by the exact row step, for two products. M comes from
-   the covariance of a few thousand rows; that it is large enough is checked at every step, at no
-   cost, and it is enlarged when it is not.
+   a gradient step whose slopes are chosen by the exact row step, for two products. M is the
+   covariance of a thousand random rows and a multiple of the identity for what they miss, so that
+   its inverse is a matter of a thousand numbers each way, not of D. That M is large enough is
+   checked at every step, at no cost, and it is enlarged when it is not.
 
 The gap that ends the solve is that of the best W and the best slopes met, on all data, with the
 rounding subtracted from the bound.
 """
 
+import itertools
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -37,12 +39,12 @@ from jaxsvm.checks import validate
 from jaxsvm.features import Features, dense, dot, dot_transpose, take
 from jaxsvm.loss import Data, Objective, Scores, Weights, accuracy, score, squared_hinge_loss
 
-BLOCK_SIZE = 250  # rows of a Gram matrix: larger is fewer products and more sequential work each
+BLOCK_SIZE = 100  # rows of a Gram matrix: larger is fewer products and more sequential work each
+STRONG = 10.0  # reg·N/‖x‖² from which on coordinate ascent comes first
 ASCENT_PASSES = 5  # before the first look at whether a pass still halves the gap
 STEPS_PER_CHECK = 5
-RELAXATION = 1.6  # in (0, 2); over-relaxation of the proximal step
-SAMPLE_ROWS = 4096  # rows whose covariance is the metric
-MAX_FEATURES = 8192  # beyond it a D x D metric is too large, and coordinate ascent goes on
+RELAXATION = 1.9  # in (0, 2); over-relaxation of the proximal step
+SAMPLE_ROWS = 1024  # rows whose covariance is the metric; 4096 took as many steps
 
 
 class History(NamedTuple):
@@ -137,7 +139,8 @@ def solve(
     clock = time.perf_counter()
     history: list[tuple[float, ...]] = []
     key = jax.random.key(0) if key is None else key
-    for best in _iterates(key, objective, data, *_start(objective, data, C, start)):
+    begin = _start(objective, data, C, start)
+    for best in _iterates(key, objective, data, *begin, num_steps=min(STEPS_PER_CHECK, max_passes)):
         history.append((best.passes, time.perf_counter() - clock, best.primal, best.dual))
         out_of_passes = best.passes >= max_passes
         if best.primal - best.dual > gap_tolerance * best.primal and not out_of_passes:
@@ -153,7 +156,6 @@ def solve(
     columns = [np.asarray(column) for column in zip(*history, strict=True)]
     solution = Solution(best.W, slopes, best.primal, certified, gap, best.passes, History(*columns))
     if not proved:
-        square = float(_mean_square(data.X))
         reason = (
             "the passes ran out"
             if out_of_passes
@@ -165,7 +167,7 @@ def solve(
         warnings.warn(
             f"solve stopped at a gap of {gap:.2e}, {gap / best.primal:.1e} of the primal, above "
             f"gap_tolerance = {gap_tolerance:.1e}: {reason}. Conditioning reg·N/‖x‖² = "
-            f"{float(objective.reg) * data.X.shape[0] / square:.2e}; small is hard.",
+            f"{_conditioning(objective, data):.2e}; small is hard.",
             stacklevel=2,
         )
     return solution
@@ -241,44 +243,54 @@ class _Iterate(NamedTuple):
 
 
 def _iterates(
-    key: Array, objective: Objective, data: Data, W: Array, mean: Array, dual: Array
+    key: Array,
+    objective: Objective,
+    data: Data,
+    W: Array,
+    mean: Array,
+    dual: Array,
+    *,
+    num_steps: int,
 ) -> Iterator[_Iterate]:
-    """Yield better and better pairs, without end: coordinate passes, then steps in the metric."""
+    """Yield better and better pairs, without end: coordinate passes, steps in the metric, or both.
+
+    W is V(dual)/(2·reg), what ascent keeps; ``mean`` is the best primal point there is.
+    """
     block_key, pass_key, sample_key = jax.random.split(key, 3)
-    best_W, primal = mean, float(_value(objective, mean, data))
-    blocks = _gram_blocks(block_key, data.X, block_size=BLOCK_SIZE)
-    gap, passes = np.inf, 0
-    while True:
-        pass_key, use = jax.random.split(pass_key)
-        W, dual, mean = _ascend(use, objective, W, dual, data, blocks)
-        passes += 1
-        value, bottom = _test(objective, W, dual, mean, data)
-        if value < primal:
-            best_W, primal = mean, float(value)
-        yield _Iterate(passes, best_W, dual, primal, float(bottom))
-        gap, before = primal - float(bottom), gap
-        slow = passes >= ASCENT_PASSES and gap > before / 2
-        if slow and data.X.shape[1] <= MAX_FEATURES:
-            break
-    del blocks
-    covariance = _covariance(sample_key, data.X, rows=min(SAMPLE_ROWS, data.X.shape[0]))
+    best_W, passes = mean, 0
+    if _conditioning(objective, data) > STRONG:
+        primal, gap = float(_value(objective, mean, data)), np.inf
+        blocks = _gram_blocks(block_key, data.X, block_size=BLOCK_SIZE)
+        slow = False
+        while not slow:
+            pass_key, use = jax.random.split(pass_key)
+            W, dual, mean = _ascend(use, objective, W, dual, data, blocks)
+            passes += 1
+            value, bottom = _test(objective, W, dual, mean, data)
+            if value < primal:
+                best_W, primal = mean, float(value)
+            yield _Iterate(passes, best_W, dual, primal, float(bottom))
+            gap, before = primal - float(bottom), gap
+            slow = passes >= ASCENT_PASSES and gap > before / 2
+        del blocks
+    sample = _sample_rows(sample_key, data.X, rows=min(SAMPLE_ROWS, data.X.shape[0]))
     state, balance = _metric_start(objective, best_W, dual, data)
     step, enlarged, stale = balance, jnp.ones_like(balance), True
-    while True:
+    for check in itertools.count(1):
         if stale:
             state = state._replace(step=step)
-            root = _metric_root(covariance, objective.reg, step * enlarged)
-        state, excess, balance = _metric_steps(
-            objective, state, root, data, num_steps=STEPS_PER_CHECK
-        )
-        passes += STEPS_PER_CHECK
+            metric = _make_metric(objective.reg, sample, step * enlarged, N=data.X.shape[0])
+        state, excess, balance = _metric_steps(objective, state, metric, data, num_steps=num_steps)
+        passes += num_steps
         yield _Iterate(
             passes, state.best_W, state.best_dual, float(state.primal), float(state.bottom)
         )
-        stale = bool((excess > 1) | (balance > 2 * step) | (balance < step / 2))
-        if stale:
-            enlarged = enlarged * jnp.maximum(1, 1.1 * excess)
-            step = balance
+        small = excess > 1
+        enlarged = jnp.where(small, 1.1 * excess * enlarged, enlarged)
+        # The first few steps overshoot, and show no balance.
+        unbalanced = check % 2 == 0 and bool((balance > 2 * step) | (balance < step / 2))
+        step = balance if unbalanced else step
+        stale = bool(small) or unbalanced
 
 
 class _MetricState(NamedTuple):
@@ -326,15 +338,71 @@ def _balance(objective: Objective, G: Scores, scores: Scores) -> Array:
     ‖G‖/‖scores‖ lets both travel in proportion to their size; a hinge's own scale is a slope of 1
     over a margin of delta. Neither alone suits easy and hard problems.
     """
-    size = jnp.sum(scores * scores)
-    ratio = jnp.sqrt(jnp.sum(G * G) / jnp.where(size > 0, size, 1)).clip(1e-6, 1e6)
-    return jnp.sqrt(ratio / objective.delta)
+    slopes, size = jnp.sum(G * G), jnp.sum(scores * scores)
+    seen = (slopes > 0) & (size > 0)  # neither at the origin
+    own = 1 / jnp.asarray(objective.delta, scores.dtype)
+    ratio = jnp.where(seen, jnp.sqrt(slopes / jnp.where(seen, size, 1)), own)
+    return jnp.sqrt(ratio.clip(1e-6, 1e6) * own)
+
+
+class Metric(NamedTuple):
+    """The inverse of M + 2·reg, M = ρ·(1.3·covariance + floor): a multiple of the identity, less
+    a term of the sample's rank; or, where the features are fewer than the rows, plain.
+
+    Attributes:
+        basis: (n, D) rows R with RᵀR the sample's covariance; None where ``root`` is (D, D).
+        root: (n, n) or (D, D), a square root's inverse.
+        scale: what multiplies the identity.
+    """
+
+    basis: Array | None
+    root: Array
+    scale: Array
+
+    def solve(self, G: Array) -> Array:
+        """Return G (M + 2·reg)⁻¹ for G (C, D)."""
+        rotated = G if self.basis is None else _matmul(G, self.basis.T)
+        inner = _matmul(_matmul(rotated, self.root.T), self.root)
+        if self.basis is None:
+            return inner
+        return (G - _matmul(inner, self.basis)) / self.scale
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+def sample_rows(key: Array, X: Features, *, rows: int) -> Array:
+    """Return (rows, D): R, random rows of X over √rows, so that RᵀR is about the covariance."""
+    index = jax.random.choice(key, X.shape[0], (rows,), replace=False)
+    return dense(take(X, index)) / jnp.sqrt(jnp.asarray(rows, X.dtype))
+
+
+def make_metric(reg: Array, sample: Array, step: Array, *, N: int) -> Metric:
+    """Return the metric of a sample of N rows, for ρ = ``step``.
+
+    By the identity of Woodbury, (c + s RᵀR)⁻¹ = (1 − Rᵀ(c/s + R Rᵀ)⁻¹R)/c.
+    """
+    n, D = sample.shape
+    variance = jnp.sum(sample * sample)
+    # What a sample misses is in directions in which less than about one of its rows varies.
+    factor, floor = (1.01, 1e-5 * variance / D) if n == N else (1.3, 0.7 * variance / n)
+    scale, strength = step * floor + 2 * reg, step * factor
+    if n >= D:
+        inner = scale * jnp.eye(D, dtype=sample.dtype) + strength * _matmul(sample.T, sample)
+    else:
+        inner = scale / strength * jnp.eye(n, dtype=sample.dtype) + _matmul(sample, sample.T)
+    size = inner.shape[0]
+    root = jax.scipy.linalg.solve_triangular(
+        jnp.linalg.cholesky(inner), jnp.eye(size, dtype=sample.dtype), lower=True
+    )
+    return Metric(None if n >= D else sample, root, scale)
 
 
 def metric_steps(
-    objective: Objective, state: _MetricState, root: Array, data: Data, *, num_steps: int
+    objective: Objective, state: _MetricState, metric: Metric, data: Data, *, num_steps: int
 ) -> tuple[_MetricState, Array, Array]:
-    """Take primal-dual steps in the metric of which ``root`` is the Cholesky factor.
+    """Take primal-dual steps in a metric.
 
     Returns:
         The state; the largest of ρ‖XdWᵀ‖²/(N·‖dW‖²_M), above 1 where the metric was too small;
@@ -347,7 +415,8 @@ def metric_steps(
 
     def one(state: _MetricState, _: Any) -> tuple[_MetricState, Array]:
         slope = 2 * reg * state.W + state.pulled
-        W = state.W - jax.scipy.linalg.cho_solve((root, True), slope.T).T
+        dW = -metric.solve(slope)
+        W = state.W + dW
         scores = dot(data.X, W)
         primal = objective.data_loss(scores, y) + reg * jnp.sum(W * W)
         target = state.G / step + 2 * scores - state.scores
@@ -365,11 +434,12 @@ def metric_steps(
         t = jnp.clip(rise / jnp.where(curve > 0, curve, 1), 0, 1)
         better = primal < state.primal
 
-        dW = W - state.W
-        in_metric = jnp.sum(jnp.matmul(dW, root, precision=lax.Precision.HIGHEST) ** 2)
-        in_metric = in_metric - 2 * reg * jnp.sum(dW * dW)
+        # ‖dW‖²_M, since (M + 2·reg) dW = −slope. A move of the size of rounding shows nothing.
+        in_metric = -jnp.sum(dW * slope) - 2 * reg * jnp.sum(dW * dW)
         moved = step * jnp.sum((scores - state.scores) ** 2) / N
-        excess = jnp.where(in_metric > 0, moved / jnp.where(in_metric > 0, in_metric, 1), 0)
+        noise = step * (100 * jnp.finfo(W.dtype).eps) ** 2 * jnp.sum(scores * scores) / N
+        seen = (in_metric > 0) & (moved > noise)
+        excess = jnp.where(seen, moved / jnp.where(seen, in_metric, 1), 0)
         state = _MetricState(
             step=step,
             W=state.W + RELAXATION * dW,
@@ -386,22 +456,6 @@ def metric_steps(
 
     state, excess = lax.scan(one, state, length=num_steps)
     return state, jnp.max(excess), _balance(objective, state.G, state.scores)
-
-
-def covariance(key: Array, X: Features, *, rows: int) -> Array:
-    """Return (D, D): the mean of x xᵀ over a random sample, safely enlarged where it is one."""
-    N, D = X.shape
-    sample = dense(take(X, jax.random.choice(key, N, (rows,), replace=False)))
-    product = jnp.matmul(sample.T, sample, precision=lax.Precision.HIGHEST) / rows
-    # What a sample misses is in directions of little variance: a floor there, and a fifth overall.
-    floor, factor = (1e-5, 1.01) if rows == N else (0.08, 1.2)
-    return factor * product + floor * jnp.trace(product) / D * jnp.eye(D, dtype=product.dtype)
-
-
-def metric_root(covariance: Array, reg: Array, step: Array) -> Array:
-    """Return the lower Cholesky factor of M + 2·reg, M = step · covariance."""
-    D = covariance.shape[0]
-    return jnp.linalg.cholesky(step * covariance + 2 * reg * jnp.eye(D, dtype=covariance.dtype))
 
 
 def _ascent_test(
@@ -436,21 +490,18 @@ _value = jax.jit(lambda objective, W, data: objective(W, data))
 _dual_value = jax.jit(dual_value)
 _metric_start = jax.jit(metric_start)
 _metric_steps = jax.jit(metric_steps, static_argnames="num_steps")
-_covariance = jax.jit(covariance, static_argnames="rows")
-_metric_root = jax.jit(metric_root)
+_sample_rows = jax.jit(sample_rows, static_argnames="rows")
+_make_metric = jax.jit(make_metric, static_argnames="N")
 _jitted_first = jax.jit(_first)
 _jitted_resume = jax.jit(_resume)
 
 
-@jax.jit
-def _mean_square(X: Features) -> Array:
-    """Return the mean of ‖x‖², a block of rows at a time."""
-    N = X.shape[0]
-    size = min(BLOCK_SIZE, N)
-    squares = lax.map(
-        lambda i: jnp.sum(dense(take(X, i)) ** 2), jnp.arange(N - N % size).reshape(-1, size)
-    )
-    return jnp.sum(squares) / (N - N % size)
+def _conditioning(objective: Objective, data: Data) -> float:
+    """Return reg·N/‖x‖², ‖x‖² averaged over a thousand examples or all."""
+    N = data.X.shape[0]
+    some = dense(take(data.X, slice(None, None, -(-N // SAMPLE_ROWS))))
+    square = float(jnp.mean(jnp.sum(some * some, axis=1)))
+    return float(objective.reg) * N / square if square > 0 else np.inf
 
 
 def _as_arrays(objective: Objective, data: Data) -> Objective:

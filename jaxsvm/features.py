@@ -209,6 +209,13 @@ def dense(X: Features) -> Float[Array, "N D"]:
     return (values - X.shift[None, :]) * X.scale[None, :]
 
 
+def widen(X: Features) -> Features:
+    """Return X with bytes made floats, so that several products of a few rows share the copy."""
+    if not isinstance(X, Rows):
+        return X
+    return Rows(values=X.values.astype(X.dtype), shift=X.shift, scale=X.scale)
+
+
 def absolute(X: Features) -> Features:
     """Return the magnitudes that X's products sum, for bounds on their rounding.
 

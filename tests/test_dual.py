@@ -14,6 +14,7 @@ import jaxsvm
 from jaxsvm import Data, Objective
 from jaxsvm.ascent import dual_margins, row_step
 from jaxsvm.bound import dual_value, duality_gap, feasible, lower_bound, slopes
+from jaxsvm.dual import make_metric, sample_rows
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
 
@@ -189,6 +190,25 @@ def test_row_step_is_the_best_of_its_neighbours(name):
         for _ in range(20):
             other = feasible(objective, new + draw(size), y)
             assert np.all(gain(other) <= gain(new) + tolerance)
+    # One example by itself takes another way through its kinks.
+    alone = jax.jit(jax.vmap(lambda *row: row_step(objective, *(x[None] for x in row))[0]))
+    np.testing.assert_allclose(alone(margin, old, q, y), new, atol=tolerance)
+
+
+@pytest.mark.parametrize("size", [(40, 200), (60, 8)])
+def test_a_metric_is_the_inverse_it_says(size):
+    n, D = size
+    rng = np.random.default_rng(0)
+    X = jnp.asarray(rng.standard_normal((2 * n, D)), float_dtype())
+    step, reg = jnp.asarray(0.7, X.dtype), jnp.asarray(0.2, X.dtype)
+    sample = sample_rows(jax.random.key(0), X, rows=n)
+    metric = make_metric(reg, sample, step, N=2 * n)
+    # From its action on a basis; the sample's part of it is 1.3 ρ RᵀR.
+    matrix = np.linalg.inv(np.asarray(metric.solve(jnp.eye(D, dtype=X.dtype)), float))
+    R = np.asarray(sample, float)
+    rest = matrix - 0.7 * 1.3 * R.T @ R
+    floor = 0.4 + 0.7 * 0.7 * (R**2).sum() / n
+    np.testing.assert_allclose(rest, floor * np.eye(D), atol=1e-10 if double() else 2e-3)
 
 
 def test_solve_reaches_its_tolerance_on_digits_and_starts_warm():
