@@ -96,7 +96,7 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
     Raises:
         ValueError: W has another number of columns than X.
     """
-    _check_width(X, W)
+    check_width(X, W)
     if not isinstance(X, Rows):
         return _product(X, W)
     weights, offset = _fold(X, W)
@@ -165,7 +165,7 @@ def dot_and_transpose(
     Raises:
         ValueError: W has another number of columns than X.
     """
-    _check_width(X, W)
+    check_width(X, W)
     if isinstance(X, Rows):
         (weights, offset), values = _fold(X, W), X.values
     else:
@@ -241,7 +241,8 @@ def astype(X: Features, dtype: Any) -> Features:
     )
 
 
-def _check_width(X: Features, W: Array) -> None:
+def check_width(X: Features, W: Array) -> None:
+    """Raise ValueError unless X and W have the same number of columns."""
     if W.ndim != 2 or X.ndim != 2 or W.shape[1] != X.shape[1]:
         raise ValueError(
             f"W has shape {W.shape} and X has shape {X.shape}: expected W (C, D) and X (N, D) with "

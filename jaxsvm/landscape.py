@@ -15,7 +15,7 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, Int
 
-from jaxsvm.features import dot
+from jaxsvm.features import check_width, dot
 from jaxsvm.line import (
     Direction,
     Hinges,
@@ -257,6 +257,7 @@ def slice_1d(
         return Slice(t, points)
     check_shapes(data)
     y, C = data.y, W.shape[0]
+    check_width(data.X, W)
     both = dot(data.X, jnp.concatenate([W, direction]))
     S, T = both[:, :C], both[:, C:]
     right = right_on_grid(leads(S, y), leads(T, y), y, start=start, stop=stop, num=num)
@@ -322,6 +323,7 @@ def slice_2d(
         return Slice(t, lax.map(row, t))
     check_shapes(data)
     y, C = data.y, W.shape[0]
+    check_width(data.X, W)
     scores = dot(data.X, jnp.concatenate([W, direction_a, direction_b]))
     S, A, B = scores[:, :C], scores[:, C : 2 * C], scores[:, 2 * C :]
     # Leads and margins are linear too: taken once, not once a row, since own scores are gathered.
@@ -464,6 +466,7 @@ def kink_lines(
     _check_like(W, direction_b, "direction_b")
     check_shapes(data)
     C, terms = W.shape[0], hinge_terms(objective)
+    check_width(data.X, W)
     scores = dot(data.X, jnp.concatenate([W, direction_a, direction_b]))
     return KinkLines(
         terms.margins(scores[:, :C], data.y, delta=objective.delta),

@@ -23,7 +23,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-from jaxsvm.features import dot
+from jaxsvm.features import check_width, dot
 from jaxsvm.loss import (
     Data,
     Labels,
@@ -132,6 +132,7 @@ def along(objective: Objective, W: Weights, direction: Direction, data: Data) ->
         raise ValueError(
             f"direction has shape {direction.shape} and W has shape {W.shape}: expected the same"
         )
+    check_width(data.X, W)
     both = dot(data.X, jnp.concatenate([W, direction]))
     C = W.shape[0]
     return from_scores(objective, both[:, :C], both[:, C:], W, direction, data.y)
@@ -257,10 +258,16 @@ def kinks_between(line: Line, low: float, high: float) -> tuple[np.ndarray, np.n
 
     On the host, in NumPy: how many there are depends on the values, so it cannot be jitted.
 
+    Raises:
+        ValueError: an end is NaN. An empty range has no kinks, an infinite one all there are.
+
     >>> terms = Hinges(jnp.array([1.0, 1.0, 3.0]), jnp.array([-1.0, -1.0, -1.0]), 1.0)
     >>> kinks_between(Line(terms, (), jnp.zeros(3)), 0.0, 2.0)
     (array([1.], dtype=float32), array([2]))
     """
+    for name, end in (("low", low), ("high", high)):
+        if math.isnan(end):
+            raise ValueError(f"{name} = {end}: expected a number, infinite ones included")
     every = np.asarray(kinks(line))
     inside = every[(every >= low) & (every <= high) & np.isfinite(every)]
     distinct, count = np.unique(inside, return_counts=True)

@@ -213,6 +213,8 @@ def test_windows_that_are_empty_one_point_or_the_whole_line():
     assert meeting.tolist() == [(every == middle).sum()]
     for low, high in ((1.0, -1.0), (float(every[-1]) + 1, np.inf)):
         assert [len(part) for part in line.kinks_between(found, low, high)] == [0, 0]
+    with pytest.raises(ValueError, match="high = nan"):
+        line.kinks_between(found, 0.0, np.nan)
 
 
 def test_bytes_and_the_plain_matrix_agree():
@@ -245,6 +247,9 @@ def test_float32_running_sums_stay_near_float64(power, width, num, rtol):
 
 def test_errors_say_what_to_do():
     objective, W, direction, data, found = make(0)
+    wide = jnp.zeros((W.shape[0], W.shape[1] + 1), W.dtype)
+    with pytest.raises(ValueError, match=rf"W has shape \({W.shape[0]}, {W.shape[1] + 1}\)"):
+        along(Objective(), wide, wide, data)
     with pytest.raises(ValueError, match="direction has shape"):
         along(objective, W, direction[:-1], data)
     with pytest.raises(ValueError, match="no examples"):

@@ -67,7 +67,7 @@ def minibatch(config: Config, batch_size: int) -> list[Row]:
     """One step of mini-batch gradient descent on random rows, in a loop of many."""
     W, as_bytes, as_floats = problem(config)
     N, D, C = config.shape
-    steps = 3 if config.size == "tiny" else max(50, 25_600 // max(batch_size, 16))
+    steps = 3 if config.size == "tiny" else max(50, 102_400 // max(batch_size, 16))
     optimizer = minibatch_gradient_descent(OBJECTIVE, step_size=STEP_SIZE, batch_size=batch_size)
     descend = jax.jit(run_steps, static_argnames=("optimizer", "num_steps"))
     start, key = jnp.asarray(W), jax.random.key(config.seed)
