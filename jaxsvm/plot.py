@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib import patheffects, rcsetup
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jaxsvm.files import atomic_file
 
@@ -121,9 +122,19 @@ def lines(
             ax.plot(x, y, marker="o", markersize=5, linestyle="", label=label)
         _mark(ax, horizontal or {}, vertical or {})
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale)
+        _label_few_decades(ax)
         if len(ax.get_legend_handles_labels()[1]) > 1:
             ax.legend()
         return figure
+
+
+def _label_few_decades(ax: Any) -> None:
+    """On a logarithmic axis of two decades or less, say 1, 2, 5, 10, ... and nothing between."""
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        if axis.get_scale() == "log" and high < 100 * low:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def histogram(
