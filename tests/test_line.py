@@ -184,14 +184,13 @@ def test_grids_of_any_size(loss, num):
 
 
 @pytest.mark.parametrize("power", [1, 2])
-@pytest.mark.parametrize("num", [line.DIRECT_NUM, 9, 17])
+@pytest.mark.parametrize("num", [5, 9, 17])
 def test_terms_without_slope_and_kinks_on_nodes_are_exact(power, num):
     # Whole offsets, halves as slopes, power-of-two steps: every number here is exact in float32.
     u, v = np.meshgrid(np.arange(-4.0, 5.0), np.arange(-2.0, 2.5, 0.5))
     terms = line.Hinges(jnp.asarray(u, float_dtype()), jnp.asarray(v, float_dtype()), 1.0, power)
     found = line.Line(terms, (), jnp.zeros(3, float_dtype()))
     for start, stop in ((-4.0, 4.0), (4.0, -4.0), (0.0, 4.0), (2.0, 2.0)):
-        stop = stop if num > 4 else start + 1.5
         t = np.linspace(start, stop, num)
         assert (v == 0).any()
         with np.errstate(divide="ignore", invalid="ignore"):
