@@ -61,10 +61,12 @@ def descents(train: Data, test: Data, C: int, config: Config) -> list[Row]:
     """The hinge objective by methods without a certificate: objective against seconds."""
     full = config.size == "full"
     objective = Objective(reg=REG)
-    solution, _ = _solve(objective, train, C, 1e-3 if full else 0.5)
+    tolerance = 1e-3 if full else 0.5
+    solution, _ = _solve(objective, train, C, tolerance)
     history = solution.history
     curves: dict[str, Any] = {"jaxsvm.solve": (history.seconds, history.primal - solution.dual)}
     start = jnp.zeros((C, train.X.shape[1]), jnp.float32)
+    descend = jax.jit(jaxsvm.run, static_argnames=("optimizer", "num_steps"))
     rows = []
 
     def batches(step_size: float, steps: int) -> Any:
@@ -84,7 +86,6 @@ def descents(train: Data, test: Data, C: int, config: Config) -> list[Row]:
         "optax.adam, mini-batches": (adam, (1e-4, 3e-4, 1e-3), lengths),
         "optax.lbfgs": (lbfgs, (0.0,), (15, 60) if full else (3,)),
     }
-    descend = jax.jit(jaxsvm.run, static_argnames=("optimizer", "num_steps"))
     for name, (make, step_sizes, each) in peers.items():
         points = []
         for steps in each:
@@ -104,6 +105,26 @@ def descents(train: Data, test: Data, C: int, config: Config) -> list[Row]:
             reached = f"{name}, {how}: objective {best[0]:.4f}, {share}"
             rows.append(_row(f"hinge, reg {REG:g}, as far as it gets", reached, took))
         curves[name] = tuple(np.array(column) for column in zip(*points, strict=True))
+    # Batches are the better start: a few hundred steps, then the proof.
+    first = descend.lower(
+        batches(1e-2, lengths[0]), jax.random.key(0), start, train, num_steps=lengths[0]
+    ).compile()
+    for _ in range(2):  # once to compile
+        began = time.perf_counter()
+        state, _ = jax.block_until_ready(first(jax.random.key(0), start, train))
+        took = time.perf_counter() - began
+        warm = jaxsvm.solve(objective, train, gap_tolerance=tolerance, start=state.params)
+    curves[f"{lengths[0]} mini-batch steps, then solve"] = (
+        took + warm.history.seconds,
+        warm.history.primal - solution.dual,
+    )
+    rows.append(
+        _row(
+            f"hinge, reg {REG:g}, as far as it gets",
+            f"{lengths[0]} mini-batch steps, then jaxsvm.solve: objective {warm.primal:.4f}",
+            took + float(warm.history.seconds[-1]),
+        )
+    )
     reached = (
         f"jaxsvm.solve: objective {solution.primal:.4f}, minimum at least {solution.dual:.4f}, "
         f"test accuracy {100 * _accuracy(solution.W, test):.2f} %"
