@@ -42,7 +42,8 @@ from jaxsvm.loss import Data, Objective, Scores, Weights, accuracy, score, squar
 BLOCK_SIZE = 100  # rows of a Gram matrix: larger is fewer products and more sequential work each
 STRONG = 10.0  # reg·N/‖x‖² from which on coordinate ascent comes first
 ASCENT_PASSES = 5  # before the first look at whether a pass still halves the gap
-STEPS_PER_CHECK = 5
+STEPS_PER_CHECK = 2
+CHECKS_PER_BALANCE = 5  # the first few steps overshoot, and show no balance
 RELAXATION = 1.9  # in (0, 2); over-relaxation of the proximal step
 SAMPLE_ROWS = 1024  # rows whose covariance is the metric; 4096 took as many steps
 
@@ -291,8 +292,9 @@ def _iterates(
         )
         small = excess > 1
         enlarged = jnp.where(small, 1.1 * excess * enlarged, enlarged)
-        # The first few steps overshoot, and show no balance.
-        unbalanced = check % 2 == 0 and bool((balance > 2 * step) | (balance < step / 2))
+        unbalanced = check % CHECKS_PER_BALANCE == 0 and bool(
+            (balance > 2 * step) | (balance < step / 2)
+        )
         step = balance if unbalanced else step
         stale = bool(small) or unbalanced
 
