@@ -23,7 +23,7 @@ INDIRECT = {"jaxlib", "importlib_resources", "array_record"}
 # Imported inside a function or by a module that `import jaxsvm` leaves alone.
 OPTIONAL = {"sklearn", "matplotlib"}
 # What benchmarks compare with where it is installed.
-PEERS = {"torch", "evosax", "snapml"}
+PEERS = {"torch", "evosax", "snapml", "loss_landscapes"}
 
 
 def run_python(code):
