@@ -391,8 +391,9 @@ def make_metric(reg: Array, sample: Array, step: Array, *, N: int) -> Metric:
     """
     n, D = sample.shape
     variance = jnp.sum(sample * sample)
-    # What a sample misses is in directions in which less than about one of its rows varies.
-    factor, floor = (1.01, 1e-5 * variance / D) if n == N else (1.3, 0.7 * variance / n)
+    # What a sample misses is in directions in which less than about one of its rows varies. Where
+    # it misses nothing, the floor keeps the identity's cancellation within float32.
+    factor, floor = (1.01, 1e-3 * variance / max(n, D)) if n == N else (1.3, 0.7 * variance / n)
     scale, strength = step * floor + 2 * reg, step * factor
     if n >= D:
         inner = scale * jnp.eye(D, dtype=sample.dtype) + strength * _matmul(sample.T, sample)
