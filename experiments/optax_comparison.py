@@ -47,7 +47,7 @@ METHODS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "lbfgs": lambda step_size: optax.lbfgs(),  # its line search decides
 }
 # Half decades; a best step size at either end is marked in the table.
-STEP_SIZES = 10.0 ** np.arange(-4, 1.5, 0.5)
+STEP_SIZES = 10.0 ** np.arange(-5, 1.5, 0.5)
 CHECKPOINTS = 20
 
 
