@@ -27,6 +27,9 @@ from jaxtyping import Float, Int
 # cache and is never a second X in memory. Of 128, 256, 512 and 1024 rows, 512 took the least time.
 BLOCK_ROWS = 512
 
+# Up to this many rows are centred and scaled themselves: cheaper than folding both into all of W.
+FEW_ROWS = 16
+
 # An accelerator's default product rounds float32 to fewer bits, enough to flip an accepted trial.
 PRECISION = lax.Precision.HIGHEST
 
@@ -99,6 +102,8 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
     check_width(X, W)
     if not isinstance(X, Rows):
         return _product(X, W)
+    if len(X) <= FEW_ROWS:
+        return _product(_centred(X, W.dtype), _pad(W, X))
     weights, offset = _fold(X, W)
 
     # Checkpointed: the backward pass widens the bytes again rather than keep a float32 copy of X.
@@ -130,6 +135,8 @@ def dot_transpose(G: Float[Array, "N C"], X: Features) -> Float[Array, "C D"]:
         raise ValueError(f"G has {G.shape[0]} rows and X has {X.shape[0]}: expected the same N")
     if not isinstance(X, Rows):
         return jnp.matmul(G.T, X, precision=PRECISION)
+    if len(X) <= FEW_ROWS:
+        return jnp.matmul(G.T, _centred(X, G.dtype), precision=PRECISION)[:, : X.shape[1]]
     if X.values.dtype == G.dtype:
         raw = jnp.matmul(G.T, X.values, precision=PRECISION)
     else:
@@ -166,6 +173,9 @@ def dot_and_transpose(
         ValueError: W has another number of columns than X.
     """
     check_width(X, W)
+    if isinstance(X, Rows) and len(X) <= FEW_ROWS:
+        out, pulled = dot_and_transpose(f, _centred(X, W.dtype), _pad(W, X), *columns)
+        return out, pulled[:, : W.shape[1]]
     if isinstance(X, Rows):
         (weights, offset), values = _fold(X, W), X.values
     else:
@@ -205,8 +215,7 @@ def dense(X: Features) -> Float[Array, "N D"]:
     """Return X as one plain array, in the dtype of its scores."""
     if not isinstance(X, Rows):
         return X
-    values = X.values[:, : X.shape[1]].astype(X.dtype)
-    return (values - X.shift[None, :]) * X.scale[None, :]
+    return _centred(X, X.dtype)[:, : X.shape[1]]
 
 
 def widen(X: Features) -> Features:
@@ -254,7 +263,18 @@ def _fold(X: Rows, W: Array) -> tuple[Array, Array]:
     """Return weights (C, P) and offset (C,) such that ``X Wᵀ = values weightsᵀ − offset``."""
     weights = W * X.scale.astype(W.dtype)[None, :]
     offset = jnp.matmul(weights, X.shift.astype(W.dtype), precision=PRECISION)
-    return jnp.pad(weights, ((0, 0), (0, X.values.shape[1] - W.shape[1]))), offset
+    return _pad(weights, X), offset
+
+
+def _pad(W: Array, X: Rows) -> Array:
+    """Return W with columns of zeros for X's padding."""
+    return jnp.pad(W, ((0, 0), (0, X.values.shape[1] - W.shape[1])))
+
+
+def _centred(X: Rows, dtype: Any) -> Array:
+    """Return (N, P): `dense` with the padding kept, zero."""
+    shift, scale = _pad(X.shift[None, :], X), _pad(X.scale[None, :], X)
+    return (X.values.astype(dtype) - shift.astype(dtype)) * scale.astype(dtype)
 
 
 def _unfold(X: Rows, raw: Array, total: Array) -> Array:
@@ -271,7 +291,8 @@ def _product(x: Array, W: Array) -> Array:
     """
     C = W.shape[0]
     rest = C % 8
-    if rest == 0 or C <= 4:
+    # One row against W is a product of another kind, in which splitting W means copying it.
+    if rest == 0 or C <= 4 or x.shape[0] == 1:
         return jnp.matmul(x, W.T, precision=PRECISION)
     # More rows than a block come from memory, not from cache, and are better read once.
     if rest > 4 or x.shape[0] > BLOCK_ROWS:

@@ -11,8 +11,9 @@ from jaxsvm import Data, Objective, Rows, features
 from tests.problems import byte_problem, float_dtype, problem
 
 B = features.BLOCK_ROWS
-# Below, at and above one block: one that a size near B divides, and a prime that none does.
-ROWS = [1, 40, B, 2 * B + 76, 1021]
+# Few rows, and below, at and above one block: one that a size near B divides, and a prime that none
+# does.
+ROWS = [1, features.FEW_ROWS, 40, B, 2 * B + 76, 1021]
 LOSSES = ["hinge_loss", "squared_hinge_loss", "crammer_singer_loss", "one_vs_rest_loss"]
 
 
