@@ -4,17 +4,9 @@ Two methods raise the dual of `jaxsvm.bound` and lower the objective, each where
 
 1. Block coordinate ascent (`jaxsvm.ascent`) converges in a few passes where the penalty is strong,
    reg·N/‖x‖² above 10 or so: then an example's slopes hardly depend on the others'.
-2. Where it is weak, features that vary together make coordinates slow, so steps are taken in the
-   metric of the features' covariance. With S = X Wᵀ, slopes a, u = pull_back(a)/ρ, and
-   M ≥ ρ XᵀX/N in the sense of quadratic forms, one step is
-
-       W' = W − (M + 2·reg)⁻¹ (2·reg·W + (ρ/N) uᵀX)
-       a' = row_step(margins at u + 2XW'ᵀ − S, curvature 1/ρ)
-
-   a gradient step whose slopes are chosen by the exact row step, for two products. M is the
-   covariance of a thousand random rows and a multiple of the identity for what they miss, so that
-   its inverse is a matter of a thousand numbers each way, not of D. That M is large enough is
-   checked at every step, at no cost, and it is enlarged when it is not.
+2. Where it is weak, features that vary together make coordinates slow, and primal-dual steps in the
+   metric of their covariance (`jaxsvm.metric`) do not mind. The metric is enlarged when a step
+   shows that it was too small.
 
 The gap that ends the solve is that of the best W and the best slopes met, on all data, with the
 rounding subtracted from the bound.
@@ -25,26 +17,26 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
-from jaxsvm import bound
-from jaxsvm.ascent import ascend, dual_margins, gram_blocks, row_step
+from jaxsvm import bound, metric
+from jaxsvm.ascent import ascend, gram_blocks
 from jaxsvm.bound import dual_value, feasible, pull_back
 from jaxsvm.checks import validate
-from jaxsvm.features import Features, dense, dot, dot_transpose, take
-from jaxsvm.loss import Data, Objective, Scores, Weights, accuracy, score, squared_hinge_loss
+from jaxsvm.features import dense, dot_transpose, take
+from jaxsvm.loss import Data, Objective, Scores, Weights, accuracy, score
+from jaxsvm.metric import dual_parts
 
 BLOCK_SIZE = 100  # rows of a Gram matrix: larger is fewer products and more sequential work each
 STRONG = 10.0  # reg·N/‖x‖² from which on coordinate ascent comes first
 ASCENT_PASSES = 5  # before the first look at whether a pass still halves the gap
 STEPS_PER_CHECK = 2
 CHECKS_PER_BALANCE = 5  # the first few steps overshoot, and show no balance
-RELAXATION = 1.9  # in (0, 2); over-relaxation of the proximal step
 SAMPLE_ROWS = 1024  # rows whose covariance is the metric; 4096 took as many steps
 
 
@@ -141,7 +133,8 @@ def solve(
     clock = time.perf_counter()
     history: list[tuple[float, ...]] = []
     key = jax.random.key(0) if key is None else key
-    strong = _conditioning(objective, data) > STRONG
+    conditioning = _conditioning(objective, data)
+    strong = conditioning > STRONG
     num_steps = min(STEPS_PER_CHECK, max_passes)
     begin = _start(objective, data, C, start, strong=strong)
     for best in _iterates(key, objective, data, *begin, strong=strong, num_steps=num_steps):
@@ -171,7 +164,7 @@ def solve(
         warnings.warn(
             f"solve stopped at a gap of {gap:.2e}, {gap / best.primal:.1e} of the primal, above "
             f"gap_tolerance = {gap_tolerance:.1e}: {reason}. Conditioning reg·N/‖x‖² = "
-            f"{_conditioning(objective, data):.2e}; small is hard.",
+            f"{conditioning:.2e}; small is hard.",
             stacklevel=2,
         )
     return solution
@@ -252,14 +245,15 @@ def _iterates(
     data: Data,
     W: Array,
     mean: Array,
-    dual: Array,
+    dual: Array | None,
     *,
     strong: bool,
     num_steps: int,
 ) -> Iterator[_Iterate]:
     """Yield better and better pairs, without end: coordinate passes, steps in the metric, or both.
 
-    W is V(dual)/(2·reg), what ascent keeps; ``mean`` is the best primal point there is.
+    W is V(dual)/(2·reg), what ascent keeps and nothing else looks at; ``mean`` is the best primal
+    point there is.
     """
     block_key, pass_key, sample_key = jax.random.split(key, 3)
     best_W, passes = mean, 0
@@ -284,8 +278,8 @@ def _iterates(
     for check in itertools.count(1):
         if stale:
             state = state._replace(step=step)
-            metric = _make_metric(objective.reg, sample, step * enlarged, N=data.X.shape[0])
-        state, excess, balance = _metric_steps(objective, state, metric, data, num_steps=num_steps)
+            inverse = _make_metric(objective.reg, sample, step * enlarged, N=data.X.shape[0])
+        state, excess, balance = _metric_steps(objective, state, inverse, data, num_steps=num_steps)
         passes += num_steps
         yield _Iterate(
             passes, state.best_W, state.best_dual, float(state.primal), float(state.bottom)
@@ -299,200 +293,33 @@ def _iterates(
         stale = bool(small) or unbalanced
 
 
-class _MetricState(NamedTuple):
-    """A primal-dual step's own variables, and the best pair met."""
-
-    step: Array  # ρ
-    W: Array
-    scores: Array  # X Wᵀ
-    G: Array  # ρu, (N, C)
-    pulled: Array  # GᵀX/N, (C, D)
-    best_W: Array
-    primal: Array
-    best_dual: Array
-    best_V: Array
-    bottom: Array
-
-
-def _dual_parts(objective: Objective, dual: Array, other: Array) -> tuple[Array, Array]:
-    """Return delta·mean Σ dual, and the bilinear form of the conjugate between two slopes."""
-    N = dual.shape[0]
-    linear = objective.delta * bound.tree_sum(dual.ravel()) / N
-    if objective.loss is not squared_hinge_loss:
-        return linear, jnp.zeros_like(linear)
-    return linear, bound.tree_sum((dual * other).ravel()) / (4 * N)
-
-
-def metric_start(
-    objective: Objective, W: Weights, dual: Scores, data: Data
-) -> tuple[_MetricState, Array]:
-    """Return the state from which the steps in the metric go on, and a first ρ."""
-    scores = score(W, data.X)
-    primal = objective.data_loss(scores, data.y) + objective.reg * jnp.sum(W * W)
-    G = pull_back(objective, dual, data.y)
-    pulled = dot_transpose(G, data.X) / data.X.shape[0]
-    V = -pulled
-    linear, conjugate = _dual_parts(objective, dual, dual)
-    bottom = linear - conjugate - jnp.sum(V * V) / (4 * objective.reg)
-    step = _balance(objective, G, scores)
-    return _MetricState(step, W, scores, G, pulled, W, primal, dual, V, bottom), step
-
-
-def _balance(objective: Objective, G: Scores, scores: Scores) -> Array:
-    """Return ρ, slope per score: the geometric mean of what the state shows and of 1/delta.
-
-    ‖G‖/‖scores‖ lets both travel in proportion to their size; a hinge's own scale is a slope of 1
-    over a margin of delta. Neither alone suits easy and hard problems.
-    """
-    slopes, size = jnp.sum(G * G), jnp.sum(scores * scores)
-    seen = (slopes > 0) & (size > 0)  # neither at the origin
-    own = 1 / jnp.asarray(objective.delta, scores.dtype)
-    ratio = jnp.where(seen, jnp.sqrt(slopes / jnp.where(seen, size, 1)), own)
-    return jnp.sqrt(ratio.clip(1e-6, 1e6) * own)
-
-
-class Metric(NamedTuple):
-    """The inverse of M + 2·reg, M = ρ·(1.3·covariance + floor): a multiple of the identity, less
-    a term of the sample's rank; or, where the features are fewer than the rows, plain.
-
-    Attributes:
-        basis: (n, D) rows R with RᵀR the sample's covariance; None where ``root`` is (D, D).
-        root: (n, n) or (D, D), a square root's inverse.
-        scale: what multiplies the identity.
-    """
-
-    basis: Array | None
-    root: Array
-    scale: Array
-
-    def solve(self, G: Array) -> Array:
-        """Return G (M + 2·reg)⁻¹ for G (C, D)."""
-        rotated = G if self.basis is None else _matmul(G, self.basis.T)
-        inner = _matmul(_matmul(rotated, self.root.T), self.root)
-        if self.basis is None:
-            return inner
-        return (G - _matmul(inner, self.basis)) / self.scale
-
-
-def _matmul(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
-
-
-def sample_rows(key: Array, X: Features, *, rows: int) -> Array:
-    """Return (rows, D): R, random rows of X over √rows, so that RᵀR is about the covariance."""
-    index = jax.random.choice(key, X.shape[0], (rows,), replace=False)
-    return dense(take(X, index)) / jnp.sqrt(jnp.asarray(rows, X.dtype))
-
-
-def make_metric(reg: Array, sample: Array, step: Array, *, N: int) -> Metric:
-    """Return the metric of a sample of N rows, for ρ = ``step``.
-
-    By the identity of Woodbury, (c + s RᵀR)⁻¹ = (1 − Rᵀ(c/s + R Rᵀ)⁻¹R)/c.
-    """
-    n, D = sample.shape
-    variance = jnp.sum(sample * sample)
-    # What a sample misses is in directions in which less than about one of its rows varies. Where
-    # it misses nothing, the floor keeps the identity's cancellation within float32.
-    factor, floor = (1.01, 1e-3 * variance / max(n, D)) if n == N else (1.3, 0.7 * variance / n)
-    scale, strength = step * floor + 2 * reg, step * factor
-    if n >= D:
-        inner = scale * jnp.eye(D, dtype=sample.dtype) + strength * _matmul(sample.T, sample)
-    else:
-        inner = scale / strength * jnp.eye(n, dtype=sample.dtype) + _matmul(sample, sample.T)
-    size = inner.shape[0]
-    root = jax.scipy.linalg.solve_triangular(
-        jnp.linalg.cholesky(inner), jnp.eye(size, dtype=sample.dtype), lower=True
-    )
-    return Metric(None if n >= D else sample, root, scale)
-
-
-def metric_steps(
-    objective: Objective, state: _MetricState, metric: Metric, data: Data, *, num_steps: int
-) -> tuple[_MetricState, Array, Array]:
-    """Take primal-dual steps in a metric.
-
-    Returns:
-        The state; the largest of ρ‖XdWᵀ‖²/(N·‖dW‖²_M), above 1 where the metric was too small;
-        and the ρ that would suit the state.
-    """
-    N = data.X.shape[0]
-    reg, y, step = objective.reg, data.y, state.step
-    curvature = jnp.broadcast_to(1 / step, (N,))
-    zero = jnp.zeros_like(state.scores)
-
-    def one(state: _MetricState, _: Any) -> tuple[_MetricState, Array]:
-        slope = 2 * reg * state.W + state.pulled
-        dW = -metric.solve(slope)
-        W = state.W + dW
-        scores = dot(data.X, W)
-        primal = objective.data_loss(scores, y) + reg * jnp.sum(W * W)
-        target = state.G / step + 2 * scores - state.scores
-        dual = row_step(objective, dual_margins(objective, target, y), zero, curvature, y)
-        G = pull_back(objective, dual, y)
-        pulled = dot_transpose(G, data.X) / N
-
-        # Between the best slopes and these the dual is a parabola: take its top.
-        V = -pulled
-        d, dV = dual - state.best_dual, V - state.best_V
-        linear, cross = _dual_parts(objective, d, state.best_dual)
-        _, bend = _dual_parts(objective, d, d)
-        rise = linear - 2 * cross - jnp.sum(state.best_V * dV) / (2 * reg)
-        curve = 2 * bend + jnp.sum(dV * dV) / (2 * reg)
-        t = jnp.clip(rise / jnp.where(curve > 0, curve, 1), 0, 1)
-        better = primal < state.primal
-
-        # ‖dW‖²_M, since (M + 2·reg) dW = −slope. A move of the size of rounding shows nothing.
-        in_metric = -jnp.sum(dW * slope) - 2 * reg * jnp.sum(dW * dW)
-        moved = step * jnp.sum((scores - state.scores) ** 2) / N
-        noise = step * (100 * jnp.finfo(W.dtype).eps) ** 2 * jnp.sum(scores * scores) / N
-        seen = (in_metric > 0) & (moved > noise)
-        excess = jnp.where(seen, moved / jnp.where(seen, in_metric, 1), 0)
-        state = _MetricState(
-            step=step,
-            W=state.W + RELAXATION * dW,
-            scores=state.scores + RELAXATION * (scores - state.scores),
-            G=state.G + RELAXATION * (G - state.G),
-            pulled=state.pulled + RELAXATION * (pulled - state.pulled),
-            best_W=jnp.where(better, W, state.best_W),
-            primal=jnp.minimum(primal, state.primal),
-            best_dual=state.best_dual + t * d,
-            best_V=state.best_V + t * dV,
-            bottom=state.bottom + t * rise - t * t * curve / 2,
-        )
-        return state, excess
-
-    state, excess = lax.scan(one, state, length=num_steps)
-    return state, jnp.max(excess), _balance(objective, state.G, state.scores)
-
-
 def _ascent_test(
     objective: Objective, W: Weights, dual: Scores, mean: Weights, data: Data
 ) -> tuple[Array, Array]:
     """Return the objective at the pass's mean W, and the dual, read off W = V/(2·reg)."""
-    linear, conjugate = _dual_parts(objective, dual, dual)
+    linear, conjugate = dual_parts(objective, dual, dual)
     return objective(mean, data), linear - conjugate - objective.reg * jnp.sum(W * W)
 
 
-def _first(objective: Objective, W: Weights, data: Data, *, strong: bool) -> tuple[Array, Array]:
-    """Return the slopes at W, and their V/(2·reg).
-
-    Where the penalty is strong they are scaled to the best point of their ray, a bound at once.
-    Where it is weak they are not: together with W they nearly balance, which the scaled ones do
-    not (on CIFAR-10 those cost ten steps).
-    """
+def _first(objective: Objective, W: Weights, data: Data) -> tuple[Array, Array]:
+    """Return the slopes at W on the best point of their ray, and their V/(2·reg)."""
     dual = bound.slopes(objective, score(W, data.X), data.y)
-    V = -dot_transpose(pull_back(objective, dual, data.y), data.X) / data.X.shape[0]
-    linear, conjugate = _dual_parts(objective, dual, dual)
+    V = _pulled(objective, dual, data)
+    linear, conjugate = dual_parts(objective, dual, dual)
     curve = 2 * conjugate + jnp.sum(V * V) / (2 * objective.reg)
-    s = jnp.clip(linear / jnp.where(curve > 0, curve, 1), 0, 1) if strong else 1.0
+    s = jnp.clip(linear / jnp.where(curve > 0, curve, 1), 0, 1)
     return s * dual, s * V / (2 * objective.reg)
 
 
 def _resume(objective: Objective, dual: Scores, data: Data) -> tuple[Array, Array]:
     """Return feasible slopes and their V/(2·reg)."""
     dual = feasible(objective, dual, data.y)
-    V = -dot_transpose(pull_back(objective, dual, data.y), data.X) / data.X.shape[0]
-    return dual, V / (2 * objective.reg)
+    return dual, _pulled(objective, dual, data) / (2 * objective.reg)
+
+
+def _pulled(objective: Objective, dual: Scores, data: Data) -> Array:
+    """Return V of feasible slopes."""
+    return -dot_transpose(pull_back(objective, dual, data.y), data.X) / data.X.shape[0]
 
 
 _ascend = jax.jit(ascend)
@@ -500,11 +327,11 @@ _gram_blocks = jax.jit(gram_blocks, static_argnames="block_size")
 _test = jax.jit(_ascent_test)
 _value = jax.jit(lambda objective, W, data: objective(W, data))
 _dual_value = jax.jit(dual_value)
-_metric_start = jax.jit(metric_start)
-_metric_steps = jax.jit(metric_steps, static_argnames="num_steps")
-_sample_rows = jax.jit(sample_rows, static_argnames="rows")
-_make_metric = jax.jit(make_metric, static_argnames="N")
-_jitted_first = jax.jit(_first, static_argnames="strong")
+_metric_start = jax.jit(metric.start)
+_metric_steps = jax.jit(metric.steps, static_argnames="num_steps")
+_sample_rows = jax.jit(metric.sample_rows, static_argnames="rows")
+_make_metric = jax.jit(metric.make_metric, static_argnames="N")
+_jitted_first = jax.jit(_first)
 _jitted_resume = jax.jit(_resume)
 
 
@@ -525,16 +352,20 @@ def _as_arrays(objective: Objective, data: Data) -> Objective:
 
 def _start(
     objective: Objective, data: Data, C: int, start: Solution | Array | None, *, strong: bool
-) -> tuple[Array, Array, Array]:
-    """Return V/(2·reg), a primal W and the slopes to start from."""
+) -> tuple[Array, Array, Array | None]:
+    """Return V/(2·reg) if ascent comes first, a primal W, and the slopes to start from, if any."""
     N, D = data.X.shape
     if start is None:
         zeros = jnp.zeros((C, D), data.X.dtype)
         return zeros, zeros, jnp.zeros((N, C), data.X.dtype)
     if isinstance(start, Solution):
+        if not strong:
+            return start.W, start.W, feasible(objective, start.dual_variables, data.y)
         dual, W = _jitted_resume(objective, start.dual_variables, data)
         return W, start.W, dual
-    dual, W = _jitted_first(objective, start, data, strong=strong)
+    if not strong:
+        return start, start, None
+    dual, W = _jitted_first(objective, start, data)
     return W, start, dual
 
 

@@ -14,7 +14,7 @@ import jaxsvm
 from jaxsvm import Data, Objective
 from jaxsvm.ascent import dual_margins, row_step
 from jaxsvm.bound import dual_value, duality_gap, feasible, lower_bound, slopes
-from jaxsvm.dual import make_metric, sample_rows
+from jaxsvm.metric import make_metric, sample_rows
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
 
