@@ -17,6 +17,9 @@ from jaxsvm.descent import from_optax as from_optax
 from jaxsvm.descent import gradient_descent as gradient_descent
 from jaxsvm.descent import minibatch as minibatch
 from jaxsvm.descent import minibatch_gradient_descent as minibatch_gradient_descent
+from jaxsvm.direction import direction_between as direction_between
+from jaxsvm.direction import principal_directions as principal_directions
+from jaxsvm.direction import random_direction as random_direction
 from jaxsvm.directional_check import check_directions as check_directions
 from jaxsvm.dual import Solution as Solution
 from jaxsvm.dual import regularization_path as regularization_path
@@ -32,11 +35,8 @@ from jaxsvm.gradient_check import Verdict as Verdict
 from jaxsvm.gradient_check import assert_gradient as assert_gradient
 from jaxsvm.gradient_check import check_gradient as check_gradient
 from jaxsvm.images import DatasetError as DatasetError
-from jaxsvm.landscape import direction_between as direction_between
 from jaxsvm.landscape import kink_lines as kink_lines
-from jaxsvm.landscape import principal_directions as principal_directions
 from jaxsvm.landscape import project_path as project_path
-from jaxsvm.landscape import random_direction as random_direction
 from jaxsvm.landscape import slice_1d as slice_1d
 from jaxsvm.landscape import slice_2d as slice_2d
 from jaxsvm.line import along as along

@@ -15,6 +15,7 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float, Int
 
+from jaxsvm.direction import check_like, flatten_path
 from jaxsvm.features import check_width, dot
 from jaxsvm.line import (
     Direction,
@@ -42,8 +43,6 @@ from jaxsvm.optimizer import LossFn
 
 # How many points of a black box are evaluated side by side; bounds the memory, not the result.
 POINTS_AT_ONCE = 8
-
-NORMALIZATIONS = ("none", "unit", "rows")
 
 
 class Slice(NamedTuple):
@@ -94,125 +93,6 @@ class PathOnPlane(NamedTuple):
     plane_loss: Float[Array, " T"]
 
 
-def random_direction(key: Array, params: Any, *, normalize: str = "none") -> Any:
-    """Draw a Gaussian direction of the shape of ``params``.
-
-    Args:
-        key: a typed key (`jax.random.key`).
-        params: W (C, D), or any pytree of floating arrays.
-        normalize: ``"none"``, independent standard normals; ``"unit"``, of length 1 over all
-            leaves; ``"rows"``, each row (each ``leaf[c]`` of a leaf of two or more dimensions) of
-            the length of the row of ``params``, and 0 for vectors and scalars: the filter
-            normalization, biases left out, of Li et al.
-
-    Returns:
-        A pytree like ``params``.
-
-    Raises:
-        ValueError: ``normalize`` is another word.
-
-    Source: CS231n notes, "Optimization", the random direction W₁; Li, Xu, Taylor, Studer &
-    Goldstein, "Visualizing the loss landscape of neural nets" (2018).
-
-    >>> W = jnp.array([[3.0, 4.0], [0.0, 0.0]])
-    >>> rows = random_direction(jax.random.key(0), W, normalize="rows")
-    >>> [round(float(length), 5) for length in jnp.linalg.norm(rows, axis=1)]
-    [5.0, 0.0]
-    """
-    if normalize not in NORMALIZATIONS:
-        raise ValueError(f"normalize = {normalize!r}: expected one of {NORMALIZATIONS}")
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
-    drawn = [
-        jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, leaves, strict=True)
-    ]
-    if normalize == "unit":
-        length = jnp.sqrt(sum((jnp.sum(leaf * leaf) for leaf in drawn), start=jnp.zeros(())))
-        drawn = [leaf / length.astype(leaf.dtype) for leaf in drawn]
-    if normalize == "rows":
-        drawn = [_like_rows(leaf, like) for leaf, like in zip(drawn, leaves, strict=True)]
-    return jax.tree.unflatten(tree, drawn)
-
-
-def _like_rows(leaf: Array, like: Array) -> Array:
-    if leaf.ndim < 2:
-        return jnp.zeros_like(leaf)
-    axes = tuple(range(1, leaf.ndim))
-    length = jnp.sqrt(jnp.sum(leaf * leaf, axis=axes, keepdims=True))
-    return leaf / length * jnp.sqrt(jnp.sum(like * like, axis=axes, keepdims=True))
-
-
-def direction_between(W: Any, other: Any) -> Any:
-    """Return the direction from one solution to another: ``other − W``.
-
-    Along it t = 0 is ``W``, t = 1 is ``other`` up to rounding, and between them are their mixtures
-    (1 − t)·W + t·other, where a convex objective is nowhere above its chord. Equal ones give the
-    zero direction, along which everything is constant.
-
-    Args:
-        W: (C, D) weights, or any pytree of floating arrays.
-        other: like W.
-
-    Returns:
-        A pytree like ``W``.
-
-    Raises:
-        ValueError: ``other`` differs from W in shape or structure.
-
-    Source: Goodfellow, Vinyals & Saxe, "Qualitatively characterizing neural network optimization
-    problems" (2015).
-
-    >>> data = Data(jnp.array([[1.0, 1.0]]), jnp.array([0]))
-    >>> W, other = jnp.array([[0.0, 0.0], [0.0, 1.0]]), jnp.array([[1.0, 0.0], [0.0, 0.0]])
-    >>> along_it = direction_between(W, other)
-    >>> slice_1d(Objective(), W, along_it, data, start=0.0, stop=1.0, num=3).loss
-    Array([2., 1., 0.], dtype=float32)
-    """
-    _check_like(W, other, "other")
-    return jax.tree.map(lambda here, there: there - here, W, other)
-
-
-def principal_directions(path: Any, *, num: int = 2) -> tuple[Any, Float[Array, " num"]]:
-    """Return the directions in which a path spreads most about its mean.
-
-    Args:
-        path: (T, C, D) weights, or a pytree whose leaves have a leading axis T.
-        num: how many directions, ≤ T.
-
-    Returns:
-        A pytree with a leading axis ``num``, of unit directions orthogonal to each other (0 where
-        the path has fewer dimensions), the sign such that the path ends on the positive side of its
-        mean; and the share of the path's variance along each. Cost: a (T, T) eigenproblem.
-
-    Raises:
-        ValueError: ``num`` is not between 1 and T.
-
-    Source: Lorch, "Visualizing deep network training trajectories with PCA" (2016).
-
-    >>> directions, share = principal_directions(jnp.array([[[0.0, 0.0]], [[3.0, 4.0]]]), num=1)
-    >>> [round(float(x), 3) for x in (*directions[0, 0], share[0])]
-    [0.6, 0.8, 1.0]
-    """
-    flat, unravel = _flatten_path(path)
-    if not 1 <= num <= len(flat):
-        raise ValueError(
-            f"num = {num}: expected 1 to {len(flat)}, the number of points on the path"
-        )
-    centred = flat - jnp.mean(flat, axis=0)[None, :]
-    gram = jnp.matmul(centred, centred.T, precision=lax.Precision.HIGHEST)
-    values, vectors = jnp.linalg.eigh(gram)  # ascending
-    values, vectors = jnp.maximum(values[::-1][:num], 0), vectors[:, ::-1][:, :num]
-    directions = jnp.matmul(vectors.T, centred, precision=lax.Precision.HIGHEST)
-    length = jnp.linalg.norm(directions, axis=1)
-    # An eigenvalue below rounding is a direction that the path does not have.
-    real = values > len(flat) * jnp.finfo(flat.dtype).eps * values[0]
-    sign = jnp.where(vectors[-1] < 0, -1, 1)
-    scale = jnp.where(real, sign / jnp.where(length > 0, length, 1), 0)
-    total = jnp.trace(gram)
-    share = jnp.where(total > 0, values / jnp.where(total > 0, total, 1), 0)
-    return jax.vmap(unravel)(directions * scale[:, None]), share
-
-
 def slice_1d(
     objective: LossFn,
     W: Any,
@@ -248,7 +128,7 @@ def slice_1d(
     >>> slice_1d(Objective(), jnp.zeros((2, 2)), direction, data, num=3).loss
     Array([2., 1., 0.], dtype=float32)
     """
-    _check_like(W, direction, "direction")
+    check_like(W, direction, "direction")
     t = nodes(start, stop, num, _dtype(W))
     if not isinstance(objective, Objective):
         points = lax.map(
@@ -309,8 +189,8 @@ def slice_2d(
            [0., 1., 2.],
            [0., 0., 1.]], dtype=float32)
     """
-    _check_like(W, direction_a, "direction_a")
-    _check_like(W, direction_b, "direction_b")
+    check_like(W, direction_a, "direction_a")
+    check_like(W, direction_b, "direction_b")
     t = nodes(start, stop, num, _dtype(W))
     if not isinstance(objective, Objective):
 
@@ -462,8 +342,8 @@ def kink_lines(
     >>> [float(part[0, 1]) for part in kink_lines(Objective(), jnp.zeros((2, 2)), a, b, data)]
     [1.0, -1.0, 1.0]
     """
-    _check_like(W, direction_a, "direction_a")
-    _check_like(W, direction_b, "direction_b")
+    check_like(W, direction_a, "direction_a")
+    check_like(W, direction_b, "direction_b")
     check_shapes(data)
     C, terms = W.shape[0], hinge_terms(objective)
     check_width(data.X, W)
@@ -501,9 +381,9 @@ def project_path(
     >>> project_path(Objective(), path, jnp.zeros((2, 2)), a, b, data)[:2]
     (Array([[2., 4.]], dtype=float32), Array([3.], dtype=float32))
     """
-    _check_like(origin, direction_a, "direction_a")
-    _check_like(origin, direction_b, "direction_b")
-    flat, _ = _flatten_path(path)
+    check_like(origin, direction_a, "direction_a")
+    check_like(origin, direction_b, "direction_b")
+    flat, _ = flatten_path(path)
     centre, unravel = ravel_pytree(origin)
     plane = jnp.stack([ravel_pytree(direction_a)[0], ravel_pytree(direction_b)[0]])
     coordinates = jnp.linalg.lstsq(plane.T, (flat - centre[None, :]).T)[0].T
@@ -516,25 +396,9 @@ def project_path(
     return PathOnPlane(coordinates, residual, losses(flat), losses(shadow))
 
 
-def _flatten_path(path: Any) -> tuple[Array, Any]:
-    """A path as (T, P), and what turns one point back."""
-    _, unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], path))
-    return jax.vmap(lambda point: ravel_pytree(point)[0])(path), unravel
-
-
 def _move(params: Any, direction: Any, t: Array) -> Any:
     return jax.tree.map(lambda p, d: p + t.astype(p.dtype) * d, params, direction)
 
 
 def _dtype(params: Any) -> Any:
     return jnp.result_type(*jax.tree.leaves(params))
-
-
-def _check_like(params: Any, direction: Any, name: str) -> None:
-    shapes, others = (
-        jax.tree.map(lambda leaf: jnp.shape(leaf), tree) for tree in (params, direction)
-    )
-    if shapes != others:
-        raise ValueError(
-            f"{name} has shapes {others} and W has {shapes}: expected the same structure and shapes"
-        )
