@@ -24,6 +24,10 @@ from jaxsvm.loss import Data, ScalarLike
 from jaxsvm.optimizer import LossFn, Optimizer
 from jaxsvm.schedule import Schedule, as_schedule, check_count
 
+# Steps whose mini-batches are drawn together. It divides the usual numbers of steps, so that no
+# shorter block at the end is compiled beside the others.
+BLOCK_STEPS = 50
+
 Params: TypeAlias = PyTree[Float[Array, "..."]]
 
 
@@ -182,24 +186,46 @@ def minibatch(
         order = None if replacement else jnp.arange(N, dtype=jnp.int32)
         return MinibatchState(optimizer.init(params, data), order, jnp.int32(0))
 
+    def draw(key: Array, data: Data) -> Int[Array, " B"]:
+        return jax.random.randint(key, (batch_size,), 0, data.X.shape[0], jnp.int32)
+
+    def take_step(
+        key: Array, index: Int[Array, " B"], state: MinibatchState, data: Data
+    ) -> tuple[MinibatchState, Any]:
+        batch = Data(features.take(data.X, index), data.y[index])
+        inner, info = optimizer.step(key, state.inner, batch)
+        return MinibatchState(inner, state.order, state.num_steps + 1), info
+
     def step(key: Array, state: MinibatchState, data: Data) -> tuple[MinibatchState, Any]:
-        N = data.X.shape[0]
         key, inner_key = jax.random.split(key)
         if state.order is None:
-            order = None
-            index = jax.random.randint(key, (batch_size,), 0, N, jnp.int32)
-        else:
-            # num_steps is no function of the key, so under vmap over keys this stays a branch.
-            place = state.num_steps % (N // batch_size)
-            order = lax.cond(
-                place == 0, jax.random.permutation, lambda _, order: order, key, state.order
-            )
-            index = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
-        batch = Data(features.take(data.X, index), data.y[index])
-        inner, info = optimizer.step(inner_key, state.inner, batch)
-        return MinibatchState(inner, order, state.num_steps + 1), info
+            return take_step(inner_key, draw(key, data), state, data)
+        # num_steps is no function of the key, so under vmap over keys this stays a branch.
+        place = state.num_steps % (data.X.shape[0] // batch_size)
+        order = lax.cond(
+            place == 0, jax.random.permutation, lambda _, order: order, key, state.order
+        )
+        index = lax.dynamic_slice_in_dim(order, place * batch_size, batch_size)
+        return take_step(inner_key, index, state._replace(order=order), data)
 
-    return Optimizer(init, step)
+    def block_step(keys: Array, state: MinibatchState, data: Data) -> tuple[MinibatchState, Any]:
+        # Drawn together: a step's indices drawn by themselves took an eighth of the time of a step
+        # on 256 rows, and half of that of a step on one.
+        def split_and_draw(key: Array) -> tuple[Array, Int[Array, " B"]]:
+            key, inner_key = jax.random.split(key)
+            # As plain bits: the key-reuse checker takes a scan over keys under vmap for reuse.
+            return jax.random.key_data(inner_key), draw(key, data)
+
+        implementation = jax.random.key_impl(keys)
+
+        def one(state: MinibatchState, drawn: Any) -> tuple[MinibatchState, Any]:
+            inner_bits, index = drawn
+            inner_key = jax.random.wrap_key_data(inner_bits, impl=implementation)
+            return take_step(inner_key, index, state, data)
+
+        return lax.scan(one, state, jax.vmap(split_and_draw)(keys))
+
+    return Optimizer(init, step, block_step if replacement else None, BLOCK_STEPS)
 
 
 def minibatch_gradient_descent(

@@ -21,6 +21,7 @@ from jaxsvm import (
     record_every,
     run,
 )
+from jaxsvm.descent import OptaxState
 from jaxsvm.optimizer import Optimizer
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem
@@ -53,6 +54,22 @@ def test_descent_is_the_notes_loop(x64, kind):
     np.testing.assert_allclose(record.params, path, rtol=1e-12, atol=1e-13)
     start = reference.objective(W, X, y, reg=0.1)
     np.testing.assert_allclose(record.info.loss[0], start, rtol=1e-12)
+
+
+def test_batches_drawn_together_are_those_of_one_step_at_a_time():
+    W, data = problem(0)
+    # An optimizer whose info is its batch and its key: what is handed on is what counts.
+    watch = Optimizer(
+        init=lambda params, data: OptaxState(params, None),
+        step=lambda key, state, data: (state, (data, jax.random.uniform(key))),
+    )
+    together = minibatch(watch, batch_size=4)
+    num_steps = 2 * together.block_size + 3
+    _, seen = compiled_run(together, KEY, W, data, num_steps=num_steps)
+    alone = together._replace(block_step=None)
+    _, expected = compiled_run(alone, KEY, W, data, num_steps=num_steps)
+    jax.tree.map(np.testing.assert_array_equal, seen, expected)
+    assert len(np.unique(seen[1])) == num_steps
 
 
 @pytest.mark.parametrize("form", [problem, byte_problem])
