@@ -9,6 +9,7 @@ import pytest
 
 import jaxsvm
 from jaxsvm import Data, Objective
+from jaxsvm.loss import MARGIN_LOSSES
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds, shapes
 
@@ -100,6 +101,26 @@ def test_hinge_gradient_is_the_notes_at_ties_too(seed, shape):
     got = hinge_gradient(W, data)
     expected = reference.hinge_gradient(W, data.X, data.y, reg=0.25)
     np.testing.assert_allclose(got, expected, rtol=tolerance(), atol=tolerance())
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_counted_from_the_last_class_see_margins_only(name):
+    loss = getattr(jaxsvm, name)
+    _, data = problem(0)
+    scores = jnp.round(3 * jax.random.normal(jax.random.key(0), (12, 5), float_dtype()))
+    unmoved = bool((loss(scores + 64, data.y) == loss(scores, data.y)).all())
+    assert unmoved == (loss in MARGIN_LOSSES)
+
+
+@pytest.mark.parametrize("loss", MARGIN_LOSSES)
+def test_what_all_classes_share_does_not_round(loss):
+    # In float32, where products with 2²² + w would lose w: margins of w itself come out exact.
+    with jax.enable_x64(False):
+        W, data = problem(2, (12, 6, 5), integers=True)
+        objective = Objective(loss=loss)
+        value, gradient = jax.value_and_grad(objective)(W + 2.0**22, data)
+        np.testing.assert_array_equal(value, objective(W, data))
+        np.testing.assert_array_equal(gradient, jax.grad(objective)(W, data))
 
 
 def test_nan_and_infinite_scores_are_kept():
