@@ -62,6 +62,7 @@ from jaxsvm.schedule import linear_decay as linear_decay
 from jaxsvm.schedule import step_decay as step_decay
 from jaxsvm.search import local_search as local_search
 from jaxsvm.search import random_search as random_search
+from jaxsvm.searches import local_searches as local_searches
 from jaxsvm.termwise import termwise_numerical_gradient as termwise_numerical_gradient
 from jaxsvm.wrappers import best_so_far as best_so_far
 from jaxsvm.wrappers import record_every as record_every

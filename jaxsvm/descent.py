@@ -26,7 +26,7 @@ from jaxsvm.schedule import Schedule, as_schedule, check_count
 
 # Steps whose mini-batches are drawn together. It divides the usual numbers of steps, so that no
 # shorter block at the end is compiled beside the others.
-BLOCK_STEPS = 50
+BLOCK_STEPS = 10
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]
 

@@ -21,7 +21,7 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Bool, Float, Int
 
-from jaxsvm.features import Features, dot, dot_and_transpose
+from jaxsvm.features import FEW_ROWS, Features, dot, dot_and_transpose
 
 Scores: TypeAlias = Float[Array, "N C"]
 Labels: TypeAlias = Int[Array, " _N"]  # its length is checked by a ValueError that says more
@@ -300,14 +300,15 @@ class Objective:
 MARGIN_LOSSES = (hinge_loss, squared_hinge_loss, crammer_singer_loss)
 
 
-def _relative(loss: Loss, W: Weights) -> bool:
+def _relative(loss: Loss, W: Weights, X: Features) -> bool:
     """Whether the last class may be the zero that the other classes' scores are counted from.
 
     Then C − 1 products are enough, and of ten classes a CPU, which takes products eight columns at
-    a time, has the tenth for nothing. A margin's rounding bound at most doubles:
-    γ·Σ_d |x_d| (|w_jd − w_Cd| + |w_yd − w_Cd|) for γ·Σ_d |x_d| (|w_jd| + |w_yd|).
+    a time, has the tenth for nothing. Over a few rows it costs more than it saves. A margin's
+    rounding bound at most doubles: γ·Σ_d |x_d| (|w_jd − w_Cd| + |w_yd − w_Cd|) for
+    γ·Σ_d |x_d| (|w_jd| + |w_yd|).
     """
-    return loss in MARGIN_LOSSES and W.shape[0] > 1
+    return loss in MARGIN_LOSSES and W.shape[0] > 1 and X.shape[0] > FEW_ROWS
 
 
 def _append_zero(scores: Float[Array, "N _K"]) -> Scores:
@@ -317,7 +318,7 @@ def _append_zero(scores: Float[Array, "N _K"]) -> Scores:
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _mean_loss(loss: Loss, W: Weights, data: Data, delta: ScalarLike) -> Scalar:
     """Return the mean loss; its derivative in W takes both products in one pass over X."""
-    if _relative(loss, W):
+    if _relative(loss, W, data.X):
         scores = _append_zero(score(W[:-1] - W[-1:], data.X))
     else:
         scores = score(W, data.X)
@@ -343,7 +344,7 @@ def _mean_loss_jvp(loss: Loss, primals: Any, tangents: Any) -> tuple[Scalar, Sca
         losses, gradient = value_and_gradient(_append_zero(scores), y)
         return losses, gradient[:, :-1]
 
-    if _relative(loss, W):
+    if _relative(loss, W, data.X):
         losses, pulled = dot_and_transpose(of_relative, data.X, W[:-1] - W[-1:], data.y)
         # A margin's derivatives cancel over the classes, so the last row is what the others lack.
         gradient = jnp.concatenate([pulled, -jnp.sum(pulled, axis=0, keepdims=True)])

@@ -12,7 +12,7 @@ the scores of W. ``step`` is one trial taken plainly; ``block_step`` is ``block_
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,17 +97,17 @@ def random_search(
     check_count("block_size", block_size)
 
     def init(params: Weights, data: Data) -> SearchState:
-        return _start(objective, params, data)
+        return start(objective, params, data)
 
     def draw(key: Array, like: Weights) -> Weights:
-        return _normal(key, like) * jnp.asarray(scale, like.dtype)
+        return normal(key, like) * jnp.asarray(scale, like.dtype)
 
     def step(key: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
         trial = draw(key, state.params)
-        return _keep_if_lower(state, trial, objective(trial, data))
+        return keep_if_lower(state, trial, objective(trial, data))
 
     def block_step(keys: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
-        trials = _draw_each(draw, keys, state.params)
+        trials = draw_each(draw, keys, state.params)
         losses = _losses(objective, trials, data)
         lowest = lax.cummin(jnp.where(jnp.isnan(losses), jnp.inf, losses))
         best = jnp.minimum(state.best_loss, lowest)
@@ -165,17 +165,17 @@ def local_search(
     check_count("block_size", block_size)
 
     def init(params: Weights, data: Data) -> SearchState:
-        return _start(objective, params, data)
+        return start(objective, params, data)
 
     def draw(key: Array, like: Weights) -> Weights:
-        return _normal(key, like) * jnp.asarray(step_size, like.dtype)
+        return normal(key, like) * jnp.asarray(step_size, like.dtype)
 
     def step(key: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
         trial = state.params + draw(key, state.params)
-        return _keep_if_lower(state, trial, objective(trial, data))
+        return keep_if_lower(state, trial, objective(trial, data))
 
     def block_step(keys: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
-        deltas = _draw_each(draw, keys, state.params)
+        deltas = draw_each(draw, keys, state.params)
         B, C, D = deltas.shape
         rows = jnp.concatenate([state.params, deltas.reshape(B * C, D)])
         # (1 + B, C, N): examples last, so that a trial is one contiguous piece.
@@ -188,7 +188,7 @@ def local_search(
             delta, change = proposal
             W, moved = state.params + delta, scores + change
             loss = objective.data_loss(moved.T, data.y) + objective.reg * objective.penalty(W)
-            state, info = _keep_if_lower(state, W, loss)
+            state, info = keep_if_lower(state, W, loss)
             return (state, jnp.where(info.accepted, moved, scores)), info
 
         (state, _), info = lax.scan(trial, (state, products[0]), (deltas, products[1:]))
@@ -197,19 +197,18 @@ def local_search(
     return Optimizer(init, step, block_step, block_size)
 
 
-def _start(objective: Objective, params: Weights, data: Data) -> SearchState:
-    """Evaluate the start; NaN counts as infinite, or no trial could ever be below it."""
+def start(objective: Objective, params: Weights, data: Data) -> SearchState:
+    """Return the state at the start; NaN counts as infinite, or no trial could be below it."""
     loss = objective(params, data)
     return SearchState(params, jnp.where(jnp.isnan(loss), jnp.inf, loss))
 
 
-def _normal(key: Array, like: Weights) -> Weights:
+def normal(key: Array, like: Weights) -> Weights:
+    """Return standard normal numbers in the shape and dtype of W."""
     return jax.random.normal(key, like.shape, like.dtype)
 
 
-def _draw_each(
-    draw: Callable[[Array, Weights], Weights], keys: Array, like: Weights
-) -> Float[Array, "B C D"]:
+def draw_each(draw: Callable[[Array, Array], Any], keys: Array, like: Array) -> Any:
     """Return a block's draws, one after the other: vmapped they take twice as long to compile."""
     # As plain bits: the key-reuse checker takes a scan over keys under vmap for reuse.
     implementation = jax.random.key_impl(keys)
@@ -219,7 +218,7 @@ def _draw_each(
     )
 
 
-def _keep_if_lower(
+def keep_if_lower(
     state: SearchState, trial: Weights, loss: Scalar
 ) -> tuple[SearchState, SearchInfo]:
     """One decision: strict ``<``, which no NaN passes."""

@@ -35,6 +35,13 @@ ENTRIES = {
     "local_search": searched(
         lambda objective, size: jaxsvm.local_search(objective, step_size=size, block_size=3)
     ),
+    "local_searches": lambda objective, key, size, W, data: run(
+        jaxsvm.local_searches(objective, step_size=size, block_size=3),
+        key,
+        jax.numpy.stack([W, size * W]),
+        data,
+        num_steps=3,
+    ),
     "gradient_descent": searched(
         lambda objective, size: jaxsvm.gradient_descent(objective, step_size=size, momentum=size)
     ),

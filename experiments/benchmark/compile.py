@@ -24,6 +24,7 @@ from jaxsvm import (
     line,
     line_search_descent,
     local_search,
+    local_searches,
     minibatch_gradient_descent,
     random_search,
     slice_2d,
@@ -117,5 +118,8 @@ ENTRIES: dict[str, Callable[..., Any]] = {
     "1000 mini-batch steps of 1": _minibatch(1),
     "1000 draws of random_search": _steps(random_search(OBJECTIVE)),
     "1000 trials of local_search": _steps(local_search(OBJECTIVE)),
+    "1000 trials of 8 local_searches": lambda key, W, data: run_steps(
+        local_searches(OBJECTIVE), key, jnp.broadcast_to(W, (8, *W.shape)), data, num_steps=1000
+    ),
     "1000 steps of line_search_descent": _steps(line_search_descent(OBJECTIVE)),
 }

@@ -2,8 +2,8 @@
 
 The listings evaluate one candidate at a time. Here a block of candidates is one product; the
 decisions are the listings' own. A call of ours is one or two whole blocks, a call of a listing two
-candidates; a row is the time of one. Eight local searches at once are measured against one in
-blocks, and against one that takes a trial at a time as `step` defines it.
+candidates; a row is the time of one. Eight and thirty-two local searches at once, by
+`local_searches`, are measured against one, and against a vmap over eight keys.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ import numpy as np
 
 from experiments.benchmark.common import Config, Row, compare, problem
 from experiments.benchmark.descent import numpy_loss, plain_objective
-from jaxsvm import Objective, Rows, local_search, random_search
+from jaxsvm import Objective, Rows, local_search, local_searches, random_search
 from jaxsvm import run as run_steps
 
 PART = "search"
 OBJECTIVE = Objective(reg=1e-4)
 SCALE = 1e-4
-SEEDS = 8
+SEEDS = (8, 32)
 # Candidates in one call of what takes them one at a time.
 LISTED = 2
 
@@ -95,28 +95,38 @@ def run(config: Config) -> list[Row]:
         peers = ours | listings[name]
         work = f"{name}, one candidate (ours of {candidates}, a listing's of {LISTED} a call)"
         rows += compare(PART, work, peers, config, calls=calls, flops=2.0 * N * D * C)
-    local = optimizers["local_search"]
-    candidates = local.block_size if config.size == "full" else 2
-    keys = jax.random.split(key, SEEDS)
-    serial = local._replace(block_step=None)
+    return rows + many(config)
+
+
+def many(config: Config) -> list[Row]:
+    """One local search beside several: a row is the time in which each of them takes one trial."""
+    W, as_bytes, _ = problem(config)
+    start, key = jnp.asarray(W), jax.random.key(config.seed)
+    one, together = (make(OBJECTIVE, step_size=SCALE) for make in (local_search, local_searches))
+    search = jax.jit(run_steps, static_argnames=("optimizer", "num_steps"))
+    blocks = {
+        name: optimizer.block_size if config.size == "full" else 2
+        for name, optimizer in (("one", one), ("together", together))
+    }
 
     @jax.jit
-    def many(keys: Any, W: Any, data: Any) -> Any:
-        def one(key: Any) -> Any:
-            return run_steps(local, key, W, data, num_steps=candidates)[0]
+    def vmapped(keys: Any, W: Any, data: Any) -> Any:
+        def alone(key: Any) -> Any:
+            return run_steps(one, key, W, data, num_steps=blocks["one"])[0]
 
-        return jax.vmap(one)(keys)
+        return jax.vmap(alone)(keys)
 
-    rows += compare(
-        PART,
-        f"local_search, {candidates} candidates, one seed or {SEEDS}",
-        {
-            "one": lambda: search(local, key, start, as_bytes, num_steps=candidates),
-            "one, a trial at a time": lambda: search(
-                serial, key, start, as_bytes, num_steps=candidates
-            ),
-            f"{SEEDS} at once": lambda: many(keys, start, as_bytes),
-        },
-        config,
-    )
-    return rows
+    keys = jax.random.split(key, SEEDS[0])
+    peers: dict[str, Callable[[], Any]] = {
+        "one": lambda: search(one, key, start, as_bytes, num_steps=blocks["one"])
+    }
+    calls = {"one": blocks["one"]}
+    for count in SEEDS:
+        starts = jnp.broadcast_to(start, (count, *start.shape))
+        name = f"{count}, local_searches"
+        peers[name] = partial(search, together, key, starts, as_bytes, num_steps=blocks["together"])
+        calls[name] = blocks["together"]
+    name = f"{SEEDS[0]}, vmap over keys"
+    peers[name] = lambda: vmapped(keys, start, as_bytes)
+    calls[name] = blocks["one"]
+    return compare(PART, "local searches, a trial of each", peers, config, calls=calls)
