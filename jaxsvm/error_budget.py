@@ -12,6 +12,7 @@ opposite directions:
 Their sum is the U-shaped curve of the notes' advice on choosing h.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -116,17 +117,13 @@ def suggest_h(objective: Objective, W: Weights, data: Data, dtype: Any = None) -
     ... )
     True
     """
-    steps, budget = _scan_steps(objective, W, data, None if dtype is None else jnp.dtype(dtype))
-    return float(steps[jnp.argmin(budget.crossing + budget.rounding)])
+    return float(_best_step(objective, W, data, None if dtype is None else jnp.dtype(dtype)))
 
 
-def _budget_of_steps(
-    objective: Objective, W: Weights, data: Data, dtype: Any
-) -> tuple[Array, ErrorBudget]:
+@partial(jax.jit, static_argnames="dtype")
+def _best_step(objective: Objective, W: Weights, data: Data, dtype: Any) -> Array:
     largest = jnp.max(jnp.abs(dense(data.X))).astype(W.dtype)
     low, high, num = STEPS
     steps = jnp.geomspace(low, high, num, dtype=W.dtype) / jnp.where(largest > 0, largest, 1)
-    return steps, error_budget(objective, W, data, steps, dtype)
-
-
-_scan_steps = jax.jit(_budget_of_steps, static_argnames="dtype")
+    budget = error_budget(objective, W, data, steps, dtype)
+    return steps[jnp.argmin(budget.crossing + budget.rounding)]

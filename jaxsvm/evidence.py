@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jaxtyping import Float
 
 from jaxsvm.features import Features, absolute, dense, dot, dot_transpose, take
 from jaxsvm.gradient import penalty_gradient, score_gradient
 from jaxsvm.loss import Data, Labels, Objective, ScalarLike, Weights, is_label, l1_penalty, score
 from jaxsvm.termwise import (
-    Pair,
     ScoreHinges,
     difference_term,
     penalty_difference,
@@ -196,18 +196,21 @@ def _weigh(
     # To both sides: what is 0 to rounding may have either slope. A square has but one.
     margins = hinges.margins
     tie = (jnp.abs(margins) <= slack) & (hinges.power == 1)
-    left, right = _slopes(replace(hinges, margins=jnp.where(tie, 0, margins)), X, y)
+    undecided = jnp.where(tie, 0, margins)
     # To accept: certain ties contribute as the library has it.
     certain = certain[:, None]
     convention = jnp.where(active, jnp.ones_like(margins), -1)
-    decided = jnp.where(
-        certain, jnp.where(margins == 0, convention, margins), jnp.where(tie, 0, margins)
+    decided = jnp.where(certain, jnp.where(margins == 0, convention, margins), undecided)
+    # A loop, the second time only where it matters: the slopes are compiled once.
+    passes = 1 + (jnp.any(certain) & (hinges.power == 1)).astype(jnp.int32)
+    both = jnp.stack([undecided, decided])
+    slopes = lax.fori_loop(
+        0,
+        passes,
+        lambda i, out: out.at[i].set(_slopes(replace(hinges, margins=both[i]), X, y)),
+        jnp.zeros((2, 2, *W.shape), W.dtype),
     )
-    low, high = lax.cond(
-        jnp.any(certain) & (hinges.power == 1),
-        lambda: _slopes(replace(hinges, margins=decided), X, y),
-        lambda: (left, right),
-    )
+    (left, right), (low, high) = slopes[0], slopes[passes - 1]
     exact = penalty_gradient(objective, W)
     kink = jnp.zeros_like(W)
     if objective.penalty is l1_penalty:
@@ -223,7 +226,7 @@ def _weigh(
     ), hinges
 
 
-def _slopes(hinges: ScoreHinges, X: Features, y: Labels) -> Pair:
+def _slopes(hinges: ScoreHinges, X: Features, y: Labels) -> Float[Array, "2 C D"]:
     """Return the sums of the hinges' slopes to the left and to the right."""
 
     def slope(m: Array, x: Array) -> Array:
@@ -232,7 +235,7 @@ def _slopes(hinges: ScoreHinges, X: Features, y: Labels) -> Pair:
         return jnp.where(m > 0, x, jnp.where(m < 0, 0, jnp.maximum(x, 0)))
 
     up, down = sum_terms(slope, hinges, X, y)
-    return -down, up
+    return jnp.stack([-down, up])
 
 
 def _sums_are_exact(X: Features, W: np.ndarray, objective: Objective) -> np.ndarray:

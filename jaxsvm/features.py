@@ -153,22 +153,22 @@ def dot_transpose(G: Float[Array, "N C"], X: Features) -> Float[Array, "C D"]:
 
 def dot_and_transpose(
     f: Callable[..., tuple[Any, Array]], X: Features, W: Float[Array, "C D"], *columns: Array
-) -> tuple[Any, Float[Array, "C D"]]:
+) -> tuple[Any, Float[Array, "K D"]]:
     """Return ``(out, Gᵀ X)`` where ``(out, G) = f(X Wᵀ, *columns)``: both products, X read once.
 
     f must treat every example alone, because it sees a block of them at a time. X is read from
     memory and widened once, and the second product finds it in cache.
 
     Args:
-        f: ``(scores (B, C), *columns (B, ...)) -> (out, G (B, C))``; every leaf of out has the
-            leading axis B.
+        f: ``(scores (B, C), *columns (B, ...)) -> (out, G (B, K))``; every leaf of out has the
+            leading axis B. K is C as a rule.
         X: (N, D) features, an array or `Rows`.
         W: (C, D) weights.
         *columns: arrays (N, ...), such as the labels.
 
     Returns:
-        out, each leaf with the leading axis N, and the pull-back (C, D) in W's dtype. Cost: two
-        products, 4·N·C·D floating-point operations.
+        out, each leaf with the leading axis N, and the pull-back (K, D) in W's dtype. Cost: two
+        products, 2·N·(C + K)·D floating-point operations.
 
     Raises:
         ValueError: W has another number of columns than X.
@@ -191,7 +191,9 @@ def dot_and_transpose(
         pulled += jnp.matmul(G.T, x, precision=PRECISION)
         return (pulled, total + jnp.sum(G, axis=0)), out
 
-    start = jnp.zeros(weights.shape, W.dtype), jnp.zeros_like(offset)
+    shapes = jax.eval_shape(f, jax.ShapeDtypeStruct((len(values), len(W)), W.dtype), *columns)
+    K = shapes[1].shape[1]
+    start = jnp.zeros((K, values.shape[1]), W.dtype), jnp.zeros(K, W.dtype)
     (raw, total), out = _visit(both, start, values, *columns)
     return out, (_unfold(X, raw, total) if isinstance(X, Rows) else raw)
 

@@ -340,14 +340,15 @@ def _mean_loss_jvp(loss: Loss, primals: Any, tangents: Any) -> tuple[Scalar, Sca
         losses, pull_back = jax.vjp(lambda scores: loss(scores, y, delta=delta), scores)
         return losses, pull_back(jnp.ones_like(losses))[0]
 
-    def of_relative(scores: Scores, y: Labels) -> tuple[PerExample, Scores]:
-        losses, gradient = value_and_gradient(_append_zero(scores), y)
-        return losses, gradient[:, :-1]
-
+    # Of the gradient all rows are pulled back: the last one as minus the sum of the others would
+    # have their rounding and not its own.
     if _relative(loss, W, data.X):
-        losses, pulled = dot_and_transpose(of_relative, data.X, W[:-1] - W[-1:], data.y)
-        # A margin's derivatives cancel over the classes, so the last row is what the others lack.
-        gradient = jnp.concatenate([pulled, -jnp.sum(pulled, axis=0, keepdims=True)])
+        losses, gradient = dot_and_transpose(
+            lambda scores, y: value_and_gradient(_append_zero(scores), y),
+            data.X,
+            W[:-1] - W[-1:],
+            data.y,
+        )
     else:
         losses, gradient = dot_and_transpose(value_and_gradient, data.X, W, data.y)
     slope = jnp.vdot(gradient, tangents[0], precision="highest") / data.y.shape[0]
