@@ -108,8 +108,6 @@ def advance(
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, indices)
         return block_step(keys, state, data)
 
-    # A size that divides num_steps needs no shorter last block, which is compiled a second time.
-    size = next((k for k in range(size, size // 2, -1) if num_steps % k == 0), size)
     whole = num_steps // size * size
     infos = []
     if whole:

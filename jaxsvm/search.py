@@ -60,7 +60,7 @@ class SearchInfo(NamedTuple):
 
 
 def random_search(
-    objective: Objective, *, scale: ScalarLike = 1e-4, block_size: int = 64
+    objective: Objective, *, scale: ScalarLike = 1e-4, block_size: int = 50
 ) -> Optimizer:
     """Draw W afresh at every step and keep the best.
 
@@ -122,7 +122,7 @@ def random_search(
 
 
 def local_search(
-    objective: Objective, *, step_size: ScalarLike = 1e-4, block_size: int = 31
+    objective: Objective, *, step_size: ScalarLike = 1e-4, block_size: int = 25
 ) -> Optimizer:
     """Try a random step from where the search stands and take it if the objective falls.
 
@@ -141,9 +141,8 @@ def local_search(
     Args:
         objective: what is minimized; the penalty is evaluated at W + δ itself.
         step_size: standard deviation of each entry of δ, > 0.
-        block_size: how many trials share one product. Memory: block_size·N·C numbers. W itself is
-            in that product too, and a CPU takes products eight columns at a time: of ten classes,
-            31 trials and W make 320 columns.
+        block_size: how many trials share one product. Memory: block_size·N·C numbers. One that
+            divides the number of steps compiles no second, shorter block.
 
     Returns:
         An optimizer of `SearchState` and `SearchInfo`. A step costs one loss evaluation.

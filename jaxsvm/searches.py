@@ -29,7 +29,7 @@ from jaxsvm.search import SearchInfo, SearchState, draw_each, keep_if_lower, nor
 
 
 def local_searches(
-    objective: Objective, *, step_size: ScalarLike = 1e-4, block_size: int = 56
+    objective: Objective, *, step_size: ScalarLike = 1e-4, block_size: int = 50
 ) -> Optimizer:
     """Run S local searches from S starts side by side; ``params`` is (S, C, D).
 

@@ -161,16 +161,3 @@ def test_no_steps_is_the_start(name):
 def test_a_negative_number_of_steps_is_an_error():
     with pytest.raises(ValueError, match="num_steps = -1"):
         run(OPTIMIZERS["minibatch"], jax.random.key(0), *problem(0), num_steps=-1)
-
-
-@pytest.mark.parametrize(("num_steps", "lengths"), [(1000, {50}), (40, {40}), (67, {56, 11})])
-def test_blocks_are_of_one_length_where_one_divides_the_steps(num_steps, lengths):
-    seen = set()
-
-    def block_step(keys, state, data):
-        seen.add(len(keys))
-        return state + len(keys), jnp.ones(len(keys))
-
-    optimizer = Optimizer(lambda params, data: params, lambda *_: None, block_step, 56)
-    end, info = run(optimizer, jax.random.key(0), jnp.int32(0), None, num_steps=num_steps)
-    assert (seen, int(end), len(info)) == (lengths, num_steps, num_steps)
