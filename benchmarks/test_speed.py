@@ -70,8 +70,8 @@ ENTRIES: dict[str, Callable[[Problem], Callable[[], Any]]] = {
     "value_and_grad": lambda p: partial(value_and_grad, OBJECTIVE, p.W, p.data),
     "minibatch, 100 steps of 256": lambda p: minibatch(p, 256),
     "minibatch, 100 steps of 1": lambda p: minibatch(p, 1),
-    "random_search, 64 draws": lambda p: p.run(random_search(OBJECTIVE), 64),
-    "local_search, 31 trials": lambda p: p.run(local_search(OBJECTIVE), 31),
+    "random_search, 50 draws": lambda p: p.run(random_search(OBJECTIVE), 50),
+    "local_search, 50 trials": lambda p: p.run(local_search(OBJECTIVE), 50),
     "slice_2d, 64 x 64": lambda p: partial(
         plane, OBJECTIVE, p.W, p.W[::-1], p.W[:, ::-1], p.data, num=64
     ),

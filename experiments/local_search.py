@@ -49,7 +49,7 @@ class Config(common.Config):
 @functools.cache
 def strategy(step_size: float) -> Optimizer:
     """Return the one optimizer of a step size, so that sections that share it compile it once."""
-    return local_searches(Objective(), step_size=step_size, block_size=50)
+    return local_searches(Objective(), step_size=step_size)
 
 
 def search(

@@ -83,12 +83,8 @@ def entries(config: Config, num_examples: int) -> dict[str, Entry]:
         256, config.batch_steps, minibatch.Config(config.dataset).first_step_size, config.reg
     )
     return {
-        "random search": Entry(
-            jaxsvm.random_search(objective, scale=1e-2, block_size=50), tries, 1
-        ),
-        "local search": Entry(
-            jaxsvm.local_search(objective, step_size=3e-3, block_size=50), tries, 1
-        ),
+        "random search": Entry(jaxsvm.random_search(objective, scale=1e-2), tries, 1),
+        "local search": Entry(jaxsvm.local_search(objective, step_size=3e-3), tries, 1),
         "gradient descent": Entry(jaxsvm.gradient_descent(objective, step_size=eta), full, 1),
         "Nesterov": Entry(
             jaxsvm.gradient_descent(objective, step_size=eta / 3, momentum=0.9, nesterov=True),

@@ -80,7 +80,7 @@ def row_norms(X: Any, rows: int = 1000) -> np.ndarray:
 @functools.cache
 def strategy(scale: float) -> Optimizer:
     """Return the one optimizer of a scale, so that sections that share it compile it once."""
-    return random_search(Objective(), scale=scale, block_size=50)
+    return random_search(Objective(), scale=scale)
 
 
 def search(dataset: Dataset, scale: float, num_steps: int, seeds: int) -> dict[str, np.ndarray]:

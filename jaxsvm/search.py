@@ -122,7 +122,7 @@ def random_search(
 
 
 def local_search(
-    objective: Objective, *, step_size: ScalarLike = 1e-4, block_size: int = 25
+    objective: Objective, *, step_size: ScalarLike = 1e-4, block_size: int = 50
 ) -> Optimizer:
     """Try a random step from where the search stands and take it if the objective falls.
 

@@ -1,7 +1,7 @@
 """Random and local search beside the notes' listings in NumPy and a plain vmapped loop.
 
 The listings evaluate one candidate at a time. Here a block of candidates is one product; the
-decisions are the listings' own. A call of ours is one or two whole blocks, a call of a listing two
+decisions are the listings' own. A call of ours is a whole block, a call of a listing two
 candidates; a row is the time of one. Eight and thirty-two local searches at once, by
 `local_searches`, are measured against one, and against a vmap over eight keys.
 """
@@ -37,8 +37,6 @@ def run(config: Config) -> list[Row]:
         "random_search": random_search(OBJECTIVE, scale=SCALE),
         "local_search": local_search(OBJECTIVE, step_size=SCALE),
     }
-    # Whole blocks: the rest of one would be a program of its own.
-    blocks = {"random_search": 1, "local_search": 2}
     search = jax.jit(run_steps, static_argnames=("optimizer", "num_steps"))
     loss = jax.jit(plain_objective)
 
@@ -83,7 +81,7 @@ def run(config: Config) -> list[Row]:
     }
     rows = []
     for name, optimizer in optimizers.items():
-        candidates = blocks[name] * optimizer.block_size if config.size == "full" else 2
+        candidates = optimizer.block_size if config.size == "full" else 2
         # Both also evaluate their start: that time is theirs.
         ours: dict[str, Callable[[], Any]] = {
             "jaxsvm, bytes": partial(search, optimizer, key, start, as_bytes, num_steps=candidates),
