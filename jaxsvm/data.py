@@ -10,7 +10,6 @@ import os
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, UInt8
@@ -162,9 +161,10 @@ def data_from_arrays(
     """
     validate((X, y), num_classes)
     X = np.asarray(X)
+    # Not jnp.asarray, which holds a second copy of X while it makes its own.
     return Data(
-        X=jnp.asarray(np.append(X, np.ones((len(X), 1), X.dtype), axis=1)),
-        y=jnp.asarray(np.asarray(y).astype(np.int32)),
+        X=jax.device_put(np.append(X, np.ones((len(X), 1), X.dtype), axis=1)),
+        y=jax.device_put(np.asarray(y).astype(np.int32)),
     )
 
 

@@ -295,7 +295,7 @@ def random_data(config: Config, form: str) -> tuple[jax.Array, Data]:
         plain -= 0.5
         plain *= 2
         plain[:, D - 1] = 1
-        return W, Data(jnp.asarray(plain), y)
+        return W, Data(jax.device_put(plain), y)
     values = rng.integers(0, 256, (N, padded(D)), dtype=np.uint8)
     values[:, D - 1 :] = 0
     values[:, D - 1] = 1
