@@ -45,6 +45,7 @@ class Evidence(NamedTuple):
         low: the least gradient to accept: ``left``, or the convention's value at certain ties.
         high: the largest.
         tolerance: what rounding can do to a correct gradient.
+        penalty: the penalty's gradient, reg included.
         rows: the examples with a kink within the step.
         hinges: of those examples, and of none (−∞) from there on.
     """
@@ -55,6 +56,7 @@ class Evidence(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     tolerance: np.ndarray
+    penalty: np.ndarray
     rows: np.ndarray
     hinges: ScoreHinges
 
@@ -97,12 +99,12 @@ def gather(
     arrays, hinges = _weigh(
         objective, W, data, survey, step, jnp.asarray(index), len(rows), jnp.asarray(certain)
     )
-    numerical, left, right, low, high, tolerance = (np.asarray(a) for a in arrays)
+    numerical, left, right, low, high, tolerance, penalty = (np.asarray(a) for a in arrays)
     if objective.penalty is l1_penalty and ties == "any":
         # At 0 an l1 weight is a tie, and never in doubt.
         kink = abs(float(objective.reg)) * (np.asarray(W) == 0)
         low, high = low - kink, high + kink
-    return Evidence(numerical, left, right, low, high, tolerance, rows, hinges)
+    return Evidence(numerical, left, right, low, high, tolerance, penalty, rows, hinges)
 
 
 def blocks(X: Features, rows: np.ndarray) -> Iterator[Features]:
@@ -173,7 +175,7 @@ def _weigh(
     num_near: int | Array,
     certain: Array,
 ) -> tuple[tuple[Array, ...], ScoreHinges]:
-    """Return the arrays of `Evidence` up to the tolerance, and the near examples' hinges.
+    """Return the arrays of `Evidence` up to the penalty, and the near examples' hinges.
 
     Args:
         objective: as in `gather`, like W, data and h.
@@ -223,6 +225,7 @@ def _weigh(
         rest + low / N,
         rest + high / N,
         survey.tolerance,
+        exact,
     ), hinges
 
 

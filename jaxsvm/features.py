@@ -24,8 +24,9 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 # Bytes are widened to floats a block of rows at a time, so that the float copy of a block lives in
-# cache and is never a second X in memory. Of 128, 256, 512 and 1024 rows, 512 took the least time.
-BLOCK_ROWS = 512
+# cache and is never a second X in memory. Of 128 to 1300 rows, 768 took the least time: the loss
+# on all of CIFAR-10 a twelfth less than with 512.
+BLOCK_ROWS = 768
 
 # Up to this many rows are centred and scaled themselves: cheaper than folding both into all of W
 # (a step on 32 or on 128 rows takes a tenth less; on 256 it takes more).
@@ -310,7 +311,7 @@ def _visit(f: Callable[..., tuple[Any, Any]], carry: Any, *arrays: Array) -> tup
     N = arrays[0].shape[0]
     if N <= BLOCK_ROWS:
         return f(carry, *arrays)
-    # A size near BLOCK_ROWS that divides N (500 for 50,000) needs no shorter last block, which
+    # A size near BLOCK_ROWS that divides N (625 for 50,000) needs no shorter last block, which
     # would be compiled a second time.
     sizes = (size for size in range(BLOCK_ROWS, BLOCK_ROWS // 2, -1) if N % size == 0)
     size = next(sizes, BLOCK_ROWS)
