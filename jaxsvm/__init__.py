@@ -55,6 +55,7 @@ from jaxsvm.loss import score as score
 from jaxsvm.loss import squared_hinge_loss as squared_hinge_loss
 from jaxsvm.optimizer import Optimizer as Optimizer
 from jaxsvm.optimizer import run as run
+from jaxsvm.pruning import pruned_random_search as pruned_random_search
 from jaxsvm.schedule import constant as constant
 from jaxsvm.schedule import exponential_decay as exponential_decay
 from jaxsvm.schedule import inverse_decay as inverse_decay
