@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from experiments.benchmark.common import Config, random_data
@@ -23,8 +24,10 @@ from jaxsvm import (
     check_gradient,
     line,
     local_search,
+    local_searches,
     lower_bound,
     minibatch_gradient_descent,
+    pruned_random_search,
     random_search,
     run,
     slice_2d,
@@ -71,7 +74,11 @@ ENTRIES: dict[str, Callable[[Problem], Callable[[], Any]]] = {
     "minibatch, 100 steps of 256": lambda p: minibatch(p, 256),
     "minibatch, 100 steps of 1": lambda p: minibatch(p, 1),
     "random_search, 50 draws": lambda p: p.run(random_search(OBJECTIVE), 50),
+    "pruned_random_search, 1000 draws": lambda p: p.run(pruned_random_search(OBJECTIVE), 1000),
     "local_search, 50 trials": lambda p: p.run(local_search(OBJECTIVE), 50),
+    "local_searches, 50 trials of 8": lambda p: p._replace(
+        W=jnp.broadcast_to(p.W, (8, *p.W.shape))
+    ).run(local_searches(OBJECTIVE), 50),
     "slice_2d, 64 x 64": lambda p: partial(
         plane, OBJECTIVE, p.W, p.W[::-1], p.W[:, ::-1], p.data, num=64
     ),

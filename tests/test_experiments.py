@@ -44,8 +44,11 @@ def check_report(module, arrays, path):
 
 
 def test_random_search_agrees_with_its_closed_form(tmp_path):
-    config = random_search.Config(seeds=2, num_steps=100, scales=(1e-2,))
+    config = random_search.Config(seeds=2, num_steps=100, scales=(1e-2,), long_steps=300)
     arrays = random_search.run(config)
+    long = arrays["long"]  # the same draws, and more of them
+    np.testing.assert_allclose(long["lowest"][:, :100], arrays["lowest"][0], rtol=1e-5)
+    assert (long["evaluations"] < 300).all()
     assert arrays["losses"].shape == (1, 2, 100)
     np.testing.assert_array_equal(arrays["best_loss"], arrays["losses"].min(axis=2))
     assert abs(arrays["mean_loss"] - arrays["expected_loss"]) < 4 * arrays["standard_error"]

@@ -32,6 +32,9 @@ ENTRIES = {
     "random_search": searched(
         lambda objective, size: jaxsvm.random_search(objective, scale=size, block_size=3)
     ),
+    "pruned_random_search": searched(
+        lambda objective, size: jaxsvm.pruned_random_search(objective, scale=size, block_size=3)
+    ),
     "local_search": searched(
         lambda objective, size: jaxsvm.local_search(objective, step_size=size, block_size=3)
     ),

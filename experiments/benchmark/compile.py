@@ -26,6 +26,7 @@ from jaxsvm import (
     local_search,
     local_searches,
     minibatch_gradient_descent,
+    pruned_random_search,
     random_search,
     slice_2d,
     termwise_numerical_gradient,
@@ -117,6 +118,7 @@ ENTRIES: dict[str, Callable[..., Any]] = {
     "1000 mini-batch steps of 256": _minibatch(256),
     "1000 mini-batch steps of 1": _minibatch(1),
     "1000 draws of random_search": _steps(random_search(OBJECTIVE)),
+    "1000 draws of pruned_random_search": _steps(pruned_random_search(OBJECTIVE)),
     "1000 trials of local_search": _steps(local_search(OBJECTIVE)),
     "1000 trials of 8 local_searches": lambda key, W, data: run_steps(
         local_searches(OBJECTIVE), key, jnp.broadcast_to(W, (8, *W.shape)), data, num_steps=1000
