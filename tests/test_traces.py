@@ -32,9 +32,13 @@ ENTRIES = {
     "random_search": searched(
         lambda objective, size: jaxsvm.random_search(objective, scale=size, block_size=3)
     ),
-    "pruned_random_search": searched(
-        lambda objective, size: jaxsvm.pruned_random_search(objective, scale=size, block_size=3)
-    ),
+    "pruned_random_search": lambda objective, key, size, W, data: run(
+        jaxsvm.pruned_random_search(objective, scale=size, block_size=3),
+        key,
+        W,
+        data,
+        num_steps=3,
+    )[0],  # of its info, a refused draw's loss is NaN
     "local_search": searched(
         lambda objective, size: jaxsvm.local_search(objective, step_size=size, block_size=3)
     ),
