@@ -154,7 +154,11 @@ def run(config: Config) -> dict[str, Any]:
 
 def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
     steps = np.arange(1, arrays["losses"].shape[2] + 1)
-    series, bands, written = {}, {}, []
+    # The long search first, so that the others, the same draws, are seen on top of it.
+    low, median, high = common.quartiles(arrays["long"]["lowest"])
+    label = f"scale {arrays['scales'][0]:g}, evaluated only where it may be lower"
+    series = {label: (np.arange(1, len(median) + 1), median)}
+    bands, written = {label: (low, high)}, []
     for scale, losses, expected in zip(
         arrays["scales"], arrays["losses"], arrays["expected_loss"], strict=True
     ):
@@ -168,9 +172,6 @@ def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
             title=f"Random W of scale {scale:g}",
         )
         written.append(draw.save_figure(figure, path / f"losses_at_scale_{scale:g}.png"))
-    low, median, high = common.quartiles(arrays["long"]["lowest"])
-    label = f"scale {arrays['scales'][0]:g}, evaluated only where it may be lower"
-    series[label], bands[label] = (np.arange(1, len(median) + 1), median), (low, high)
     figure = draw.lines(
         series,
         bands=bands,
