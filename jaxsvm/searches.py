@@ -87,7 +87,8 @@ def local_searches(
 
     def block_step(keys: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
         S, C, D = state.params.shape
-        deltas, turns = draw_each(draw, keys, state.params)
+        # One at a time: permutations drawn together take long to compile.
+        deltas, turns = draw_each(draw, keys, state.params, together=1)
         rows = jnp.concatenate([state.params, deltas]).reshape(-1, D)
         # (S + B, C, N): examples last, so that a class of a trial is one contiguous piece.
         products = features.dot(data.X, rows).T.reshape(-1, C, data.X.shape[0])
