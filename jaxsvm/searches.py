@@ -9,9 +9,9 @@ may change places and signs, and it is as normal as before. So one δ gives ever
 
 with an order and signs drawn for s alone. Each search by itself is `local_search`, with steps
 independent of one another and normal(0, step_size²). Steps of two searches are uncorrelated, for
-their signs are independent, but not independent: their rows are the same vectors up to sign. So
-what is estimated over the searches, a quantile say, is estimated without bias; error bars that
-assume independent runs are to be taken over keys.
+their signs are independent, but not independent: their rows are the same vectors up to sign. So a
+mean or a share over the searches is estimated without bias; error bars that assume independent
+runs are to be taken over keys.
 """
 
 from typing import Any, NamedTuple
