@@ -265,6 +265,9 @@ class Objective:
     static argument of `jax.jit`; it is a pytree too (``reg`` and ``delta`` its leaves), so that
     it may be traced and a sweep over ``reg`` compiles once.
 
+    Over more than `jaxsvm.features.FEW_ROWS` examples, losses of margins take the scores relative
+    to the last class: fewer products, and every margin rounds like the last class's score.
+
     Attributes:
         loss: one of the losses of this module, or any ``loss(scores, y, *, delta) -> (N,)``.
         penalty: `l2_penalty`, `l1_penalty`, or any function of W.
@@ -305,8 +308,9 @@ def _relative(loss: Loss, W: Weights, X: Features) -> bool:
 
     Then C − 1 products are enough, and of ten classes a CPU, which takes products eight columns at
     a time, has the tenth for nothing. Over a few rows it costs more than it saves. A margin's
-    rounding bound at most doubles: γ·Σ_d |x_d| (|w_jd − w_Cd| + |w_yd − w_Cd|) for
-    γ·Σ_d |x_d| (|w_jd| + |w_yd|).
+    rounding is bounded by γ·Σ_d |x_d| (|w_jd − w_Cd| + |w_yd − w_Cd|) where the plain formula has
+    γ·Σ_d |x_d| (|w_jd| + |w_yd|): less where the classes share something, about twice as much where
+    they are of one size, and more where the last class alone has large weights.
     """
     return loss in MARGIN_LOSSES and W.shape[0] > 1 and X.shape[0] > FEW_ROWS
 
