@@ -13,7 +13,7 @@ scale. The mean of the draws' losses agrees with its closed form.
 A draw has a loss below the best so far only if the loss's tangent plane at W = 0 has, so a longer
 search evaluates a handful of its draws (`jaxsvm.pruned_random_search`) and takes seconds.
 
-Seconds on digits; about a minute for a seed and a scale on CIFAR-10, on two cores.
+Seconds on digits; 18 s for a seed and a scale on CIFAR-10, on two cores, and 5 s for a long search.
 """
 
 import functools
