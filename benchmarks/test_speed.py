@@ -22,7 +22,6 @@ from jaxsvm import (
     Objective,
     along,
     check_gradient,
-    line,
     local_search,
     local_searches,
     lower_bound,
@@ -33,6 +32,7 @@ from jaxsvm import (
     slice_2d,
     termwise_numerical_gradient,
 )
+from jaxsvm.lines import line
 
 OBJECTIVE = Objective(reg=1e-4)
 

@@ -104,7 +104,7 @@ def run(config: Config) -> dict[str, Any]:
     )
     pressure = np.asarray(solution.dual_variables).sum(axis=1)
     hardest = np.argsort(-pressure, kind="stable")[:20]
-    pixels = np.asarray(jaxsvm.features.dense(jaxsvm.features.take(data.X, jnp.asarray(hardest))))
+    pixels = np.asarray(jaxsvm.core.features.dense(data.X[jnp.asarray(hardest)]))
     pixels = pixels[:, :-1].reshape(-1, *dataset.image_shape) / common.unit_scale(config.dataset)
     pixels = pixels + dataset.mean_image  # as they were before centring
     predicted = np.asarray(jaxsvm.predict(solution.W, data.X))[hardest]

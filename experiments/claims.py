@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import common, local_search, minibatch, random_search, reporting
-from jaxsvm import Data, Dataset, Objective, features, gradient_descent, hinge_loss, l2_penalty
+from jaxsvm import Data, Dataset, Objective, gradient_descent, hinge_loss, l2_penalty
 from jaxsvm import plot as draw
 
 # The first seven losses that the notes' random search prints.
@@ -95,17 +95,14 @@ def uniform_start_losses(dataset: Dataset, seeds: int) -> np.ndarray:
 
 def pixel_range(data: Data) -> tuple[float, float]:
     """Return the lowest and the highest feature; the bias's 1 is not one of them."""
-    blocks = (
-        np.asarray(features.take(data.X, slice(i, i + 1000)))[:, :-1]
-        for i in range(0, len(data.X), 1000)
-    )
+    blocks = (np.asarray(data.X[i : i + 1000])[:, :-1] for i in range(0, len(data.X), 1000))
     lowest, highest = zip(*((block.min(), block.max()) for block in blocks), strict=True)
     return float(min(lowest)), float(max(highest))
 
 
 def overfit(dataset: Dataset) -> dict[str, float]:
     """Train on 20 examples without a penalty: the notes' sanity check is a cost of zero."""
-    few = Data(features.take(dataset.train.X, slice(20)), dataset.train.y[:20])
+    few = Data(dataset.train.X[:20], dataset.train.y[:20])
     W = jnp.zeros((len(dataset.class_names), few.X.shape[1]))
     descent = gradient_descent(Objective(), step_size=0.01)
     progress = common.progress_run(descent, jax.random.key(0), W, few, 2000)
@@ -118,7 +115,7 @@ def chord_excess(dataset: Dataset, pairs: int = 20) -> float:
 
     A convex function's is at most 0, and rounding.
     """
-    few = Data(features.take(dataset.train.X, slice(1000)), dataset.train.y[:1000])
+    few = Data(dataset.train.X[:1000], dataset.train.y[:1000])
     shape = (2 * pairs, len(dataset.class_names), few.X.shape[1])
     W = jax.random.normal(jax.random.key(0), shape)
     losses = jax.jit(jax.vmap(Objective(), in_axes=(0, None)))

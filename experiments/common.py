@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 import jaxsvm
 from experiments import reporting
-from jaxsvm.optimizer import Optimizer, advance
+from jaxsvm.optimizers.contract import Optimizer, advance
 
 # Exit statuses, next to 0 and Python's own 1.
 BAD_INPUT, CANNOT_WRITE, INTERRUPTED = 2, 5, 130
@@ -171,7 +171,7 @@ def progress_run(
 ) -> Progress:
     """Run an optimizer with a progress bar; stop where the loss is NaN or infinite.
 
-    The run is `jaxsvm.optimizer.advance` a chunk at a time, compiled once, and its bits are those
+    The run is `contract.advance` a chunk at a time, compiled once, and its bits are those
     of one `jaxsvm.run`. Compilation is not in the seconds.
 
     Args:

@@ -36,13 +36,13 @@ from jaxsvm import (
     check_directions,
     check_gradient,
     error_budget,
-    features,
     numerical_gradient,
     relative_error,
     suggest_h,
     termwise_numerical_gradient,
 )
 from jaxsvm import plot as draw
+from jaxsvm.core import features
 
 PIXELS = ("raw", "centred", "scaled")
 

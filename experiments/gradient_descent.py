@@ -22,8 +22,9 @@ import numpy as np
 from jax import Array
 
 from experiments import common, reporting
-from jaxsvm import Data, Objective, Optimizer, gradient_descent, schedule
+from jaxsvm import Data, Objective, Optimizer, gradient_descent
 from jaxsvm import plot as draw
+from jaxsvm.optimizers import schedules as schedule
 
 RUNS = (
     "constant", "step decay", "exponential", "1/t", "linear to 0", "momentum", "Nesterov",

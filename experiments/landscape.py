@@ -31,10 +31,8 @@ from jaxsvm import (
     Objective,
     along,
     direction_between,
-    features,
     gradient_descent,
     kink_lines,
-    line,
     line_search_descent,
     local_search,
     minibatch_gradient_descent,
@@ -46,6 +44,7 @@ from jaxsvm import (
     slice_2d,
 )
 from jaxsvm import plot as draw
+from jaxsvm.lines import line
 
 ZOOMS = (1, 10, 100, 1000)
 # The two strategies between whose ends a line is drawn.
@@ -95,7 +94,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def first(data: Data, n: int) -> Data:
-    return Data(features.take(data.X, slice(n)), data.y[:n])
+    return Data(data.X[:n], data.y[:n])
 
 
 def one_line(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:

@@ -28,16 +28,10 @@ from jax import Array, lax
 from experiments import common, reporting
 from experiments.benchmark.common import Config as Timing
 from experiments.benchmark.common import Row, compare
-from jaxsvm import (
-    Data,
-    Dataset,
-    Objective,
-    Optimizer,
-    features,
-    minibatch_gradient_descent,
-    schedule,
-)
+from jaxsvm import Data, Dataset, Objective, Optimizer, minibatch_gradient_descent
 from jaxsvm import plot as draw
+from jaxsvm.core import features
+from jaxsvm.optimizers import schedules as schedule
 
 # The sizes that the notes name.
 POWERS = (32, 64, 128)
@@ -156,14 +150,14 @@ def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
     grad = jax.grad(objective)
 
     def descend(W: Array, all_data: Data, B: int, repeats: int) -> Array:
-        data = Data(features.take(all_data.X, slice(B)), all_data.y[:B])
+        data = Data(all_data.X[:B], all_data.y[:B])
         # Each gradient is taken where the last one led, so that none can be left out.
         return lax.fori_loop(0, repeats, lambda i, W: W - 1e-3 * grad(W, data), W)
 
     def one_by_one(W: Array, data: Data, B: int, repeats: int) -> Array:
         def step(_: Array, W: Array) -> Array:
             def add(i: Array, total: Array) -> Array:
-                one = Data(features.take(data.X, i[None]), data.y[i[None]])
+                one = Data(data.X[i[None]], data.y[i[None]])
                 return total + grad(W, one)
 
             return W - 1e-3 * lax.fori_loop(0, B, add, jnp.zeros_like(W)) / B
@@ -195,10 +189,10 @@ def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
 def duplicate_error(copies: int, dataset: Dataset, reg: float) -> dict[str, float]:
     """Return how far the loss and gradient of copies are from one copy's, in float64."""
     with jax.enable_x64(True):
-        X = features.astype(features.take(dataset.train.X, slice(1000)), jnp.float64)
+        X = features.astype(dataset.train.X[:1000], jnp.float64)
         one = Data(X, dataset.train.y[:1000])
         index = jnp.tile(jnp.arange(len(one.y)), copies)
-        many = Data(features.take(X, index), one.y[index])
+        many = Data(X[index], one.y[index])
         shape = (len(dataset.class_names), X.shape[1])
         W = 1e-3 * jax.random.normal(jax.random.key(0), shape, jnp.float64)
         value_and_grad = jax.jit(jax.value_and_grad(Objective(reg=reg)))

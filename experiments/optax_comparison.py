@@ -30,10 +30,10 @@ from jax import Array, lax
 from tqdm import tqdm
 
 from experiments import common, reporting
-from jaxsvm import Data, Objective, Optimizer, accuracy, features, from_optax, gradient_descent
+from jaxsvm import Data, Objective, Optimizer, accuracy, from_optax, gradient_descent
 from jaxsvm import plot as draw
 from jaxsvm import run as run_steps
-from jaxsvm.optimizer import advance
+from jaxsvm.optimizers.contract import advance
 
 METHODS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
@@ -164,7 +164,7 @@ def run(config: Config) -> dict[str, Any]:
     dataset = common.load(config.dataset, scale=common.unit_scale(config.dataset))
     most = config.num_examples or (10_000 if config.dataset != "digits" else len(dataset.train.y))
     some = slice(0, most)
-    train = Data(features.take(dataset.train.X, some), dataset.train.y[some])
+    train = Data(dataset.train.X[some], dataset.train.y[some])
     objective = Objective(reg=config.reg)
     shape = (len(dataset.class_names), train.X.shape[1])
     # The first start is the sweep's, so that no seed chose the step size it is judged at.

@@ -29,14 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import common, reporting
-from jaxsvm import (
-    Dataset,
-    Objective,
-    Optimizer,
-    features,
-    pruned_random_search,
-    random_search,
-)
+from jaxsvm import Dataset, Objective, Optimizer, pruned_random_search, random_search
 from jaxsvm import plot as draw
 
 
@@ -68,7 +61,7 @@ def expected_loss(X: Any, num_classes: int, scale: float, delta: float = 1.0) ->
     τ_i, whatever the label, and this is the mean of its positive part.
 
     Args:
-        X: (N, D) features, an array or `jaxsvm.Rows`.
+        X: (N, D) features, an array or `jaxsvm.StandardizedFeatures`.
         num_classes: C.
         scale: standard deviation of the entries of W, > 0.
         delta: the margin, > 0.
@@ -85,7 +78,7 @@ def expected_loss(X: Any, num_classes: int, scale: float, delta: float = 1.0) ->
 
 def row_norms(X: Any, rows: int = 1000) -> np.ndarray:
     """Return (N,) the Euclidean lengths of the rows, in float64, ``rows`` of them at a time."""
-    blocks = (features.take(X, slice(i, i + rows)) for i in range(0, X.shape[0], rows))
+    blocks = (X[i : i + rows] for i in range(0, X.shape[0], rows))
     return np.concatenate(
         [np.linalg.norm(np.asarray(block, np.float64), axis=1) for block in blocks]
     )

@@ -23,8 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import common, reporting
-from jaxsvm import Objective, along, analytic_gradient, line, random_direction, slice_2d
+from jaxsvm import Objective, along, analytic_gradient, random_direction, slice_2d
 from jaxsvm import plot as draw
+from jaxsvm.lines import line
 
 
 @dataclass(frozen=True)

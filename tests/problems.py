@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsvm import Data, Rows
+from jaxsvm import Data, StandardizedFeatures
 
 # A few fixed shapes (N, D, C): free shapes would recompile at every example.
 SHAPES = [(1, 1, 2), (1, 3, 4), (5, 4, 3), (12, 6, 5), (40, 9, 10), (7, 3, 1)]
@@ -32,7 +32,7 @@ def problem(seed, shape=(12, 6, 5), *, integers=False, scale=1.0):
 
 
 def byte_problem(seed, shape=(40, 9, 10), padding=3):
-    """Return (W, Data) whose X is `Rows`: uint8 pixels, centred, divided by 128, padded."""
+    """Return (W, Data) whose X is `StandardizedFeatures`: uint8 pixels, centred, padded."""
     N, D, C = shape
     rng = np.random.default_rng(seed)
     values = rng.integers(0, 256, (N, D + padding), dtype=np.uint8)
@@ -40,7 +40,9 @@ def byte_problem(seed, shape=(40, 9, 10), padding=3):
     dtype = float_dtype()
     shift = np.append(values[:, : D - 1].mean(axis=0), 0.0)
     scale = np.append(np.full(D - 1, 1 / 128), 1.0)
-    X = Rows(jnp.asarray(values), jnp.asarray(shift, dtype), jnp.asarray(scale, dtype))
+    X = StandardizedFeatures(
+        jnp.asarray(values), jnp.asarray(shift, dtype), jnp.asarray(scale, dtype)
+    )
     W = jnp.asarray(rng.standard_normal((C, D)), dtype)
     return W, Data(X, jnp.asarray(rng.integers(0, C, N), jnp.int32))
 

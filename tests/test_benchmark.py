@@ -11,7 +11,7 @@ import pytest
 
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import common, landscape
-from jaxsvm import Objective, Rows
+from jaxsvm import Objective, StandardizedFeatures
 
 
 @pytest.mark.experiments
@@ -131,7 +131,7 @@ def test_the_roofline_is_drawn_where_work_is_counted(tmp_path):
 def test_the_two_forms_of_the_problem_are_one_matrix():
     _, rows, plain = common.problem(common.Config(size="tiny"))
     np.testing.assert_allclose(np.asarray(rows.X), plain.X, rtol=1e-6)
-    assert isinstance(rows.X, Rows)
+    assert isinstance(rows.X, StandardizedFeatures)
     assert rows.X.values.shape[1] % 16 == 0
 
 

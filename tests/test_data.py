@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import jaxsvm
-from jaxsvm import Data, Rows, data_from_arrays, validate
+from jaxsvm import Data, StandardizedFeatures, data_from_arrays, validate
 from tests.problems import byte_problem, problem
 
 
@@ -149,9 +149,9 @@ def test_a_bad_feature_is_named(value, dtype):
 
 def test_a_bad_shift_of_rows_is_named():
     _, data = byte_problem(0)
-    assert isinstance(data.X, Rows)
+    assert isinstance(data.X, StandardizedFeatures)
     shift = data.X.shift.at[3].set(jnp.nan)
-    X = Rows(data.X.values, shift, data.X.scale)
+    X = StandardizedFeatures(data.X.values, shift, data.X.scale)
     with pytest.raises(ValueError, match=r"X.shift\[3\] = nan"):
         validate(Data(X, data.y))
 

@@ -13,7 +13,6 @@ from jaxsvm import (
     Data,
     Objective,
     best_so_far,
-    features,
     from_optax,
     gradient_descent,
     minibatch,
@@ -21,8 +20,9 @@ from jaxsvm import (
     record_every,
     run,
 )
-from jaxsvm.descent import OptaxState
-from jaxsvm.optimizer import Optimizer
+from jaxsvm.core import features
+from jaxsvm.optimizers.contract import Optimizer
+from jaxsvm.optimizers.descent import OptaxState
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem
 

@@ -12,9 +12,9 @@ import scipy.optimize
 
 import jaxsvm
 from jaxsvm import Data, Objective
-from jaxsvm.ascent import dual_margins, row_step
-from jaxsvm.bound import dual_value, duality_gap, feasible, lower_bound, slopes
-from jaxsvm.metric import make_metric, sample_rows
+from jaxsvm.certificate.ascent import dual_margins, row_step
+from jaxsvm.certificate.bound import dual_value, duality_gap, feasible, lower_bound, slopes
+from jaxsvm.certificate.primal_dual import make_metric, sample_rows
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
 

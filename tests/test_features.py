@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from jaxsvm import Data, Objective, Rows, features
+from jaxsvm import Data, Objective, StandardizedFeatures
+from jaxsvm.core import features
+from jaxsvm.core.blocks import block_sizes
 from tests.problems import byte_problem, float_dtype, problem
 
-B = features.BLOCK_ROWS
+B = block_sizes().product
 # Few rows, and below, at and above one block: one that a size near B divides, and a prime that none
 # does.
-ROWS = [1, features.FEW_ROWS, 40, B, 2 * B + 76, 1021]
+ROWS = [1, block_sizes().few, 40, B, 2 * B + 76, 1021]
 LOSSES = ["hinge_loss", "squared_hinge_loss", "crammer_singer_loss", "one_vs_rest_loss"]
 
 
@@ -21,8 +23,8 @@ def forms(N, C=10, D=9):
     """Return (W, {name: Data}) of one problem: bytes, padded floats, a plain array."""
     W, data = byte_problem(N + C, (N, D, C))
     X = data.X
-    assert isinstance(X, Rows)
-    floats = Rows(X.values.astype(X.dtype), X.shift, X.scale)
+    assert isinstance(X, StandardizedFeatures)
+    floats = StandardizedFeatures(X.values.astype(X.dtype), X.shift, X.scale)
     plain = jnp.asarray(np.asarray(X))
     return W, {"b": data, "f": Data(floats, data.y), "p": Data(plain, data.y)}
 
@@ -36,7 +38,7 @@ def error_bound(W, X):
 
     With bytes b, shift s and scale c, x·w = Σ b (c w) − Σ s (c w), each sum rounded on its own.
     """
-    if isinstance(X, Rows):
+    if isinstance(X, StandardizedFeatures):
         weights = np.abs(np.asarray(W, float)) * np.asarray(X.scale, float)
         values = np.asarray(X.values, float)[:, : X.shape[1]]
         size = values @ weights.T + weights @ np.asarray(X.shift, float)
@@ -49,7 +51,7 @@ def error_bound(W, X):
 def test_dot_is_within_its_bound_for_every_number_of_classes(C):
     W, data = forms(40, C)
     for form in data.values():
-        if isinstance(form.X, Rows):
+        if isinstance(form.X, StandardizedFeatures):
             values = np.asarray(form.X.values, float)[:, : W.shape[1]]
             X = (values - np.asarray(form.X.shift, float)) * np.asarray(form.X.scale, float)
         else:
@@ -145,7 +147,7 @@ def test_what_else_moves_has_its_derivative_too():
     W, rows = byte_problem(1)
 
     def of_shift(shift, f):
-        return f(W, Data(Rows(rows.X.values, shift, rows.X.scale), rows.y), delta)
+        return f(W, Data(StandardizedFeatures(rows.X.values, shift, rows.X.scale), rows.y), delta)
 
     got, expected = (
         jax.jit(jax.grad(lambda s, f=f: of_shift(s, f)))(rows.X.shift) for f in (ours, plain)
@@ -157,7 +159,7 @@ def test_what_else_moves_has_its_derivative_too():
 def test_no_float_copy_of_the_bytes_is_ever_made(derivative):
     N, P, C = 8 * B, 512, 10
     dtype = float_dtype()
-    X = Rows(jnp.zeros((N, P), jnp.uint8), jnp.zeros(P, dtype), jnp.ones(P, dtype))
+    X = StandardizedFeatures(jnp.zeros((N, P), jnp.uint8), jnp.zeros(P, dtype), jnp.ones(P, dtype))
     data = Data(X, jnp.zeros(N, jnp.int32))
     W = jnp.zeros((C, P), dtype)
     if derivative == "objective":
@@ -182,9 +184,9 @@ def test_a_gradient_costs_two_products():
 def test_a_pytree_of_rows_may_hold_axes():
     W, data = forms(40)
     X = data["b"].X
-    assert isinstance(X, Rows)
-    stacked = Rows(jnp.stack([X.values, X.values]), X.shift, X.scale)
-    scores = jax.vmap(features.dot, in_axes=(Rows(0, None, None), None))(stacked, W)
+    assert isinstance(X, StandardizedFeatures)
+    stacked = StandardizedFeatures(jnp.stack([X.values, X.values]), X.shift, X.scale)
+    scores = jax.vmap(features.dot, in_axes=(StandardizedFeatures(0, None, None), None))(stacked, W)
     assert scores.shape == (2, 40, 10)
 
 

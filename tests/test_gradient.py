@@ -13,7 +13,7 @@ import pytest
 
 import jaxsvm
 from jaxsvm import Data, Objective
-from jaxsvm.gradient import score_gradient
+from jaxsvm.gradients.analytic import score_gradient
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds, shapes
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from jaxsvm import Data, Objective, Rows, Verdict
-from jaxsvm.evidence import _sums_are_exact
+from jaxsvm import Data, Objective, StandardizedFeatures, Verdict
+from jaxsvm.gradients.evidence import _sums_are_exact
 from tests import reference
 from tests.problems import byte_problem, problem
 
@@ -40,7 +40,9 @@ def digits(kind):
     if kind == "bytes":
         values = np.append(X, np.ones((N, 1)), axis=1).astype(np.uint8)
         shift = jnp.asarray(np.append(mean, 0))
-        return Data(Rows(jnp.asarray(values), shift, jnp.ones_like(shift)), jnp.asarray(y))
+        return Data(
+            StandardizedFeatures(jnp.asarray(values), shift, jnp.ones_like(shift)), jnp.asarray(y)
+        )
     if kind != "raw":
         X = (X - mean) * scale
     return Data(jnp.asarray(np.append(X, np.ones((N, 1)), axis=1)), jnp.asarray(y))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from jaxsvm import Data, Objective, Rows
-from jaxsvm.termwise import BLOCK_ROWS, hinge_difference
+from jaxsvm import Data, Objective, StandardizedFeatures
+from jaxsvm.core.blocks import block_sizes
+from jaxsvm.gradients.termwise import hinge_difference
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
 
@@ -47,8 +48,8 @@ def test_it_is_the_notes_listing(loss, penalty, method, seed, h, integers):
     ("loss", "N"),
     [
         ("hinge_loss", 1),
-        ("crammer_singer_loss", BLOCK_ROWS - 1),
-        ("hinge_loss", 3 * BLOCK_ROWS + 5),
+        ("crammer_singer_loss", block_sizes().label - 1),
+        ("hinge_loss", 3 * block_sizes().label + 5),
     ],
 )
 def test_every_count_of_rows_and_both_forms_of_x(loss, N):
@@ -123,7 +124,7 @@ def test_memory_is_a_block_of_rows():
     W = jnp.zeros((C, D), float_dtype())
 
     def difference(W, values, y):
-        data = Data(Rows(values, jnp.zeros_like(W[0]), jnp.ones_like(W[0])), y)
+        data = Data(StandardizedFeatures(values, jnp.zeros_like(W[0]), jnp.ones_like(W[0])), y)
         return jaxsvm.termwise_numerical_gradient(Objective(), W, data)
 
     values, y = jnp.zeros((N, D), jnp.uint8), jnp.zeros((N,), jnp.int32)
@@ -150,7 +151,7 @@ def test_sampled_coordinates_of_all_images_are_the_listings(cifar10):
     train, h = cifar10.train, 1e-3
     W = 1e-4 * np.random.default_rng(0).standard_normal((10, 3073))
     with jax.enable_x64(True):
-        data = Data(jaxsvm.features.astype(train.X, jnp.float64), train.y)
+        data = Data(jaxsvm.core.features.astype(train.X, jnp.float64), train.y)
         got = np.asarray(termwise(Objective(reg=0.3), jnp.asarray(W), data, h=h))
     values, y = np.asarray(train.X.values)[:, :3073], np.asarray(train.y)
     shift, rows = np.asarray(train.X.shift, float), np.arange(len(y))

@@ -16,8 +16,10 @@ from tensorflow_datasets.core.download import checksums
 from tensorflow_datasets.image_classification import cifar
 
 import jaxsvm
-from jaxsvm import DatasetError, images, prepare
-from jaxsvm.images import load_images
+from jaxsvm import DatasetError
+from jaxsvm.datasets import prepare
+from jaxsvm.datasets import tfds as images
+from jaxsvm.datasets.tfds import load_images
 
 PER_FILE = 12  # images in each file of the tiny archives
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from jaxsvm import Data, Objective, along, line
+from jaxsvm import Data, Objective, along
+from jaxsvm.lines import line
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
 

@@ -7,7 +7,7 @@ import pytest
 
 import jaxsvm
 from jaxsvm import Objective, line_search_descent, run
-from jaxsvm.line_search import REFRESH_STEPS
+from jaxsvm.optimizers.exact_line import REFRESH_STEPS
 from tests.problems import byte_problem, float_dtype, problem
 
 jit_run = jax.jit(run, static_argnames=("optimizer", "num_steps"))

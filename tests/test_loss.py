@@ -9,8 +9,8 @@ import pytest
 
 import jaxsvm
 from jaxsvm import Data, Objective
-from jaxsvm.features import FEW_ROWS
-from jaxsvm.loss import MARGIN_LOSSES
+from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.losses import MARGIN_LOSSES
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds, shapes
 
@@ -117,7 +117,7 @@ def test_losses_counted_from_the_last_class_see_margins_only(name):
 def test_what_all_classes_share_does_not_round(loss):
     # In float32, where products with 2²² + w would lose w: margins of w itself come out exact.
     with jax.enable_x64(False):
-        W, data = problem(2, (FEW_ROWS + 1, 6, 5), integers=True)
+        W, data = problem(2, (block_sizes().few + 1, 6, 5), integers=True)
         objective = Objective(loss=loss)
         value, gradient = jax.value_and_grad(objective)(W + 2.0**22, data)
         np.testing.assert_array_equal(value, objective(W, data))

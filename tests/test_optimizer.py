@@ -20,7 +20,7 @@ from jaxsvm import (
     record_every,
     run,
 )
-from jaxsvm.optimizer import advance
+from jaxsvm.optimizers.contract import advance
 from tests.problems import byte_problem, float_dtype, problem
 
 LOSS = Objective(reg=0.1)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from jaxsvm import Data, Objective, features, local_search, random_search, run
-from jaxsvm.optimizer import advance
+from jaxsvm import Data, Objective, local_search, random_search, run
+from jaxsvm.core import features
+from jaxsvm.optimizers.contract import advance
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem
 

@@ -10,7 +10,8 @@ import optax
 import pytest
 
 import jaxsvm
-from jaxsvm import Objective, line, run
+from jaxsvm import Objective, run
+from jaxsvm.lines import line
 from tests.problems import byte_problem, problem
 
 SHAPE = (12, 5, 4)

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsvm import Data, Rows
+from jaxsvm import Data, StandardizedFeatures
 from jaxsvm import plot as draw
 
 
@@ -272,7 +272,7 @@ def problem(config: Config) -> tuple[np.ndarray, Data, Data]:
     values[:, D - 1] = 1
     shift = np.append(values[:1000, : D - 1].mean(axis=0), 0.0).astype(np.float32)
     scale = np.append(np.full(D - 1, 1 / 128), 1.0).astype(np.float32)
-    rows = Rows(jnp.asarray(values), jnp.asarray(shift), jnp.asarray(scale))
+    rows = StandardizedFeatures(jnp.asarray(values), jnp.asarray(shift), jnp.asarray(scale))
     plain = values[:, :D].astype(np.float32)
     plain -= shift
     plain *= scale
@@ -301,7 +301,7 @@ def random_data(config: Config, form: str) -> tuple[jax.Array, Data]:
     values[:, D - 1] = 1
     shift = jnp.full(D, 128.0).at[-1].set(0.0)
     scale = jnp.full(D, 1 / 128).at[-1].set(1.0)
-    return W, Data(Rows(jnp.asarray(values), shift, scale), y)
+    return W, Data(StandardizedFeatures(jnp.asarray(values), shift, scale), y)
 
 
 def padded(D: int) -> int:

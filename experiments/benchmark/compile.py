@@ -18,10 +18,9 @@ from jaxsvm import (
     Data,
     Objective,
     Optimizer,
-    Rows,
+    StandardizedFeatures,
     along,
     check_gradient,
-    line,
     line_search_descent,
     local_search,
     local_searches,
@@ -32,6 +31,7 @@ from jaxsvm import (
     termwise_numerical_gradient,
 )
 from jaxsvm import run as run_steps
+from jaxsvm.lines import line
 
 OBJECTIVE = Objective(reg=1e-4)
 LIMIT = 2.0
@@ -62,7 +62,9 @@ def abstract(config: Config, form: str) -> tuple[Any, Any, Data]:
     def zeros() -> tuple[Any, Any, Data]:
         X: Any = jnp.zeros((N, D))
         if form == "bytes":
-            X = Rows(jnp.zeros((N, padded(D)), jnp.uint8), jnp.zeros(D), jnp.ones(D))
+            X = StandardizedFeatures(
+                jnp.zeros((N, padded(D)), jnp.uint8), jnp.zeros(D), jnp.ones(D)
+            )
         return jax.random.key(0), jnp.zeros((C, D)), Data(X, jnp.zeros(N, jnp.int32))
 
     return jax.eval_shape(zeros)

@@ -14,7 +14,13 @@ import numpy as np
 import optax
 
 from experiments.benchmark.common import Config, Row, compare, memory_rows, problem, random_data
-from jaxsvm import Data, Objective, Rows, gradient_descent, minibatch_gradient_descent
+from jaxsvm import (
+    Data,
+    Objective,
+    StandardizedFeatures,
+    gradient_descent,
+    minibatch_gradient_descent,
+)
 from jaxsvm import run as run_steps
 
 OBJECTIVE = Objective(reg=1e-4)
@@ -33,7 +39,7 @@ def full_batch(config: Config) -> list[Row]:
     """The loss on all data, and the loss with its gradient."""
     W, as_bytes, as_floats = problem(config)
     N, D, C = config.shape
-    assert not isinstance(as_floats.X, Rows)
+    assert not isinstance(as_floats.X, StandardizedFeatures)
     host = np.asarray(as_floats.X), np.asarray(as_floats.y)
     by_columns = np.ascontiguousarray(host[0].T)
     loss, both = jax.jit(OBJECTIVE), jax.jit(jax.value_and_grad(OBJECTIVE))
@@ -71,7 +77,7 @@ def minibatch(config: Config, batch_size: int) -> list[Row]:
     optimizer = minibatch_gradient_descent(OBJECTIVE, step_size=STEP_SIZE, batch_size=batch_size)
     descend = jax.jit(run_steps, static_argnames=("optimizer", "num_steps"))
     start, key = jnp.asarray(W), jax.random.key(config.seed)
-    assert not isinstance(as_floats.X, Rows)
+    assert not isinstance(as_floats.X, StandardizedFeatures)
     X, y = np.asarray(as_floats.X), np.asarray(as_floats.y)
 
     def ours(data: Data) -> Any:

@@ -25,8 +25,9 @@ import numpy as np
 import optax
 
 from experiments.benchmark import common
-from jaxsvm import Objective, along, analytic_gradient, line, random_direction, slice_2d
+from jaxsvm import Objective, along, analytic_gradient, random_direction, slice_2d
 from jaxsvm import plot as draw
+from jaxsvm.lines import line
 
 # How many points are evaluated directly, for a grid of any size.
 SAMPLED_POINTS = 16

@@ -18,7 +18,7 @@ from experiments.benchmark.common import Config, Row, compare, problem
 from experiments.benchmark.descent import numpy_loss, plain_objective
 from jaxsvm import (
     Objective,
-    Rows,
+    StandardizedFeatures,
     local_search,
     local_searches,
     pruned_random_search,
@@ -36,7 +36,7 @@ LISTED = 2
 
 def run(config: Config) -> list[Row]:
     W, as_bytes, as_floats = problem(config)
-    assert not isinstance(as_floats.X, Rows)
+    assert not isinstance(as_floats.X, StandardizedFeatures)
     N, D, C = config.shape
     X, y = np.asarray(as_floats.X), np.asarray(as_floats.y)
     start, key = jnp.asarray(W), jax.random.key(config.seed)

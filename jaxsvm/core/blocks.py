@@ -1,0 +1,53 @@
+"""How much is looked at together: every block size of the library, chosen by the backend.
+
+A block is there for memory and speed. It never changes what is computed, only the order of sums.
+"""
+
+from typing import NamedTuple
+
+import jax
+
+
+class BlockSizes(NamedTuple):
+    """Rows of X, unless another unit is said.
+
+    Attributes:
+        product: widened from bytes to floats for one product: they should stay in cache.
+        few: up to which rows are centred and scaled themselves, which is then cheaper than folding
+            both into all of W.
+        search: whose scores a block of random draws has in memory at once.
+        label: of one label, over which termwise differences are summed in one fused loop.
+        unroll: of those, added in one iteration.
+        certified: whose contribution to a lower bound is summed in pairs.
+        host: that leave the device together.
+        draws: proposals of a search made together.
+        steps: mini-batch steps whose examples are drawn together.
+        points: of a black-box landscape evaluated side by side.
+    """
+
+    product: int
+    few: int
+    search: int
+    label: int
+    unroll: int
+    certified: int
+    host: int
+    draws: int
+    steps: int
+    points: int
+
+
+CPU = BlockSizes(
+    product=768, few=128, search=512, label=64, unroll=8, certified=128,
+    host=1024, draws=10, steps=10, points=8,
+)  # fmt: skip
+# Wide enough to keep many cores of an accelerator busy. Chosen by arithmetic, not by measurement.
+ACCELERATOR = BlockSizes(
+    product=65_536, few=128, search=8_192, label=512, unroll=8, certified=128,
+    host=16_384, draws=50, steps=50, points=64,
+)  # fmt: skip
+
+
+def block_sizes() -> BlockSizes:
+    """Return the sizes for the backend that JAX runs on by default."""
+    return CPU if jax.default_backend() == "cpu" else ACCELERATOR

@@ -1,0 +1,37 @@
+"""The words of the signatures: what the arrays of this library are called, and their shapes.
+
+Shapes are jaxtyping annotations. The tests check them at run time; in use they cost nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+from jax import Array
+from jaxtyping import Float, Int
+
+from jaxsvm.core.features import Features
+
+Scores: TypeAlias = Float[Array, "N C"]
+Labels: TypeAlias = Int[Array, " _N"]  # its length is checked by a ValueError that says more
+PerExample: TypeAlias = Float[Array, " N"]
+Weights: TypeAlias = Float[Array, "C D"]
+# A direction has W's shape; a ValueError says so better than the annotation would.
+Direction: TypeAlias = Float[Array, "_C _D"]
+Scalar: TypeAlias = Float[Array, ""]
+# A Python number or a traced scalar.
+ScalarLike: TypeAlias = float | Float[Array, ""]
+# A loss of any parameters, ``loss_fn(params, data) -> scalar``; an `Objective` is one.
+LossFn: TypeAlias = Callable[[Any, Any], Array]
+
+
+class Data(NamedTuple):
+    """Examples and their labels: a pytree, always passed as an argument.
+
+    Attributes:
+        X: (N, D) features, one example a row, the bias column of ones last; an array or
+            `StandardizedFeatures`.
+        y: (N,) int32 labels in [0, C). The range is checked by `jaxsvm.validate`, not here.
+    """
+
+    X: Features
+    y: Labels

@@ -1,0 +1,1 @@
+"""From a dataset's name or from arrays to checked `Data`: the part that reads files."""

@@ -1,0 +1,244 @@
+"""Labelled images as tfds keeps them on disk, decoded once into arrays.
+
+A prepared dataset is a folder of ArrayRecord files that tensorflow-datasets reads without
+TensorFlow. Decoding CIFAR-10's 60,000 images takes many seconds, so the bytes are kept as ``.npy``
+in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``) and memory-mapped from then on.
+Kept bytes are used only while the record files are the ones they came from and their checksums
+agree; otherwise they are made again.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SPLITS = ("train", "test")
+BATCH = 500  # images decoded between two moves of the progress bar
+
+
+class DatasetError(ValueError):
+    """A dataset is missing, damaged or in a form that cannot be read; the message says what to do.
+
+    >>> issubclass(DatasetError, ValueError)
+    True
+    """
+
+
+class Images(NamedTuple):
+    """A dataset's two splits as it names them, undivided and unscaled.
+
+    Attributes:
+        train: (N, H, W, channels) uint8 images and (N,) int32 labels.
+        test: the same for the test split.
+        class_names: the classes, by label.
+        description: the dataset's own words about itself.
+    """
+
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    class_names: tuple[str, ...]
+    description: str
+
+
+def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> Images:
+    """Return the images of a tfds dataset, preparing and decoding it where that was not done yet.
+
+    Args:
+        name: a tfds name, ``"cifar10"``, or ``"name/config"``.
+        data_dir: the folder of prepared datasets; by default ``TFDS_DATA_DIR``, else
+            ``~/tensorflow_datasets``.
+
+    Returns:
+        The images, memory-mapped.
+
+    Raises:
+        DatasetError: no such dataset, none prepared and no way to, or damaged files.
+    """
+    root = _root(data_dir)
+    folder = _find(name, root)
+    if folder is None:
+        from jaxsvm.datasets.prepare import prepare
+
+        prepare(name, root)
+        folder = _find(name, root)
+        assert folder is not None, f"{name} was prepared, but not in {root}"
+    source = _fingerprint(folder)
+    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    kept = _cache_root() / f"{name.replace('/', '-')}-{folder.name}-{key}"
+    images = _read_kept(kept, source)
+    if images is None:
+        _decode(folder, kept, source)
+        images = _read_kept(kept, source)
+        if images is None:
+            raise DatasetError(f"{kept} does not read back as it was written: is the disk sound?")
+    return images
+
+
+def _root(data_dir: str | os.PathLike[str] | None) -> Path:
+    """The folder of prepared datasets; one that was named must exist."""
+    said = "data_dir"
+    if data_dir is None and os.environ.get("TFDS_DATA_DIR"):
+        said, data_dir = "TFDS_DATA_DIR", os.environ["TFDS_DATA_DIR"]
+    if data_dir is None:
+        return Path("~/tensorflow_datasets").expanduser()
+    root = Path(data_dir).expanduser().absolute()
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise DatasetError(f"{said} = {root} {what}: name an existing folder, or make this one")
+    return root
+
+
+def _find(name: str, root: Path) -> Path | None:
+    """The newest prepared version of a dataset below root, or None."""
+    if not re.fullmatch(r"[a-z]\w*(/[\w-][\w.-]*)?", name):
+        raise DatasetError(f"name = {name!r}: expected a dataset's name such as 'cifar10'")
+    within = [p for p in (root, *root.parents) if p.name == name.split("/")[0]]
+    if within and ((root / "dataset_info.json").is_file() or _versions(root)):
+        raise DatasetError(
+            f"data_dir = {root} is a dataset itself: expected the folder above it, "
+            f"data_dir={str(within[0].parent)!r}"
+        )
+    versions = _versions(root / name)
+    if versions:
+        return versions[-1]
+    configs = [p.name for p in sorted((root / name).glob("*")) if p.is_dir() and _versions(p)]
+    if configs:
+        names = ", ".join(repr(f"{name}/{config}") for config in configs)
+        raise DatasetError(f"{root / name} holds configurations of {name!r}: name one of {names}")
+    return None
+
+
+def _versions(folder: Path) -> list[Path]:
+    """The version folders of a dataset, oldest first."""
+    found = [p for p in folder.glob("*") if re.fullmatch(r"\d+\.\d+\.\d+", p.name) and p.is_dir()]
+    return sorted(found, key=lambda p: [int(part) for part in p.name.split(".")])
+
+
+def _cache_root() -> Path:
+    """The user's cache folder of this library."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(base) / "jaxsvm"
+
+
+def _fingerprint(folder: Path) -> list[list[Any]]:
+    """Names, sizes and times of a prepared dataset's files: what kept bytes must have come from."""
+    files = [(p.name, p.stat()) for p in sorted(folder.iterdir()) if p.is_file()]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]
+
+
+def _read_kept(kept: Path, source: list[list[Any]]) -> Images | None:
+    """The decoded images, or None where they are absent, stale or damaged."""
+    try:
+        manifest = json.loads((kept / "manifest.json").read_text())
+        if manifest["source"] != source:
+            return None
+        arrays = {}
+        for file, checksum in manifest["crc32"].items():
+            array = np.load(kept / file, mmap_mode="r", allow_pickle=False)
+            if _checksum(array) != checksum:
+                return None
+            arrays[file] = array
+        train, test = (
+            (arrays[f"{split}_images.npy"], arrays[f"{split}_labels.npy"]) for split in SPLITS
+        )
+        return Images(train, test, tuple(manifest["class_names"]), manifest["description"])
+    except Exception:  # whatever is wrong with a copy, it is made again
+        return None
+
+
+def _decode(folder: Path, kept: Path, source: list[list[Any]]) -> None:
+    """Decode a prepared dataset into ``kept``, each file whole or not at all, the manifest last."""
+    builder = _open(folder)
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept) as temporary:
+            part = Path(temporary)
+            checksums: dict[str, int] = {}
+            for split in SPLITS:
+                checksums |= _decode_split(builder, split, folder, part)
+            names = builder.info.features["label"].names
+            manifest = {
+                "source": source,
+                "crc32": checksums,
+                "class_names": names,
+                "description": builder.info.description or "",
+            }
+            (part / "manifest.json").write_text(json.dumps(manifest))
+            for file in [*checksums, "manifest.json"]:
+                os.replace(part / file, kept / file)
+    except OSError as error:
+        raise DatasetError(
+            f"cannot keep the decoded images in {kept} ({error}): point XDG_CACHE_HOME at a folder "
+            "with room for them"
+        ) from error
+
+
+def _open(folder: Path) -> Any:
+    """The tfds builder of a prepared folder whose form we can read."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder_from_directory(folder)
+        file_format = builder.info.file_format.value
+        missing = {"image", "label"} - set(builder.info.features)
+        splits = set(builder.info.splits)
+    except Exception as error:  # tfds raises many kinds for a damaged folder
+        raise _damaged(folder, error) from error
+    if file_format != "array_record":
+        raise DatasetError(
+            f"{folder} holds {file_format} files, which cannot be read without TensorFlow: "
+            "expected array_record. Name another data_dir, and it is prepared there as array_record"
+        )
+    if missing:
+        raise DatasetError(
+            f"{folder} has no feature {' or '.join(sorted(missing))}: expected a dataset of images "
+            f"with labels, found {sorted(builder.info.features)}"
+        )
+    if not set(SPLITS) <= splits:
+        raise DatasetError(f"{folder} has the splits {sorted(splits)}: expected train and test")
+    return builder
+
+
+def _decode_split(builder: Any, split: str, folder: Path, part: Path) -> dict[str, int]:
+    """Decode one split into two ``.npy`` files in ``part``; return their checksums by name."""
+    from tqdm import tqdm
+
+    shape = builder.info.features["image"].shape
+    if None in shape:
+        raise DatasetError(f"{folder} has images of shape {shape}: expected one fixed size")
+    N = builder.info.splits[split].num_examples
+    files = [f"{split}_images.npy", f"{split}_labels.npy"]
+    images = np.lib.format.open_memmap(part / files[0], "w+", np.uint8, (N, *shape))
+    labels = np.zeros(N, np.int32)
+    bar = tqdm(total=N, desc=f"decoding {builder.name} {split}", unit="image", disable=None)
+    with bar:
+        try:
+            records = builder.as_data_source(split)
+            for start in range(0, N, BATCH):
+                rows = range(start, min(start + BATCH, N))
+                for i, record in zip(rows, records.__getitems__(rows), strict=True):
+                    images[i], labels[i] = record["image"], record["label"]
+                bar.update(len(rows))
+        except Exception as error:  # array_record and Pillow raise many kinds for damaged bytes
+            raise _damaged(folder, error) from error
+    images.flush()
+    np.save(part / files[1], labels)
+    return {files[0]: _checksum(images), files[1]: _checksum(labels)}
+
+
+def _checksum(array: Any) -> int:
+    return zlib.crc32(array)
+
+
+def _damaged(folder: Path, error: Exception) -> DatasetError:
+    reason = str(error).strip().splitlines()
+    return DatasetError(
+        f"{folder} cannot be read, so it is damaged or incomplete: copy it again, or remove it and "
+        f"load again to prepare it anew ({type(error).__name__}: {reason[0] if reason else ''})"
+    )

@@ -1,0 +1,326 @@
+"""A gradient check that knows about kinks: a verdict for every coordinate of W.
+
+The usual check compares a gradient with a finite difference and calls a disagreement an error. On
+this loss a correct gradient disagrees wherever the step crosses a kink, which for pixels and the
+notes' h = 1e-5 is most coordinates. But the loss is a sum of hinges, so what the difference should
+be is known. For each coordinate there are, by direct sums over the hinges' signs,
+
+    left ≤ right      the slopes of the objective on its two sides (equal where no margin is 0)
+    numerical         its central difference, crossings and all
+    tolerance         what rounding can do: 8·eps·√N·Σ|terms| (Higham & Mary 2019)
+
+and a gradient is right where it lies in [left, right]: **smooth** if it agrees with the numerical
+one too, **kink** if a crossing or a tie explains that it does not, and otherwise **wrong**.
+
+At a tie every number in [left, right] is a subgradient, but this library, as the notes, promises
+one of them: a tied hinge contributes 0. By default (``ties="zero"``) that is checked as well, so
+that ``>=`` for ``>`` is found, wherever the tie is beyond doubt. A margin that is 0 to rounding
+only may come out on either side of 0 when summed in another order; there the interval is accepted.
+"""
+
+import enum
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsvm.core.features import Features, dense
+from jaxsvm.core.losses import Objective, check_shapes
+from jaxsvm.core.types import Data, Weights
+from jaxsvm.gradients.analytic import analytic_gradient
+from jaxsvm.gradients.budget import suggest_h
+from jaxsvm.gradients.evidence import Evidence, blocks, distance, gather
+from jaxsvm.gradients.termwise import ScoreHinges
+
+NUM_WORST = 5
+
+
+class Verdict(enum.IntEnum):
+    """What `check_gradient` says of a coordinate.
+
+    Attributes:
+        SMOOTH: right, and it agrees with the numerical gradient.
+        KINK: right, and a crossed or tied hinge explains why the numerical gradient differs.
+        ROUNDING: right to float32 only, in a gradient that claims float64.
+        WRONG: outside the one-sided slopes by more than rounding can do; NaN is.
+    """
+
+    SMOOTH = 0
+    KINK = 1
+    ROUNDING = 2
+    WRONG = 3
+
+
+class Coordinate(NamedTuple):
+    """One coordinate of a report, W[class_index, feature].
+
+    ``example`` and ``crossed_class`` name the hinge that explains most of the difference between
+    the slope at W and the numerical gradient; None where no hinge is crossed.
+    """
+
+    class_index: int
+    feature: int
+    verdict: Verdict
+    gradient: float
+    numerical: float
+    left: float
+    right: float
+    tolerance: float
+    example: int | None
+    crossed_class: int | None
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """The answer of `check_gradient`: NumPy arrays (C, D), counts, and a report as its ``str``.
+
+    Attributes:
+        verdict: int8 numbers of `Verdict`.
+        gradient: what was checked.
+        numerical: the central difference of the objective at ``h``, summed termwise.
+        left: the objective's slope on the side of smaller W[k, d].
+        right: its slope on the other side.
+        tolerance: what rounding can do to a correct gradient.
+        penalty: the penalty's share of the correct gradient.
+        h: the step of ``numerical``.
+        worst: the coordinates furthest out; where none is wrong, those that crossings move most.
+    """
+
+    verdict: np.ndarray
+    gradient: np.ndarray
+    numerical: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    tolerance: np.ndarray
+    penalty: np.ndarray
+    h: float
+    worst: tuple[Coordinate, ...]
+
+    @property
+    def num_smooth(self) -> int:
+        """How many coordinates agree with the numerical gradient."""
+        return self._count(Verdict.SMOOTH)
+
+    @property
+    def num_kink(self) -> int:
+        """How many do not, and a crossed or tied hinge explains it."""
+        return self._count(Verdict.KINK)
+
+    @property
+    def num_rounding(self) -> int:
+        """How many are right to float32 only, in a float64 gradient."""
+        return self._count(Verdict.ROUNDING)
+
+    @property
+    def num_wrong(self) -> int:
+        """How many are wrong (NaN is)."""
+        return self._count(Verdict.WRONG)
+
+    def _summary(self) -> str:
+        if self.num_wrong:
+            return "WRONG"
+        return "right to float32 rounding only" if self.num_rounding else "right"
+
+    def _count(self, verdict: Verdict, part: Any = ...) -> int:
+        return int(np.sum(self.verdict[part] == verdict))
+
+    def __str__(self) -> str:
+        lines = [
+            f"gradient check of {self.verdict.size} coordinates, h = {self.h:.3g}, "
+            f"{self.gradient.dtype}: {self._summary()}",
+            f"  {'':12}{'smooth':>9}{'kink':>9}{'rounding':>9}{'wrong':>9}{'largest error':>15}",
+        ]
+        error = distance(self.gradient, self.left, self.right)
+        parts = (("weights", np.s_[:, :-1]), ("bias column", np.s_[:, -1:]))
+        for name, part in parts:
+            counts = "".join(f"{self._count(v, part):9d}" for v in Verdict)
+            largest = np.max(error[part], initial=0.0)
+            lines.append(f"  {name:12}{counts}{largest:15.3g}")
+        lines.append(self._penalty_line())
+        lines.append(
+            "  class feature  verdict      gradient     numerical          left         right"
+            "  crosses (example, class)"
+        )
+        for c in self.worst:
+            crossed = "-" if c.example is None else f"{c.example}, {c.crossed_class}"
+            numbers = "".join(f"{v:14.6g}" for v in (c.gradient, c.numerical, c.left, c.right))
+            name = c.verdict.name.lower()
+            lines.append(f"  {c.class_index:5d} {c.feature:7d}  {name:8}{numbers}  {crossed}")
+        return "\n".join(lines)
+
+    def _penalty_line(self) -> str:
+        size = float(np.sum(self.penalty**2))
+        if size == 0:
+            return "  penalty     has no gradient here"
+        # A gradient of 2·reg for reg, or one without its penalty, differs by a multiple of it.
+        residual = self.gradient - np.clip(self.gradient, self.left, self.right)
+        share = float(np.sum(residual * self.penalty)) / size
+        return (
+            f"  penalty     largest entry {np.max(np.abs(self.penalty)):.3g}; the error holds "
+            f"{share:.3g} times the penalty's gradient"
+        )
+
+
+def check_gradient(
+    objective: Objective,
+    W: Weights,
+    data: Data,
+    *,
+    gradient: Any = None,
+    h: float | None = None,
+    ties: str = "zero",
+) -> GradientCheck:
+    """Say of every coordinate of a gradient whether it is right, and what explains it where not.
+
+    For the host (it returns NumPy arrays and picks the examples with a kink in reach): not to be
+    called inside `jax.jit`.
+
+    Args:
+        objective: a loss and a penalty of `jaxsvm.core.losses`.
+        W: (C, D) weights.
+        data: N examples; labels in [0, C), not checked.
+        gradient: (C, D), or a function ``(W, data) -> (C, D)`` such as ``jax.grad(objective)``;
+            `analytic_gradient` by default.
+        h: the step, > 0, of the numerical gradient; `suggest_h` by default. It decides between
+            smooth and kink, never what is wrong.
+        ties: "zero" asks for the library's subgradient, in which a tied hinge contributes 0;
+            "any" accepts all of them.
+
+    Returns:
+        The verdicts, their evidence and a report. Cost: the scores, two products with X and one
+        with |X|, and a termwise pass over the examples that have a kink within the step.
+
+    Raises:
+        ValueError: the gradient has another shape than W, h is not positive, ties is unknown, the
+            data is empty, shapes disagree, or the loss or penalty is not of `jaxsvm.core.losses`.
+
+    Source: CS231n notes, "Learning", gradient checks, and their kinks in the objective.
+
+    >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
+    >>> check_gradient(Objective(), jnp.zeros((3, 2)), data).num_wrong
+    0
+    >>> check_gradient(Objective(), jnp.zeros((3, 2)), data, gradient=jnp.zeros((3, 2))).num_wrong
+    5
+    """
+    check_shapes(data)
+    if ties not in ("zero", "any"):
+        raise ValueError(f"ties = {ties!r}: expected 'zero' or 'any'")
+    if h is None:
+        h = suggest_h(objective, W, data)
+    if not 0 < h < np.inf:
+        raise ValueError(f"h = {h}: expected a finite step > 0")
+    if gradient is None:
+        gradient = partial(_analytic, objective)
+    g = np.asarray(gradient(W, data) if callable(gradient) else gradient)
+    if g.shape != W.shape:
+        raise ValueError(f"gradient has shape {g.shape} and W has shape {W.shape}: expected equal")
+
+    # A float32 gradient of float64 weights is held to what it says it is.
+    eps = max(float(jnp.finfo(dtype).eps) for dtype in (g.dtype, W.dtype))
+    evidence = gather(objective, W, data, h, eps, ties)
+    right = evidence.accepts(g)
+    agrees = right & (np.abs(g - evidence.numerical) <= evidence.tolerance)
+    verdict = np.where(agrees, Verdict.SMOOTH, np.where(right, Verdict.KINK, Verdict.WRONG))
+    single = float(jnp.finfo(jnp.float32).eps)
+    if eps < single and not np.all(right):
+        in_single = gather(objective, W, data, h, single, ties).accepts(g)
+        verdict = np.where(~right & in_single, Verdict.ROUNDING, verdict)
+    return GradientCheck(
+        verdict.astype(np.int8),
+        g,
+        evidence.numerical,
+        evidence.left,
+        evidence.right,
+        evidence.tolerance,
+        evidence.penalty,
+        float(h),
+        _worst(verdict, g, evidence, W, data, h),
+    )
+
+
+def assert_gradient(
+    objective: Objective,
+    W: Weights,
+    data: Data,
+    *,
+    gradient: Any = None,
+    h: float | None = None,
+    ties: str = "zero",
+) -> None:
+    """Raise AssertionError, with the report of `check_gradient`, if a coordinate is wrong.
+
+    Args and raises as `check_gradient`.
+
+    >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
+    >>> assert_gradient(Objective(), jnp.zeros((3, 2)), data, gradient=jax.grad(Objective()))
+    """
+    check = check_gradient(objective, W, data, gradient=gradient, h=h, ties=ties)
+    if check.num_wrong:
+        raise AssertionError(str(check))
+
+
+_analytic = jax.jit(analytic_gradient)
+
+
+def _worst(
+    verdict: np.ndarray, g: np.ndarray, evidence: Evidence, W: Weights, data: Data, h: float
+) -> tuple[Coordinate, ...]:
+    """Return the wrong coordinates furthest out, or else those that kinks move most."""
+    wrong = verdict == Verdict.WRONG
+    if wrong.any():
+        # A tolerance of 0 is a coordinate that nothing moves, a pixel that is always 0 say.
+        unit = np.maximum(evidence.tolerance, np.finfo(g.dtype).tiny)
+        size = np.where(wrong, distance(g, evidence.low, evidence.high) / unit, 0)
+    else:
+        size = np.where(verdict == Verdict.KINK, np.abs(g - evidence.numerical), 0)
+    size = np.where(np.isnan(size), np.inf, size)
+    order = np.argsort(-size, axis=None, kind="stable")[:NUM_WORST]
+    places = [divmod(int(i), W.shape[1]) for i in order if size.flat[i] > 0]
+    if not places:
+        return ()
+    moves = _columns(data.X, evidence.rows, [d for _, d in places])
+    y = np.asarray(data.y)[evidence.rows]
+    worst = []
+    for column, (k, d) in zip(moves.T, places, strict=True):
+        example, crossed = _crossing(k, column, y, evidence.hinges, h)
+        worst.append(
+            Coordinate(
+                k,
+                d,
+                Verdict(int(verdict[k, d])),
+                float(g[k, d]),
+                float(evidence.numerical[k, d]),
+                float(evidence.left[k, d]),
+                float(evidence.right[k, d]),
+                float(evidence.tolerance[k, d]),
+                None if example is None else int(evidence.rows[example]),
+                crossed,
+            )
+        )
+    return tuple(worst)
+
+
+def _columns(X: Features, rows: np.ndarray, features: list[int]) -> np.ndarray:
+    """Return ``X[rows][:, features]``, a block of rows at a time."""
+    parts = [np.asarray(dense(block))[:, features] for block in blocks(X, rows)]
+    return np.concatenate([np.zeros((0, len(features))), *parts])[: len(rows)]
+
+
+def _crossing(
+    k: int, x: np.ndarray, y: np.ndarray, hinges: ScoreHinges, h: float
+) -> tuple[int | None, int | None]:
+    """Return the example and the class of the hinge whose crossing moves the slope most."""
+    margins = np.asarray(hinges.margins)[: len(y)]
+    classes = np.arange(margins.shape[1])[None, :]
+    # Class k's own hinge, and for examples of class k all of theirs, or their label's.
+    of_label = np.full(margins.shape, True) if hinges.coupled else classes == y[:, None]
+    moved = np.where((y == k)[:, None], of_label, classes == k)
+    left_over = np.abs(x)[:, None] * h - np.abs(margins)
+    left_over = np.where(moved, left_over, -np.inf)
+    if not np.any(left_over > 0):
+        return None, None
+    example, crossed = divmod(int(np.argmax(left_over)), margins.shape[1])
+    return example, crossed

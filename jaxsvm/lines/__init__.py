@@ -1,0 +1,1 @@
+"""The objective along lines and planes through W, exact and at any resolution."""

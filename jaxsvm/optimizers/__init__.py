@@ -1,0 +1,1 @@
+"""Every strategy behind one contract, and the loop that runs them."""
