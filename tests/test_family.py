@@ -34,6 +34,8 @@ ALL = reference.FAMILY | {
     "reinforced, 0.75": reference.Machine("centred", "all", own_weight=0.75),
     "squared reinforced, 0.25": reference.Machine("centred", "all", "sum", 2, own_weight=0.25),
 }  # fmt: skip
+# One of each kind, for what costs seconds of compilation and hardly depends on the member.
+FEW = ["Weston-Watkins", "squared one-vs-rest", "ATM", "squared Crammer-Singer", "reinforced"]
 SHAPE = (12, 5, 4)  # four classes: a mean of whole numbers is exact, and so are ties
 REG, DELTA = 0.1, 0.7
 T = np.linspace(-2, 2, 33)
@@ -277,7 +279,7 @@ def line_of(name, *, tied=False, reg=REG):
     """A line, and the oracle's objective on it as a function of t."""
     machine = reference.FAMILY[name]
     W, data, delta = tied_problem() if tied else random_problem()
-    direction, _ = problem(7, SHAPE, integers=tied)
+    direction, _ = problem(6, SHAPE, integers=tied)
     X, y = np.asarray(data.X), np.asarray(data.y)
     start, step = np.asarray(W), np.asarray(direction)
 
@@ -366,7 +368,8 @@ def test_the_minimum_is_that_of_a_scan(name, tied, x64):
         np.testing.assert_allclose(oracle(end), value, rtol=1e-11)
     assert value <= min(oracle(t) for t in np.linspace(t_low - 1, t_high + 1, 101)) + 1e-11
     golden = scipy.optimize.minimize_scalar(oracle, method="golden", bracket=(-1.0, 1.0))
-    np.testing.assert_allclose(value, golden.fun, rtol=1e-11)
+    np.testing.assert_allclose(value, golden.fun, rtol=1e-7)
+    assert value <= golden.fun + 1e-11
     assert t_low - 1e-5 <= golden.x <= t_high + 1e-5
     # With a penalty the minimizer is one: to its left the line falls, to its right it rises.
     np.testing.assert_allclose(t_low, t_high, rtol=1e-9, atol=1e-9)
@@ -411,10 +414,12 @@ def test_slices_are_the_objective_at_every_node(name, x64):
         return value, accuracy_of(here, X, y)
 
     plane = slice_2d(objective, W, a, b, data, start=-1.0, stop=1.5, num=9)
-    line = slice_1d(objective, W, a, data, start=-1.0, stop=1.5, num=11)
     expected = np.array([[direct(s, t) for t in plane.t] for s in plane.t])
     np.testing.assert_allclose(plane.loss, expected[..., 0], rtol=1e-11)
     np.testing.assert_allclose(plane.accuracy, expected[..., 1], rtol=1e-11)
+    if name not in FEW:
+        return
+    line = slice_1d(objective, W, a, data, start=-1.0, stop=1.5, num=11)
     expected = np.array([direct(s, 0) for s in line.t])
     np.testing.assert_allclose(line.loss, expected[:, 0], rtol=1e-11)
     np.testing.assert_allclose(line.accuracy, expected[:, 1], rtol=1e-11)
@@ -425,8 +430,10 @@ def test_slices_are_the_objective_at_every_node(name, x64):
 termwise = jax.jit(jaxsvm.termwise_numerical_gradient, static_argnames="method")
 
 
-@pytest.mark.parametrize("method", ["central", "forward"])
-@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [(name, "central") for name in MEMBERS] + [(name, "forward") for name in FEW],
+)
 def test_termwise_differences_are_the_listings(name, method, x64):
     machine = reference.FAMILY[name]
     for W, data, delta in (random_problem(), tied_problem()):
@@ -470,11 +477,10 @@ def test_a_correct_gradient_raises_no_alarm(name, x64):
         W, data, delta = tied_problem() if tied else random_problem()
         objective = objective_of(machine, delta=delta)
         g = oracle_gradient(machine, W, data, delta)
-        for h in (None, 1e-3, 0.5):
-            for ties in ("zero", "any"):
-                check = jaxsvm.check_gradient(objective, W, data, gradient=g, h=h, ties=ties)
-                assert check.num_wrong == 0, (tied, h, ties, str(check))
-                assert check.num_smooth + check.num_kink == W.size
+        for h, ties in ((None, "zero"), (1e-3, "zero"), (0.5, "zero"), (0.5, "any")):
+            check = jaxsvm.check_gradient(objective, W, data, gradient=g, h=h, ties=ties)
+            assert check.num_wrong == 0, (tied, h, ties, str(check))
+            assert check.num_smooth + check.num_kink == W.size
         assert jaxsvm.check_gradient(objective, W, data).num_wrong == 0
         expected = sides(machine, W, data, delta)
         np.testing.assert_allclose(check.left, expected[..., 0], rtol=1e-11, atol=1e-11)
@@ -533,7 +539,7 @@ def without_example(machine, W, data, delta):
     """The gradient of all examples but one that has a loss."""
     scores = reference.score(W, data.X)
     i = int(np.argmax(reference.family_losses(machine, scores, data.y, delta)))
-    rest = Data(np.delete(data.X, i, axis=0), np.delete(data.y, i))
+    rest = Data(jnp.delete(data.X, i, axis=0), jnp.delete(data.y, i))
     N = len(data.y)
     return (N - 1) / N * oracle_gradient(
         machine, W, rest, delta, reg=0.0
@@ -612,16 +618,19 @@ def test_the_bound_of_feasible_slopes_is_the_oracles(name):
     machine = reference.FAMILY[name]
     _, data, delta = random_problem()
     rng = np.random.default_rng(0)
-    for reg in (0.1, 2.0):
-        for _ in range(5):
-            # Inside the set by more than float32's rounding.
-            inside = (1 - 1e-6) * reference.family_random_slopes(rng, machine, data.y, 4)
-            dual = jnp.asarray(inside, float_dtype())
-            assert reference.family_is_feasible(machine, dual, data.y)
-            exact = reference.family_dual_value(machine, dual, data.X, data.y, reg=reg, delta=delta)
-            got = float(dual_value(objective_of(machine, reg), dual, data))
-            rounding = 1e-9 if float_dtype() == jnp.float64 else 1e-3
-            assert exact - rounding * (1 + abs(exact)) <= got <= exact
+    rounding = 1e-9 if float_dtype() == jnp.float64 else 1e-3
+    positive = 0
+    for scale in (1.0, 1.0, 0.3, 0.3, 0.1, 0.1):
+        # Inside the set by more than float32's rounding.
+        inside = (1 - 1e-6) * scale * reference.family_random_slopes(rng, machine, data.y, 4)
+        dual = jnp.asarray(inside, float_dtype())
+        assert reference.family_is_feasible(machine, dual, data.y)
+        exact = reference.family_dual_value(machine, dual, data.X, data.y, reg=2.0, delta=delta)
+        got = float(dual_value(objective_of(machine, reg=2.0), dual, data))
+        # No loss is below 0, so neither is a bound.
+        assert max(exact, 0) - rounding * (1 + abs(exact)) <= got <= max(exact, 0)
+        positive += exact > 0.01
+    assert positive >= 2
 
 
 # --- conversions -------------------------------------------------------------------------------
