@@ -633,6 +633,53 @@ def test_the_bound_of_feasible_slopes_is_the_oracles(name):
     assert positive >= 2
 
 
+# --- searches and descent ----------------------------------------------------------------------
+
+run = jax.jit(jaxsvm.run, static_argnames=("optimizer", "num_steps"))
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_search_sees_the_oracles_losses(name, x64):
+    machine = reference.FAMILY[name]
+    W, data, delta = random_problem()
+    X, y, objective = np.asarray(data.X), np.asarray(data.y), objective_of(machine)
+    key = jax.random.key(5)
+    search = jaxsvm.random_search(objective, scale=0.5, block_size=4)
+    state, info = run(search, jax.random.clone(key), W, data, num_steps=10)
+    draws = [
+        np.asarray(0.5 * jax.random.normal(jax.random.fold_in(key, i), W.shape, W.dtype))
+        for i in range(10)
+    ]
+    best, best_loss, found, kept = reference.random_search(
+        lambda W: reference.family_objective(machine, W, X, y, reg=REG, delta=delta),
+        draws,
+        np.asarray(W),
+    )
+    np.testing.assert_allclose(info.loss, found, rtol=1e-12)
+    np.testing.assert_array_equal(info.accepted, kept)
+    np.testing.assert_allclose(state.params, best, rtol=1e-12)
+    np.testing.assert_allclose(state.best_loss, best_loss, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_exact_steps_go_to_the_bottom_of_their_lines(name, x64):
+    machine = reference.FAMILY[name]
+    W, data, delta = random_problem()
+    X, y = np.asarray(data.X), np.asarray(data.y)
+    descent = jaxsvm.line_search_descent(objective_of(machine))
+    state, _ = run(descent, jax.random.key(0), W, data, num_steps=1)
+    gradient = reference.family_gradient(machine, W, X, y, reg=REG, delta=delta)
+
+    def f(t):
+        here = np.asarray(W) - t * gradient
+        return reference.family_objective(machine, here, X, y, reg=REG, delta=delta)
+
+    lowest = scipy.optimize.minimize_scalar(f, method="golden", bracket=(0.0, 1.0))
+    reached = reference.family_objective(machine, state.params, X, y, reg=REG, delta=delta)
+    np.testing.assert_allclose(reached, lowest.fun, rtol=1e-7)
+    assert reached < f(0)
+
+
 # --- conversions -------------------------------------------------------------------------------
 
 
