@@ -243,8 +243,9 @@ def test_nan_and_infinite_scores_are_kept(name):
     nan = jnp.full((1, 3), jnp.nan, float_dtype())
     assert np.isnan(loss(nan, y))[0]
     if loss.margins != "centred":
+        assert loss(jnp.asarray([[0.0, -jnp.inf, 0.0]], float_dtype()), y)[0] == jnp.inf
+    if loss.margins != "centred" and loss.terms != "own":
         assert loss(jnp.asarray([[0.0, 0.0, jnp.inf]], float_dtype()), y)[0] == jnp.inf
-    assert loss(jnp.asarray([[0.0, -jnp.inf, 0.0]], float_dtype()), y)[0] > 0
 
 
 @pytest.mark.parametrize("name", ALL)

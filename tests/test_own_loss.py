@@ -39,6 +39,7 @@ REG, DELTA = 0.1, 0.7
 along = jax.jit(jaxsvm.along)
 slice_2d = jax.jit(jaxsvm.slice_2d, static_argnames="num")
 termwise = jax.jit(jaxsvm.termwise_numerical_gradient)
+run = jax.jit(jaxsvm.run, static_argnames=("optimizer", "num_steps"))
 closed_form = jax.jit(jaxsvm.analytic_gradient)
 value_and_grad = jax.jit(lambda objective, W, data: jax.value_and_grad(objective)(W, data))
 
@@ -183,12 +184,12 @@ def test_a_search_and_a_descent_take_it():
     W, data = problem(1, SHAPE)
     objective = objective_of("Weston-Watkins")
     search = jaxsvm.random_search(objective, scale=0.5, block_size=4)
-    state, info = jaxsvm.run(search, jax.random.key(0), W, data, num_steps=8)
+    state, info = run(search, jax.random.key(0), W, data, num_steps=8)
     expected = oracle("Weston-Watkins")(state.params, data)
     np.testing.assert_allclose(state.best_loss, expected, rtol=10 * tolerance())
     assert info.best_loss[-1] < objective(W, data)
     descent = jaxsvm.line_search_descent(objective)
-    state, _ = jaxsvm.run(descent, jax.random.key(0), W, data, num_steps=3)
+    state, _ = run(descent, jax.random.key(0), W, data, num_steps=3)
     assert objective(state.params, data) < objective(W, data)
 
 
@@ -227,8 +228,8 @@ def test_softmax_is_drawn_searched_and_descended():
     W, data = problem(1, SHAPE)
     a, b = (problem(seed, SHAPE)[0] for seed in (2, 3))
     objective = softmax_objective()
-    line = jaxsvm.slice_1d(objective, W, a, data, num=5)
-    plane = jax.jit(jaxsvm.slice_2d, static_argnames="num")(objective, W, a, b, data, num=3)
+    line = jax.jit(jaxsvm.slice_1d, static_argnames="num")(objective, W, a, data, num=5)
+    plane = slice_2d(objective, W, a, b, data, num=3)
     for t, found in zip(line.t, line.loss, strict=True):
         expected = cross_entropy(np.asarray(W + t * a, float), data)
         np.testing.assert_allclose(found, expected, rtol=10 * tolerance())
@@ -240,7 +241,7 @@ def test_softmax_is_drawn_searched_and_descended():
         jaxsvm.local_search(objective, step_size=0.1, block_size=4),
         jaxsvm.gradient_descent(objective, step_size=0.1),
     ):
-        state, _ = jaxsvm.run(optimizer, jax.random.key(0), W, data, num_steps=8)
+        state, _ = run(optimizer, jax.random.key(0), W, data, num_steps=8)
         lower = cross_entropy(np.asarray(state.params, float), data)
         assert lower < cross_entropy(np.asarray(W, float), data)
 
