@@ -97,17 +97,22 @@ def test_the_four_losses_are_instances():
     [
         {"terms": "own"},
         {"terms": "all"},
-        {"margins": "absolut"},
-        {"margins": "centred", "terms": "some"},
-        {"join": "mean"},
-        {"power": 3},
         {"margins": "centred", "terms": "all", "join": "max", "own_weight": 0.5},
         {"margins": "centred", "terms": "all", "own_weight": 0.0},
         {"margins": "centred", "terms": "all", "own_weight": 1.0},
     ],
 )
 def test_what_has_no_meaning_is_an_error(options):
-    with pytest.raises(ValueError, match=next(reversed(options))):
+    with pytest.raises(ValueError, match=list(options)[-1]):
+        jaxsvm.Hinge(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"margins": "absolut"}, {"terms": "some"}, {"join": "mean"}, {"power": 3}]
+)
+def test_an_unknown_word_is_an_error(options):
+    # The run-time check of annotations, which the tests switch on, may see it first.
+    with pytest.raises((ValueError, TypeError), match=next(iter(options))):
         jaxsvm.Hinge(**options)
 
 
@@ -302,6 +307,11 @@ def padded(t, size=64):
     return jnp.asarray(np.concatenate([t, np.full(size - len(t), t[0])]))
 
 
+def distinct(t):
+    """Sorted numbers without those that equal the one before to rounding."""
+    return t[np.diff(t, prepend=-np.inf) > 1e-9 * (1 + np.abs(t))]
+
+
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_line_has_the_objectives_values(name, tied, x64):
@@ -316,7 +326,7 @@ def test_kinks_are_where_the_pieces_end(name, x64):
     line, oracle, _, every = line_of(name, reg=0.0)
     found = np.asarray(kinks(line))
     assert np.all(found[:-1] <= found[1:])
-    found = found[np.isfinite(found)]
+    found = distinct(found[np.isfinite(found)])  # several hinges may share a kink
     np.testing.assert_allclose(found, every, rtol=1e-9, atol=1e-9)
     # Between two of them the objective is one polynomial of degree `power`, in the oracle's eyes.
     power = reference.FAMILY[name].power
