@@ -32,7 +32,7 @@ from jaxsvm import (
     slice_2d,
     termwise_numerical_gradient,
 )
-from jaxsvm.lines import line
+from jaxsvm.lines.line import Minimum
 
 OBJECTIVE = Objective(reg=1e-4)
 
@@ -45,9 +45,9 @@ termwise = jax.jit(termwise_numerical_gradient)
 
 
 @jax.jit
-def best_step(objective: Objective, W: Any, direction: Any, data: Data) -> line.Minimum:
+def best_step(objective: Objective, W: Any, direction: Any, data: Data) -> Minimum:
     """Return the lowest point of the line ahead: `along` and its minimum."""
-    return line.minimum(along(objective, W, direction, data))
+    return along(objective, W, direction, data).minimum()
 
 
 class Problem(NamedTuple):

@@ -11,7 +11,6 @@ import pytest
 
 import jaxsvm
 from jaxsvm import Objective, run
-from jaxsvm.lines import line
 from tests.problems import byte_problem, problem
 
 SHAPE = (12, 5, 4)
@@ -66,9 +65,9 @@ ENTRIES = {
     "slice_2d": lambda objective, key, size, W, data: jaxsvm.slice_2d(
         objective, W, W[::-1], -W, data, start=-size, stop=size, num=5
     ),
-    "along and minimum": lambda objective, key, size, W, data: line.minimum(
-        jaxsvm.along(objective, W, size * jaxsvm.random_direction(key, W), data)
-    ),
+    "along and minimum": lambda objective, key, size, W, data: jaxsvm.along(
+        objective, W, size * jaxsvm.random_direction(key, W), data
+    ).minimum(),
     "termwise_numerical_gradient": lambda objective, key, size, W, data: (
         jaxsvm.termwise_numerical_gradient(objective, W, data, h=size)
     ),

@@ -31,7 +31,7 @@ from jaxsvm import (
     termwise_numerical_gradient,
 )
 from jaxsvm import run as run_steps
-from jaxsvm.lines import line
+from jaxsvm.lines.line import Minimum
 
 OBJECTIVE = Objective(reg=1e-4)
 LIMIT = 2.0
@@ -102,9 +102,9 @@ def _minibatch(batch_size: int) -> Callable[..., Any]:
     return _steps(minibatch_gradient_descent(OBJECTIVE, step_size=1e-5, batch_size=batch_size))
 
 
-def _best_step(key: Any, W: Any, data: Data) -> line.Minimum:
+def _best_step(key: Any, W: Any, data: Data) -> Minimum:
     gradient = jax.grad(OBJECTIVE)(W, data)
-    return line.minimum(along(OBJECTIVE, W, -gradient, data))
+    return along(OBJECTIVE, W, -gradient, data).minimum()
 
 
 ENTRIES: dict[str, Callable[..., Any]] = {

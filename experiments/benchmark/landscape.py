@@ -27,13 +27,13 @@ import optax
 from experiments.benchmark import common
 from jaxsvm import Objective, along, analytic_gradient, random_direction, slice_2d
 from jaxsvm import plot as draw
-from jaxsvm.lines import line
+from jaxsvm.lines.line import Line
 
 # How many points are evaluated directly, for a grid of any size.
 SAMPLED_POINTS = 16
 
 _plane = jax.jit(slice_2d, static_argnames="num")
-_grid = jax.jit(line.values_on_grid, static_argnames="num")
+_grid = jax.jit(Line.values, static_argnames="num")
 
 
 def run(config: common.Config) -> list[common.Row]:
@@ -123,7 +123,7 @@ def exact_step(objective: Objective, W: Any, data: Any, config: common.Config) -
 
     @jax.jit
     def exact(W: Any, gradient: Any, data: Any) -> Any:
-        return line.minimum(along(objective, W, -gradient, data)).t_low
+        return along(objective, W, -gradient, data).minimum().t_low
 
     best = float(exact(W, gradient, data))
 
@@ -172,7 +172,7 @@ def exact_step(objective: Objective, W: Any, data: Any, config: common.Config) -
     print(f"best step: the objective is {float(before):.6f} before it")
 
     ahead = jax.jit(along)(objective, W, -gradient, data)
-    minimum, kinks = jax.jit(line.minimum), jax.jit(line.kinks)
+    minimum, kinks = jax.jit(Line.minimum), jax.jit(Line.kinks)
     return found + common.compare(
         "landscape",
         "minimum of a line at hand",
