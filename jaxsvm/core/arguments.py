@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from jaxsvm.core.features import StandardizedFeatures
+from jaxsvm.core.types import ScalarLike
 
 # Rows looked at together, so that the mask of a large X is never as long as X.
 CHECK_ROWS = 4096
@@ -112,3 +114,15 @@ def _check_labels(y: np.ndarray, num_classes: int | None) -> None:
         raise ValueError(f"y[{bad[0]}] = {y[bad[0]]}: {allowed}")
     if y.dtype.kind == "f":
         raise ValueError(f"y has dtype {y.dtype}: {allowed}; convert with y.astype(np.int32)")
+
+
+def check_positive(name: str, value: ScalarLike) -> None:
+    """Raise ValueError unless ``value`` is a finite number > 0; a traced value is not checked."""
+    if not isinstance(value, Tracer) and not (0 < float(value) < float("inf")):
+        raise ValueError(f"{name} = {value}: expected a finite number > 0")
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise ValueError unless ``value`` is an integer ≥ 1."""
+    if value != int(value) or value < 1:
+        raise ValueError(f"{name} = {value}: expected an integer >= 1")
