@@ -21,6 +21,7 @@ Equal to rounding only:
 
 - ``block_step`` and as many calls of ``step``, and so two values of ``block_size``. The losses of a
   search may differ in their last bits, and a decision where two losses tie to that rounding;
+- a function compiled and the same function run op by op: chunks start from ``jax.jit(init)``;
 - a run alone and the same run under `jax.vmap`;
 - an array X and the same numbers as `StandardizedFeatures`;
 - two backends, or two versions of JAX.
@@ -86,7 +87,7 @@ class Info(Protocol):
 class InitFn(Protocol):
     """The ``init`` of an `Optimizer`."""
 
-    def __call__(self, params: Any, data: Data) -> Any:
+    def __call__(self, params: Any, data: Data, /) -> Any:
         """Return the state at the start of a run. Pure and un-jitted.
 
         Args:
@@ -102,7 +103,7 @@ class InitFn(Protocol):
 class StepFn(Protocol):
     """The ``step`` of an `Optimizer`."""
 
-    def __call__(self, key: Array, state: Any, data: Data) -> tuple[Any, Any]:
+    def __call__(self, key: Array, state: Any, data: Data, /) -> tuple[Any, Any]:
         """Take one step. Pure and un-jitted: equal arguments give equal results.
 
         Args:
@@ -121,7 +122,7 @@ class BlockStepFn(Protocol):
     """The ``block_step`` of an `Optimizer`: several steps of one block, taken together."""
 
     def __call__(
-        self, keys: Array, state: Any, data: Data, first: int | Array, stop: int | Array
+        self, keys: Array, state: Any, data: Data, first: int | Array, stop: int | Array, /
     ) -> tuple[Any, Any]:
         """Take the steps ``first`` to ``stop − 1`` of a block, as so many calls of ``step`` would.
 
