@@ -56,20 +56,15 @@ from jaxsvm.lines.plane import spanned as spanned
 from jaxsvm.optimizers.contract import Optimizer as Optimizer
 from jaxsvm.optimizers.contract import advance as advance
 from jaxsvm.optimizers.contract import run as run
-from jaxsvm.optimizers.descent import from_optax as from_optax
 from jaxsvm.optimizers.descent import gradient_descent as gradient_descent
-from jaxsvm.optimizers.descent import minibatch as minibatch
-from jaxsvm.optimizers.descent import minibatch_gradient_descent as minibatch_gradient_descent
 from jaxsvm.optimizers.exact_line import line_search_descent as line_search_descent
-from jaxsvm.optimizers.local_searches import local_searches as local_searches
-from jaxsvm.optimizers.pruning import pruned_random_search as pruned_random_search
-from jaxsvm.optimizers.random_search import local_search as local_search
+from jaxsvm.optimizers.local_search import local_search as local_search
+from jaxsvm.optimizers.local_search import local_searches as local_searches
+from jaxsvm.optimizers.minibatch import minibatch as minibatch
+from jaxsvm.optimizers.minibatch import minibatch_gradient_descent as minibatch_gradient_descent
+from jaxsvm.optimizers.optax import from_optax as from_optax
+from jaxsvm.optimizers.random_search import pruned_random_search as pruned_random_search
 from jaxsvm.optimizers.random_search import random_search as random_search
-from jaxsvm.optimizers.schedules import constant as constant
-from jaxsvm.optimizers.schedules import exponential_decay as exponential_decay
-from jaxsvm.optimizers.schedules import inverse_decay as inverse_decay
-from jaxsvm.optimizers.schedules import linear_decay as linear_decay
-from jaxsvm.optimizers.schedules import step_decay as step_decay
 from jaxsvm.optimizers.wrappers import best_so_far as best_so_far
 from jaxsvm.optimizers.wrappers import record_every as record_every
 
