@@ -1,4 +1,4 @@
-"""Child of `common.peak_memory`: measure one call in a fresh process and print the bytes it added.
+"""Child of `harness.peak_memory`: measure one call in a fresh process and print the bytes it added.
 
 `python -m experiments.benchmark.memory MODULE:FUNCTION [ARGUMENT ...]`
 """
