@@ -11,6 +11,7 @@ import pytest
 
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import harness, landscape
+from experiments.benchmark.compare import compare as compare_files
 from jaxsvm import StandardizedFeatures
 
 
@@ -80,6 +81,35 @@ def test_table_says_what_a_search_reached():
     last = harness.table([row]).splitlines()[-1]
     assert "| peer: reached 0.25 (evaluations: 7) |" in last
     assert "| peer: reached 0.25 |" in harness.table([row._replace(evaluations=None)])
+
+
+def write_rows(path, rows, size="tiny"):
+    limits, config = harness.Limits(flops=1.0, bytes=1.0), harness.Config(size=size)
+    harness.write(path, rows, limits, config, ["python"])
+    return path
+
+
+def test_two_files_are_compared_row_by_row(tmp_path, capsys):
+    row = harness.Row("p", "w", "ours, 3 steps: objective 2.5", 2e-3, 1e-3, 3e-3, 5)
+    compiled = row._replace(work="c", peer="ours, under 2 s")
+    memory = row._replace(work="m", peer="ours", median=2.0**20, unit="bytes")
+    before = [row, compiled, memory, row._replace(peer="gone")]
+    after = [
+        compiled._replace(peer="ours, OVER 2 s", median=2.08e-3),
+        row._replace(peer="ours, 3 steps: objective 2.4", median=2.12e-3),
+        memory._replace(median=2.0**22),
+    ]
+    paths = write_rows(tmp_path / "a.json", before), write_rows(tmp_path / "b.json", after)
+    assert compare_files(*paths) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| p | w | ours, 3 steps | 2 ms | 2.12 ms | 1.060 | SLOWER |"
+    assert lines[3] == "| p | c | ours | 2 ms | 2.08 ms | 1.040 |  |"
+    assert lines[4] == "| p | m | ours | 1 MiB | 4 MiB | 4.000 | SLOWER |"
+    assert lines[-2] == "2 of 3 rows are slower by more than 5 %"
+    assert lines[-1] == f"only in {paths[0]}: p, w, gone"
+    assert compare_files(*paths, percent=400.0) == 0
+    with pytest.raises(ValueError, match="sizes tiny and full"):
+        compare_files(paths[0], write_rows(tmp_path / "c.json", after, size="full"))
 
 
 FAKE_PACKAGE = """#!{python}
