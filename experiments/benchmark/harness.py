@@ -6,10 +6,8 @@ It builds its inputs, names its peers as zero-argument callables, and passes the
     peers = {"jaxsvm": lambda: loss(W, data), "numpy": lambda: listing(W_host, X_host, y_host)}
     rows += compare("descent", "loss, all data", peers, config, flops=2 * N * C * D, bytes=N * D)
 
-The peers of one comparison run in turns, so that other load on the machine affects all of them.
-Each is warmed up first (which compiles it), and the clock stops when its result is ready. The same
-run measures the machine's two limits (`limits`): the rate of a large product and the rate at which
-memory is read.
+The peers of one comparison run in turns (`experiments.shared.timing`). The same run measures the
+machine's two limits (`limits`): the rate of a large product and the rate at which memory is read.
 """
 
 import functools
@@ -27,6 +25,9 @@ import numpy as np
 
 import jaxsvm
 from experiments import reporting
+from experiments.shared import timing
+from experiments.shared.timing import Row as Row
+from experiments.shared.timing import row_of as row_of
 from jaxsvm import Data, StandardizedFeatures
 from jaxsvm import plot as draw
 
@@ -74,111 +75,14 @@ class Config:
         return SHAPES[self.size]
 
 
-# ---- timing: Row, row_of and compare --------------------------------------------------------
-
-# Intel's OpenMP lets a thread spin for 0.2 s.
-PAUSE_SECONDS, SHORT_SECONDS = 0.25, 1.0
-
-
-class Row(NamedTuple):
-    """One measured line: what was done, by whom, how long it took.
-
-    Attributes:
-        part: the part's name.
-        work: what was computed, in words; rows with equal ``part`` and ``work`` compare.
-        peer: who computed it.
-        median: in ``unit``, of ``rounds`` runs, with the quartiles ``lower`` and ``upper``.
-        lower: first quartile.
-        upper: third quartile.
-        rounds: how many timed runs.
-        dtype: of the arithmetic.
-        flops: floating-point operations the work needs, or None where that is not the measure.
-        bytes: the fewest bytes it must move, or None.
-        unit: "s", or "bytes" of peak memory.
-        reached: the objective where a search ended, or None where nothing is searched.
-        evaluations: of the objective, that a search needed.
-    """
-
-    part: str
-    work: str
-    peer: str
-    median: float
-    lower: float
-    upper: float
-    rounds: int
-    dtype: str = "float32"
-    flops: float | None = None
-    bytes: float | None = None
-    unit: Literal["s", "bytes"] = "s"
-    reached: float | None = None
-    evaluations: int | None = None
-
-
 def compare(
-    part: str,
-    work: str,
-    peers: Mapping[str, Callable[[], Any]],
-    config: Config,
-    *,
-    calls: int | Mapping[str, int] = 1,
-    dtype: str = "float32",
-    flops: float | None = None,
-    bytes: float | Mapping[str, float] | None = None,
+    part: str, work: str, peers: Mapping[str, Callable[[], Any]], config: Config, **options: Any
 ) -> list[Row]:
-    """Time the peers in turns and return one row for each, in the order given.
-
-    Every peer runs twice untimed. A round then runs each of them once, starting one further on than
-    the round before, and waits for JAX's asynchronous results. Each run follows a pause, because
-    OpenBLAS's and OpenMP's threads spin for a while after their work, on cores that the next peer
-    needs. A short peer runs once more untimed, because the pause has cooled caches and cores.
-
-    Args:
-        part: as in `Row`, like ``work`` and ``dtype``.
-        work: what every peer computes.
-        peers: name to callable.
-        config: how often, and for how long at most.
-        calls: how many times a callable does the work; its time is divided by that. A mapping
-            where peers differ.
-        dtype: of the arithmetic.
-        flops: operations of the work, once.
-        bytes: the fewest bytes of the work, once; a mapping where peers differ.
-    """
-    times: dict[str, list[float]] = {name: [] for name in peers}
-    names = list(peers)
-    short = {}
-    for name in names:
-        jax.block_until_ready(peers[name]())
-        start = time.perf_counter()
-        jax.block_until_ready(peers[name]())
-        short[name] = time.perf_counter() - start < SHORT_SECONDS
-    started = time.perf_counter()
-    for turn in range(config.repeats):
-        if turn >= 3 and time.perf_counter() - started > config.seconds:
-            break
-        for k in range(len(names)):
-            name = names[(turn + k) % len(names)]
-            time.sleep(PAUSE_SECONDS if config.size == "full" else 0)
-            if short[name]:
-                jax.block_until_ready(peers[name]())
-            start = time.perf_counter()
-            jax.block_until_ready(peers[name]())
-            times[name].append(time.perf_counter() - start)
-    rows = []
-    for name in names:
-        each = np.asarray(times[name]) / (calls[name] if isinstance(calls, Mapping) else calls)
-        moved = bytes.get(name) if isinstance(bytes, Mapping) else bytes
-        row = row_of(part, work, name, each)
-        rows.append(row._replace(dtype=dtype, flops=flops, bytes=moved))
-    return rows
-
-
-def row_of(part: str, work: str, peer: str, times: Any) -> Row:
-    """Return the row of these seconds: their median and quartiles."""
-    lower, median, upper = (float(q) for q in np.percentile(times, [25, 50, 75]))
-    return Row(part, work, peer, median, lower, upper, len(times))
-
-
-# ---- end of timing --------------------------------------------------------------------------
+    """Time the peers as `timing.compare` does, as often and for as long as the config says."""
+    pause = timing.PAUSE_SECONDS if config.full else 0.0
+    return timing.compare(
+        part, work, peers, repeats=config.repeats, seconds=config.seconds, pause=pause, **options
+    )
 
 
 def scaled(row: Row, factor: float, **changes: Any) -> Row:
