@@ -4,13 +4,16 @@ A function of optimizers is a new one for each optimizer object. To vary a setti
 recompiling, pass it to the jitted function and make the optimizer inside.
 """
 
+import inspect
+
 import chex
 import jax
 import pytest
 
 import jaxsvm
+from experiments.benchmark import registry
 from experiments.benchmark.registry import ENTRIES, Entry, OptimizerEntry, Problem, minimum, steps
-from jaxsvm import Objective, run
+from jaxsvm import Objective, Optimizer, run
 from tests.problems import byte_problem, problem
 
 SHAPE = (12, 5, 4)
@@ -53,6 +56,18 @@ def test_an_entry_is_traced_once(entry, request):
     if "pruned" in request.node.name:
         out, _ = out  # of its info, a refused draw's loss is NaN
     chex.assert_tree_all_finite(out)
+
+
+def test_the_registry_makes_every_optimizer():
+    makers = {
+        name
+        for name, value in vars(jaxsvm).items()
+        if inspect.isfunction(value) and value.__annotations__.get("return") is Optimizer
+    }
+    text = inspect.getsource(registry)
+    missing = {name for name in makers if f"jaxsvm.{name}(" not in text}
+    assert missing <= {"minibatch"}  # part of minibatch_gradient_descent
+    assert "random_search" in makers
 
 
 def test_an_optimizer_made_anew_is_a_function_of_its_own():

@@ -120,7 +120,7 @@ def peak_memory(prepare: str, *args: str) -> float:
 
 
 class Limits(NamedTuple):
-    """What the machine can do, measured.
+    """The machine's two limits, measured.
 
     Attributes:
         flops: floating-point operations a second in a large float32 product by JAX.

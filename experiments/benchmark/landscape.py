@@ -1,4 +1,4 @@
-"""A plane of the loss over all the data, and the exact step, beside what there was before.
+"""A plane of the loss over all the data, and the exact step, beside other ways to compute them.
 
 - a plane of loss and accuracy, num × num, against direct evaluation: the compiled full loss,
   vmapped over a few points at a time, measured on 16 of them and scaled to the grid;
@@ -178,8 +178,8 @@ def line_at_hand(W: Any, data: Data, config: Config) -> list[Row]:
 def torch_package(W: Any, data: Data, sizes: tuple[int, ...], config: Config) -> list[Row]:
     """The `loss-landscapes` package on the same weights and data, a few points scaled to planes.
 
-    In a process of its own, which waits while others are measured, in the interpreter that the
-    option names: the package's dependencies are no part of ours.
+    It runs in a process of its own, which waits while others are measured, and in the interpreter
+    that the option names, because the package's dependencies are not ours.
 
     Raises:
         RuntimeError: its loss at W is not ours.

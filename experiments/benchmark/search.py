@@ -29,7 +29,7 @@ PART = "search"
 OBJECTIVE = Objective(reg=REG)
 SCALE = 1e-4
 SEEDS = (8, 32)
-# Candidates in one call of what takes them one at a time.
+# Candidates in one call of a listing.
 LISTED = 2
 
 
