@@ -48,8 +48,8 @@ def compare(
         flagged += slower
         medians = (show(row, row.median) for row in (old[name], new[name]))
         cells.append((*name, *medians, f"{ratio:.3f}", "SLOWER" if slower else ""))
-    header = ("part", "work", "who", "before", "after", "after / before", "")
-    print(reporting.table(header, cells))
+    header = "part | work | who | before | after | after / before | flag"
+    print(reporting.table(header.split(" | "), cells))
     print(f"\n{flagged} of {len(cells)} rows are slower by more than {percent:g} %")
     for path, missing in ((before, old.keys() - new.keys()), (after, new.keys() - old.keys())):
         for name in sorted(missing):

@@ -213,7 +213,7 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
     comparison: 2.0 says that the first is twice as fast. "of the limit" is the roofline's time,
     max(flops / peak, bytes / bandwidth), over the median.
     """
-    header = ("part", "work", "who", "dtype", "median", "quartiles", "against the first")
+    header = "part | work | who | dtype | median | quartiles | against the first | of the limit"
     first: dict[tuple[str, str], float] = {}
     cells = []
     for row in rows:
@@ -231,7 +231,7 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
         ratio = f"{row.median / base:.2f}"
         quartiles = f"{lower} .. {upper}"
         cells.append((row.part, row.work, peer, row.dtype, median, quartiles, ratio, share))
-    return reporting.table((*header, "of the limit"), cells)
+    return reporting.table(header.split(" | "), cells)
 
 
 def show(row: Row, value: float) -> str:
