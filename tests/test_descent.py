@@ -12,15 +12,14 @@ import jaxsvm
 from jaxsvm import (
     Data,
     Objective,
-    best_so_far,
     from_optax,
     gradient_descent,
     minibatch,
     minibatch_gradient_descent,
-    record_every,
     run,
 )
 from jaxsvm.core import features
+from jaxsvm.optimizers import best_so_far, record_every
 from jaxsvm.optimizers.contract import Optimizer
 from jaxsvm.optimizers.optax import OptaxState
 from tests import reference

@@ -7,14 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmark.registry import OPTIMIZERS as ENTRIES
-from jaxsvm import (
-    Data,
-    Objective,
-    Optimizer,
-    advance,
-    minibatch,
-    run,
-)
+from jaxsvm import Data, Objective, Optimizer, advance, minibatch, run
 from tests.problems import byte_problem, float_dtype, problem
 
 LOSS = Objective(reg=0.1)
