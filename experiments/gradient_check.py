@@ -33,16 +33,13 @@ from jaxsvm import (
     Data,
     Objective,
     analytic_gradient,
-    check_directions,
     check_gradient,
-    error_budget,
     numerical_gradient,
-    relative_error,
-    suggest_h,
     termwise_numerical_gradient,
 )
 from jaxsvm import plot as draw
 from jaxsvm.core import features
+from jaxsvm.gradients import check_directions, error_budget, relative_error, suggest_h
 
 PIXELS = ("raw", "centred", "scaled")
 

@@ -30,20 +30,18 @@ from jaxsvm import (
     Data,
     Objective,
     along,
-    direction_between,
     gradient_descent,
     line_search_descent,
     local_search,
     minibatch_gradient_descent,
-    principal_directions,
     project_path,
     random_direction,
     random_search,
     slice_1d,
     slice_2d,
-    spanned,
 )
 from jaxsvm import plot as draw
+from jaxsvm.lines import direction_between, principal_directions, spanned
 from jaxsvm.lines.line import Line
 
 ZOOMS = (1, 10, 100, 1000)

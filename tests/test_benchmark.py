@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import common, landscape
-from jaxsvm import Objective, StandardizedFeatures
+from experiments.benchmark import harness, landscape
+from experiments.benchmark.compare import compare as compare_files
+from jaxsvm import StandardizedFeatures
 
 
 @pytest.mark.experiments
@@ -38,7 +39,7 @@ def test_every_part_runs_at_the_tiny_size(tmp_path):
 def test_peers_take_turns_and_are_warmed_up():
     calls = []
     peers = {name: (lambda name=name: calls.append(name)) for name in "abc"}
-    rows = common.compare("p", "w", peers, common.Config(size="tiny", repeats=3))
+    rows = harness.compare("p", "w", peers, harness.Config(size="tiny", repeats=3))
     # Two untimed runs of each; then each turn of what is short is one untimed run and one timed.
     assert calls[::2] == calls[1::2]
     assert calls[:6:2] == ["a", "b", "c"]
@@ -48,9 +49,9 @@ def test_peers_take_turns_and_are_warmed_up():
 
 
 def test_repeated_work_is_divided_out():
-    config = common.Config(size="tiny", repeats=3)
+    config = harness.Config(size="tiny", repeats=3)
     once, many = (
-        common.compare("p", "w", {"a": lambda: time.sleep(0.01)}, config, calls=calls)[0]
+        harness.compare("p", "w", {"a": lambda: time.sleep(0.01)}, config, calls=calls)[0]
         for calls in (1, 10)
     )
     assert once.lower >= 0.01
@@ -59,27 +60,56 @@ def test_repeated_work_is_divided_out():
 
 
 def test_a_slow_comparison_stops_after_three_rounds():
-    rows = common.compare(
-        "p", "w", {"a": lambda: None}, common.Config(size="tiny", repeats=9, seconds=1e-12)
+    rows = harness.compare(
+        "p", "w", {"a": lambda: None}, harness.Config(size="tiny", repeats=9, seconds=1e-12)
     )
     assert rows[0].rounds == 3
 
 
 def test_table_states_ratios_and_the_share_of_the_limit():
     rows = [
-        common.Row("p", "w", "ours", 2e-3, 1e-3, 3e-3, 5, flops=1e6, bytes=1e6),
-        common.Row("p", "w", "peer", 5e-3, 4e-3, 6e-3, 5, flops=1e6, bytes=1e6),
+        harness.Row("p", "w", "ours", 2e-3, 1e-3, 3e-3, 5, flops=1e6, bytes=1e6),
+        harness.Row("p", "w", "peer", 5e-3, 4e-3, 6e-3, 5, flops=1e6, bytes=1e6),
     ]
-    text = common.table(rows, common.Limits(flops=1e9, bytes=1e10)).splitlines()
+    text = harness.table(rows, harness.Limits(flops=1e9, bytes=1e10)).splitlines()
     assert text[2].endswith("| 2 ms | 1 ms .. 3 ms | 1.00 | 50 % |")
     assert text[3].endswith("| 5 ms | 4 ms .. 6 ms | 2.50 | 20 % |")
 
 
 def test_table_says_what_a_search_reached():
-    row = common.Row("p", "w", "peer", 1e-3, 1e-3, 1e-3, 5, reached=0.25, evaluations=7)
-    last = common.table([row]).splitlines()[-1]
+    row = harness.Row("p", "w", "peer", 1e-3, 1e-3, 1e-3, 5, reached=0.25, evaluations=7)
+    last = harness.table([row]).splitlines()[-1]
     assert "| peer: reached 0.25 (evaluations: 7) |" in last
-    assert "| peer: reached 0.25 |" in common.table([row._replace(evaluations=None)])
+    assert "| peer: reached 0.25 |" in harness.table([row._replace(evaluations=None)])
+
+
+def write_rows(path, rows, size="tiny"):
+    limits, config = harness.Limits(flops=1.0, bytes=1.0), harness.Config(size=size)
+    harness.write(path, rows, limits, config, ["python"])
+    return path
+
+
+def test_two_files_are_compared_row_by_row(tmp_path, capsys):
+    row = harness.Row("p", "w", "ours, 3 steps: objective 2.5", 2e-3, 1e-3, 3e-3, 5)
+    compiled = row._replace(work="c", peer="ours, under 2 s")
+    memory = row._replace(work="m", peer="ours", median=2.0**20, unit="bytes")
+    before = [row, compiled, memory, row._replace(peer="gone")]
+    after = [
+        compiled._replace(peer="ours, OVER 2 s", median=2.08e-3),
+        row._replace(peer="ours, 3 steps: objective 2.4", median=2.12e-3),
+        memory._replace(median=2.0**22),
+    ]
+    paths = write_rows(tmp_path / "a.json", before), write_rows(tmp_path / "b.json", after)
+    assert compare_files(*paths) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| p | w | ours, 3 steps | 2 ms | 2.12 ms | 1.060 | SLOWER |"
+    assert lines[3] == "| p | c | ours | 2 ms | 2.08 ms | 1.040 |  |"
+    assert lines[4] == "| p | m | ours | 1 MiB | 4 MiB | 4.000 | SLOWER |"
+    assert lines[-2] == "2 of 3 rows are slower by more than 5 %"
+    assert lines[-1] == f"only in {paths[0]}: p, w, gone"
+    assert compare_files(*paths, percent=400.0) == 0
+    with pytest.raises(ValueError, match="sizes tiny and full"):
+        compare_files(paths[0], write_rows(tmp_path / "c.json", after, size="full"))
 
 
 FAKE_PACKAGE = """#!{python}
@@ -101,9 +131,9 @@ def fake_package(path, *, missing=None, factor=1):
     """An interpreter that answers as the one with the package would."""
     path.write_text(FAKE_PACKAGE.format(python=sys.executable, missing=missing, factor=factor))
     path.chmod(0o755)
-    config = common.Config(size="tiny", repeats=2, landscapes_python=path)
-    W, _, data = common.problem(config)
-    return landscape.torch_package(Objective(), jnp.asarray(W), data, (8, 16), config)
+    config = harness.Config(size="tiny", repeats=2, landscapes_python=path)
+    W, _, data = harness.problem(config)
+    return landscape.torch_package(W, data, (8, 16), config)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a script is no interpreter on Windows")
@@ -119,17 +149,17 @@ def test_another_interpreter_is_a_peer_if_its_loss_is_ours(tmp_path, capsys):
 
 
 def test_the_roofline_is_drawn_where_work_is_counted(tmp_path):
-    limits = common.Limits(flops=1e9, bytes=1e10)
-    row = common.Row("p", "w", "ours", 2e-3, 1e-3, 3e-3, 5, flops=1e6, bytes=1e6)
-    assert common.roofline([row._replace(bytes=None)], limits, tmp_path / "a.png") is None
+    limits = harness.Limits(flops=1e9, bytes=1e10)
+    row = harness.Row("p", "w", "ours", 2e-3, 1e-3, 3e-3, 5, flops=1e6, bytes=1e6)
+    assert harness.roofline([row._replace(bytes=None)], limits, tmp_path / "a.png") is None
     peers = [row, row._replace(peer="peer", bytes=1e4, median=1e-2)]
-    path = common.roofline(peers, limits, tmp_path / "a.png")
+    path = harness.roofline(peers, limits, tmp_path / "a.png")
     assert path is not None
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_two_forms_of_the_problem_are_one_matrix():
-    _, rows, plain = common.problem(common.Config(size="tiny"))
+    _, rows, plain = harness.problem(harness.Config(size="tiny"))
     np.testing.assert_allclose(np.asarray(rows.X), plain.X, rtol=1e-6)
     assert isinstance(rows.X, StandardizedFeatures)
     assert rows.X.values.shape[1] % 16 == 0
@@ -144,11 +174,11 @@ def allocate(before, during):
 
 @pytest.mark.parametrize(("before", "during"), [("1", "64"), ("256", "64")])
 def test_peak_memory_is_the_calls_alone(before, during):
-    got = common.peak_memory("tests.test_benchmark:allocate", before, during)
+    got = harness.peak_memory("tests.test_benchmark:allocate", before, during)
     assert 64e6 < got < 110e6
 
 
 @pytest.mark.parametrize("bad", [{"repeats": 0}, {"seconds": 0.0}])
 def test_bad_settings_are_named(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
-        common.Config(**bad)
+        harness.Config(**bad)

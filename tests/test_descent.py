@@ -12,17 +12,16 @@ import jaxsvm
 from jaxsvm import (
     Data,
     Objective,
-    best_so_far,
     from_optax,
     gradient_descent,
     minibatch,
     minibatch_gradient_descent,
-    record_every,
     run,
 )
 from jaxsvm.core import features
+from jaxsvm.optimizers import best_so_far, record_every
 from jaxsvm.optimizers.contract import Optimizer
-from jaxsvm.optimizers.descent import OptaxState
+from jaxsvm.optimizers.optax import OptaxState
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem
 
@@ -62,6 +61,7 @@ def test_batches_drawn_together_are_those_of_one_step_at_a_time():
     watch = Optimizer(
         init=lambda params, data: OptaxState(params, None),
         step=lambda key, state, data: (state, (data, jax.random.uniform(key))),
+        batchable=True,
     )
     together = minibatch(watch, batch_size=4)
     num_steps = 2 * together.block_size + 3
@@ -94,7 +94,7 @@ def test_a_pytree_and_a_schedule():
     _, data = problem(0)
     dtype = float_dtype()
     params = {"a": jnp.full(3, 5.0, dtype), "b": jnp.ones((2, 2), dtype)}
-    schedule = jaxsvm.linear_decay(0.4, num_steps=80)
+    schedule = optax.linear_schedule(0.4, 0.0, 80)
     state, info = compiled_run(
         gradient_descent(parabola, step_size=schedule, momentum=0.5),
         KEY,
@@ -109,21 +109,46 @@ def test_a_pytree_and_a_schedule():
     np.testing.assert_allclose(state.params["b"], 0.0, atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        (jaxsvm.constant(0.3), lambda t: 0.3),
-        (jaxsvm.step_decay(0.3, factor=0.1, every=4), lambda t: 0.3 * 0.1 ** (t // 4)),
-        (jaxsvm.exponential_decay(0.3, rate=0.2), lambda t: 0.3 * np.exp(-0.2 * t)),
-        (jaxsvm.inverse_decay(0.3, rate=0.2), lambda t: 0.3 / (1 + 0.2 * t)),
-        (jaxsvm.linear_decay(0.3, num_steps=8), lambda t: 0.3 * max(0.0, 1 - t / 8)),
-    ],
-)
-def test_schedules(schedule, expected):
-    for t in range(12):
-        got = schedule(jnp.int32(t))
-        assert got.dtype == float_dtype()
-        np.testing.assert_allclose(got, expected(t), rtol=1e-5)
+# (size -> schedule, formula): the notes' annealings and a straight line, as optax writes them.
+SCHEDULES: dict[str, tuple[Any, Any]] = {
+    "number": (lambda size: size, lambda t: 0.3),
+    "step decay": (
+        lambda size: optax.exponential_decay(size, 4, 0.1, staircase=True),
+        lambda t: 0.3 * 0.1 ** (t // 4),
+    ),
+    "exponential": (
+        lambda size: optax.exponential_decay(size, 5, 0.5),
+        lambda t: 0.3 * 0.5 ** (t / 5),
+    ),
+    "1/t": (lambda size: lambda t: size / (1 + 0.2 * t), lambda t: 0.3 / (1 + 0.2 * t)),
+    "linear": (
+        lambda size: optax.linear_schedule(size, 0.0, 8),
+        lambda t: 0.3 * max(0.0, 1 - t / 8),
+    ),
+    "cosine": (
+        lambda size: optax.cosine_decay_schedule(size, 10),
+        lambda t: 0.15 * (1 + np.cos(np.pi * min(t, 10) / 10)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_schedules(name):
+    make, formula = SCHEDULES[name]
+    W, data = problem(0)
+    expected = np.array([formula(t) for t in range(12)])
+
+    def sizes(size):
+        descent = gradient_descent(OBJECTIVE, step_size=make(size))
+        state, info = run(descent, KEY, W, data, num_steps=12)
+        assert state.params.dtype == W.dtype
+        return info.step_size
+
+    got = jax.jit(lambda: sizes(0.3))()
+    assert got.dtype == float_dtype()
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    traced = jax.jit(jax.vmap(sizes))(jnp.asarray([0.3, 0.6], float_dtype()))
+    np.testing.assert_allclose(traced, [expected, 2 * expected], rtol=1e-5)
 
 
 def test_descent_on_the_numerical_gradient(x64):
@@ -159,7 +184,7 @@ def spy():
     def step(key, state, data):
         return state, data
 
-    return Optimizer(lambda params, data: params, step)
+    return Optimizer(lambda params, data: params, step, batchable=True)
 
 
 @pytest.mark.parametrize("form", [problem, byte_problem])
@@ -325,15 +350,6 @@ def test_bad_step_sizes_are_errors(bad):
     for make in (gradient_descent, minibatch_gradient_descent):
         with pytest.raises(ValueError, match=r"step_size = .*finite number > 0"):
             make(OBJECTIVE, step_size=bad)
-    for schedule in (
-        jaxsvm.constant,
-        lambda s: jaxsvm.step_decay(s, every=2),
-        lambda s: jaxsvm.exponential_decay(s, rate=1.0),
-        lambda s: jaxsvm.inverse_decay(s, rate=1.0),
-        lambda s: jaxsvm.linear_decay(s, num_steps=2),
-    ):
-        with pytest.raises(ValueError, match=r"step_size = .*finite number > 0"):
-            schedule(bad)
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.0, float("nan")])
@@ -356,14 +372,6 @@ def test_bad_batch_sizes_are_errors():
     run(replaced, KEY, W, data, num_steps=1)  # with replacement any size is right
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda n: jaxsvm.step_decay(1.0, every=n),
-        lambda n: jaxsvm.linear_decay(1.0, num_steps=n),
-        lambda n: record_every(gradient_descent(OBJECTIVE, step_size=0.1), n),
-    ],
-)
-def test_bad_counts_are_errors(make):
+def test_bad_counts_are_errors():
     with pytest.raises(ValueError, match=r"expected an integer >= 1"):
-        make(0)
+        record_every(gradient_descent(OBJECTIVE, step_size=0.1), 0)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from jaxsvm import Data, Objective, StandardizedFeatures, Verdict
+from jaxsvm import Data, Objective, StandardizedFeatures
+from jaxsvm.gradients import Verdict
 from jaxsvm.gradients.evidence import _sums_are_exact
 from tests import reference
 from tests.problems import byte_problem, problem
@@ -281,14 +282,14 @@ def test_the_error_budget_and_its_step(x64):
         def rms(a):
             return float(jnp.sqrt(jnp.mean(a**2)))
 
-        best = jaxsvm.suggest_h(objective, W, data)
+        best = jaxsvm.gradients.suggest_h(objective, W, data)
         errors = {f: rms(measure(W, best * f) - exact) for f in (1e-2, 1e-1, 1, 10, 100)}
         assert errors[1] < 4 * min(errors.values())  # and the two ends of the U are far above it
         assert min(errors[1e-2], errors[100]) > 5 * errors[1]
 
         # Each part alone, where it is nearly all of the error.
         h = jnp.asarray([best / 100, best * 100])
-        budget = jaxsvm.error_budget(objective, W, data, h)
+        budget = jaxsvm.gradients.error_budget(objective, W, data, h)
         termwise = jaxsvm.termwise_numerical_gradient(objective, W, data, h=h[1])
         assert 0.2 < budget.crossing[1] / rms(termwise - exact) < 5
         assert 0.1 < budget.rounding[0] / errors[1e-2] < 10

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from jaxsvm import Objective, check_directions
+from jaxsvm import Objective
+from jaxsvm.gradients import check_directions
 from tests.problems import problem
 
 

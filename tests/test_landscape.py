@@ -9,18 +9,8 @@ import pytest
 from jax import lax
 
 import jaxsvm
-from jaxsvm import (
-    Data,
-    Objective,
-    accuracy,
-    direction_between,
-    principal_directions,
-    project_path,
-    random_direction,
-    slice_1d,
-    slice_2d,
-    spanned,
-)
+from jaxsvm import Data, Objective, accuracy, project_path, random_direction, slice_1d, slice_2d
+from jaxsvm.lines import direction_between, principal_directions, spanned
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
 

@@ -1,61 +1,36 @@
-"""The contract, held over every optimizer of the library: a name added here is held to it."""
+"""The contract, held over every optimizer of the registry: an entry added there is held to it."""
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from jaxsvm import (
-    Data,
-    Objective,
-    best_so_far,
-    from_optax,
-    gradient_descent,
-    linear_decay,
-    local_search,
-    minibatch_gradient_descent,
-    random_search,
-    record_every,
-    run,
-)
-from jaxsvm.optimizers.contract import advance
+from experiments.benchmark.registry import OPTIMIZERS as ENTRIES
+from jaxsvm import Data, Objective, Optimizer, advance, minibatch, run
 from tests.problems import byte_problem, float_dtype, problem
 
 LOSS = Objective(reg=0.1)
-
-# name -> (scale or step size) -> optimizer
-MAKERS = {
-    "random_search": lambda s: random_search(LOSS, scale=s, block_size=4),
-    "local_search": lambda s: local_search(LOSS, step_size=s, block_size=4),
-    "gradient_descent": lambda s: gradient_descent(LOSS, step_size=s),
-    "nesterov": lambda s: gradient_descent(
-        LOSS, step_size=linear_decay(s, num_steps=20), momentum=0.9, nesterov=True
-    ),
-    "minibatch": lambda s: minibatch_gradient_descent(LOSS, step_size=s, batch_size=8),
-    "epochs": lambda s: minibatch_gradient_descent(
-        LOSS, step_size=s, batch_size=8, replacement=False, momentum=0.5
-    ),
-    "adam": lambda s: from_optax(optax.adam(s), LOSS, batch_size=8),
-    "lbfgs": lambda s: from_optax(optax.lbfgs(s, linesearch=None), LOSS),
-    "best_so_far": lambda s: best_so_far(gradient_descent(LOSS, step_size=s), LOSS),
-    "record_every": lambda s: record_every(gradient_descent(LOSS, step_size=s), 2),
-}
-STEP, SHAPE, NUM_STEPS = 0.05, (40, 9, 10), 12
+STEP, SHAPE, NUM_STEPS, BLOCK = 0.05, (40, 9, 10), 12, 4
 # Made once: an optimizer is compiled once for each object.
-OPTIMIZERS = {name: make(STEP) for name, make in MAKERS.items()}
-DETERMINISTIC = {"gradient_descent", "nesterov", "lbfgs", "best_so_far", "record_every"}
+OPTIMIZERS = {name: entry.make(LOSS, STEP, BLOCK) for name, entry in ENTRIES.items()}
 EVERY = pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 
+compiled_run = jax.jit(run, static_argnames=("optimizer", "num_steps"))
 compiled_advance = jax.jit(advance, static_argnames=("optimizer", "num_steps"))
 
 
-def go(name, key, W, data):
+def start_of(name, W):
+    """W, or as many starts as the optimizer takes."""
+    starts = ENTRIES[name].starts
+    return W if starts == 1 else jnp.stack([W * (1 + s) for s in range(starts)])
+
+
+def go(name, key, W, data, num_steps=NUM_STEPS):
     """`run`, with a start that is compiled apart, as in a run made of chunks."""
     optimizer, key = OPTIMIZERS[name], jax.random.key(key)
-    state = optimizer.init(W, data)
-    return compiled_advance(optimizer, key, state, data, 0, num_steps=NUM_STEPS)
+    state = optimizer.init(start_of(name, W), data)
+    return compiled_advance(optimizer, key, state, data, 0, num_steps=num_steps)
 
 
 def tolerance():
@@ -66,40 +41,48 @@ def tolerance():
 def test_state_and_params_keep_structure_shape_and_dtype(name):
     W, data = problem(0, SHAPE)
     state, info = go(name, 0, W, data)
+    W = start_of(name, W)
     chex.assert_trees_all_equal_shapes_and_dtypes(state, OPTIMIZERS[name].init(W, data))
     assert state.params.dtype == W.dtype
     chex.assert_tree_all_finite(state.params)
     assert (state.params != W).any()
+    assert info.loss.dtype == W.dtype
     for leaf in jax.tree.leaves(info):
         assert leaf.shape[0] == NUM_STEPS
     for count in (info.loss_evaluations, info.gradient_evaluations):
         assert count.dtype == jnp.int32
         assert (count >= 0).all()
-    assert (info.loss_evaluations > 0).all()
+    # A refused draw of the pruned search has no loss and costs none; all others cost one.
+    np.testing.assert_array_equal(info.loss_evaluations > 0, ~np.isnan(info.loss))
 
 
 @EVERY
 def test_both_forms_of_the_data_give_the_same_run(name):
     W, data = byte_problem(0, SHAPE)
     plain = Data(jnp.asarray(np.asarray(data.X)), data.y)
-    a, _ = go(name, 1, W, data)
-    b, _ = go(name, 1, W, plain)
+    # An exact step ends at a kink, which magnifies rounding from step to step: fewer of them.
+    num_steps = 3 if name == "line_search_descent" else NUM_STEPS
+    a, _ = go(name, 1, W, data, num_steps)
+    b, _ = go(name, 1, W, plain, num_steps)
     chex.assert_trees_all_close(a.params, b.params, rtol=tolerance(), atol=tolerance())
 
 
 @EVERY
 def test_a_run_in_chunks_is_the_same_run_to_the_bit(name):
-    # Chunks of a whole block: a block cut in two is two products, of other shapes.
     optimizer, key = OPTIMIZERS[name], jax.random.key(2)
     W, data = problem(0, SHAPE)
-    whole, info = go(name, 2, W, data)
-    state, infos = optimizer.init(W, data), []
-    for start in range(0, NUM_STEPS, 4):
-        state, part = compiled_advance(optimizer, key, state, data, start, num_steps=4)
-        infos.append(part)
-    chex.assert_trees_all_equal(state, whole)
-    joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *infos)
-    chex.assert_trees_all_equal(joined, info)
+    W = start_of(name, W)
+    whole, info = compiled_run(optimizer, key, W, data, num_steps=NUM_STEPS)
+    # At the blocks' ends, inside blocks, and across a whole block.
+    for cuts in [(4, 4, 4), (3, 3, 3, 3), (3, 6, 3)]:
+        state, infos, start = jax.jit(optimizer.init)(W, data), [], 0
+        for num_steps in cuts:
+            state, part = compiled_advance(optimizer, key, state, data, start, num_steps=num_steps)
+            infos.append(part)
+            start += num_steps
+        chex.assert_trees_all_equal(state, whole)
+        joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *infos)
+        chex.assert_trees_all_equal(joined, info)
 
 
 @EVERY
@@ -107,17 +90,18 @@ def test_a_run_depends_on_its_key_and_on_nothing_else(name):
     W, data = problem(0, SHAPE)
     a, b, c = (go(name, key, W, data)[0] for key in (2, 2, 3))
     chex.assert_trees_all_equal(a, b)
-    assert (a.params == c.params).all() == (name in DETERMINISTIC)
+    assert (a.params == c.params).all() == (not ENTRIES[name].random)
 
 
 @EVERY
 def test_vmap_over_seeds_and_step_sizes_is_the_loop(name):
     W, data = problem(0, SHAPE)
+    W = start_of(name, W)
     keys = jax.random.split(jax.random.key(0), 3)
     sizes = jnp.array([0.02, 0.05, 0.1], float_dtype())
 
     def train(key, size, W, data):
-        return run(MAKERS[name](size), key, W, data, num_steps=8)[0].params
+        return run(ENTRIES[name].make(LOSS, size, BLOCK), key, W, data, num_steps=8)[0].params
 
     together = jax.jit(jax.vmap(train, in_axes=(0, 0, None, None)))(keys, sizes, W, data)
     one = jax.jit(train)
@@ -134,7 +118,8 @@ def test_no_recompile_for_other_seeds_step_sizes_data_or_starts(name):
     @jax.jit
     @chex.assert_max_traces(n=1)
     def start(key, size, W, data):
-        return run(MAKERS[name](size), key, W, data, num_steps=NUM_STEPS)
+        optimizer = ENTRIES[name].make(LOSS, size, BLOCK)
+        return run(optimizer, key, start_of(name, W), data, num_steps=NUM_STEPS)
 
     for seed in range(3):
         start(jax.random.key(seed), STEP / (1 + seed), *problem(seed, SHAPE))
@@ -161,3 +146,79 @@ def test_no_steps_is_the_start(name):
 def test_a_negative_number_of_steps_is_an_error():
     with pytest.raises(ValueError, match="num_steps = -1"):
         run(OPTIMIZERS["minibatch"], jax.random.key(0), *problem(0), num_steps=-1)
+
+
+def test_a_static_start_inside_a_block_is_the_same_run_to_the_bit():
+    optimizer, key = OPTIMIZERS["local_search"], jax.random.key(2)
+    W, data = problem(0, SHAPE)
+    whole, info = compiled_run(optimizer, key, W, data, num_steps=NUM_STEPS)
+    static = jax.jit(advance, static_argnames=("optimizer", "start", "num_steps"))
+    state = jax.jit(optimizer.init)(W, data)
+    state, _ = static(optimizer, key, state, data, start=0, num_steps=6)
+    state, part = static(optimizer, key, state, data, start=6, num_steps=6)
+    chex.assert_trees_all_equal(state, whole)
+    chex.assert_trees_all_equal(part, jax.tree.map(lambda leaf: leaf[6:], info))
+
+
+@pytest.mark.parametrize("num_chunks", [1, 3])
+def test_chunks_of_whole_blocks_compute_no_block_twice(num_chunks):
+    # Counted where they run: the extra block that a traced start may need is not computed.
+    calls: list[None] = []
+
+    def block_step(keys, state, data, first, stop):
+        jax.debug.callback(lambda: calls.append(None))
+        return state + stop - first, jnp.zeros(keys.shape)
+
+    counter = Optimizer(
+        init=lambda params, data: params,
+        step=lambda key, state, data: (state, jnp.zeros(())),
+        block_step=block_step,
+        block_size=BLOCK,
+    )
+    _, data = problem(0)
+    size = NUM_STEPS // num_chunks
+    state = jnp.int32(0)
+    for start in range(0, NUM_STEPS, size):
+        state, _ = compiled_advance(
+            counter, jax.random.key(0), state, data, jnp.int32(start), num_steps=size
+        )
+    jax.effects_barrier()
+    assert len(calls) == NUM_STEPS // BLOCK
+    assert state == NUM_STEPS
+
+
+@pytest.mark.parametrize("name", ["random_search", "pruned_random_search", "local_search"])
+def test_block_size_changes_no_decision(name):
+    W, data = problem(0, SHAPE)
+    W, key = 0.1 * W, jax.random.key(5)
+    states, infos = zip(
+        *(
+            compiled_run(ENTRIES[name].make(LOSS, STEP, size), key, W, data, num_steps=30)
+            for size in (1, 4, 7)
+        ),
+        strict=True,
+    )
+    assert 0 < infos[0].accepted.sum() < 30
+    for state, info in zip(states[1:], infos[1:], strict=True):
+        np.testing.assert_array_equal(info.accepted, infos[0].accepted)
+        np.testing.assert_allclose(info.loss, infos[0].loss, rtol=tolerance())
+        np.testing.assert_allclose(state.params, states[0].params, atol=tolerance())
+
+
+BATCHABLE = {"gradient_descent", "nesterov", "lbfgs"}
+
+
+@EVERY
+def test_minibatch_takes_what_is_batchable_and_refuses_the_rest(name):
+    optimizer = OPTIMIZERS[name]
+    assert optimizer.batchable == (name in BATCHABLE or name == "record_every")
+    if not optimizer.batchable:
+        with pytest.raises(ValueError, match=r"batchable is False.*such as gradient_descent"):
+            minibatch(optimizer, batch_size=8)
+        return
+    W, data = problem(0, SHAPE)
+    state, info = compiled_run(
+        minibatch(optimizer, batch_size=8), jax.random.key(0), W, data, num_steps=3
+    )
+    chex.assert_tree_all_finite(state.params)
+    assert info.loss_evaluations.shape == (3,)

@@ -18,6 +18,12 @@ PUBLIC = {
     for name, value in vars(jaxsvm).items()
     if not name.startswith("_") and getattr(value, "__module__", "").startswith("jaxsvm")
 }
+ROOMS_NAMES = {
+    f"{room}.{name}": value
+    for room in ("core", "lines", "gradients", "optimizers", "certificate", "datasets")
+    for name, value in vars(getattr(jaxsvm, room)).items()
+    if not name.startswith("_") and getattr(value, "__module__", "").startswith("jaxsvm")
+}
 # Depended on, but not imported by name: the reason is beside each in pyproject.toml.
 INDIRECT = {"jaxlib", "importlib_resources", "array_record"}
 # Imported inside a function or by a module that `import jaxsvm` leaves alone.
@@ -46,20 +52,93 @@ def test_the_import_is_light_and_changes_nothing():
     assert out == []
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC))
+@pytest.mark.parametrize("name", sorted(PUBLIC) + sorted(ROOMS_NAMES))
 def test_a_public_name_says_what_it_does(name):
-    doc = PUBLIC[name].__doc__ or ""
+    doc = (PUBLIC | ROOMS_NAMES)[name].__doc__ or ""
     assert re.match(r"\S.*\.\s*\n", doc + "\n"), "begins with a sentence on its first line"
     assert ">>>" in doc or "Source:" in doc or "Attributes:" in doc, "an example or a source"
 
 
-def test_public_names_are_exported_in_the_order_of_their_modules():
-    tree = ast.parse((ROOT / "jaxsvm/__init__.py").read_text())
+@pytest.mark.parametrize("file", sorted(ROOT.glob("jaxsvm/**/__init__.py")), ids=str)
+def test_a_room_is_one_paragraph_and_its_names(file):
+    tree = ast.parse(file.read_text())
+    assert ast.get_docstring(tree)
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     modules = [str(node.module) for node in imports]
     assert modules == sorted(modules)
     for node in imports:
         assert [alias.asname for alias in node.names] == [alias.name for alias in node.names]
+
+
+# From the bottom up: a room imports those before it, never one after it.
+ROOMS = ["core", "lines", "gradients", "optimizers", "certificate", "datasets"]
+ALLOWED = {
+    "core": set(),
+    "lines": {"core"},
+    "gradients": {"core", "lines"},
+    "optimizers": {"core", "lines", "gradients"},
+    "certificate": {"core", "lines", "gradients"},
+    "datasets": {"core", "files"},
+    "files": set(),
+    "plot": {"files"},
+}
+
+
+def own_imports(path):
+    """The modules of jaxsvm that a file imports, anywhere in it, as lists of names."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("jaxsvm"):
+            base = str(node.module).split(".")[1:]
+            folder = ROOT.joinpath("jaxsvm", *base)
+            for alias in node.names:
+                is_module = (folder / f"{alias.name}.py").exists()
+                found.append([*base, alias.name] if is_module else base)
+        elif isinstance(node, ast.Import):
+            found += [a.name.split(".")[1:] for a in node.names if a.name.startswith("jaxsvm")]
+    return found
+
+
+def test_imports_point_down():
+    for path in ROOT.glob("jaxsvm/**/*.py"):
+        inside = path.relative_to(ROOT / "jaxsvm").parts
+        if inside == ("__init__.py",):
+            continue
+        room = inside[0].removesuffix(".py")
+        for module in own_imports(path):
+            assert module, f"{path.name} imports from the top level"
+            assert module[0] == room or module[0] in ALLOWED[room], f"{path} imports {module}"
+
+
+def test_no_circle_of_imports():
+    graph = {}
+    for path in ROOT.glob("jaxsvm/*/*.py"):
+        if path.name != "__init__.py":
+            graph[f"{path.parent.name}.{path.stem}"] = {
+                ".".join(module) for module in own_imports(path) if len(module) == 2
+            }
+    done: set[str] = set()
+    while ready := {name for name, needs in graph.items() if name not in done and needs <= done}:
+        done |= ready
+    assert sorted(set(graph) - done) == []
+
+
+def test_only_the_record_knows_which_loss_or_penalty_it_is():
+    kinds = {"loss", "penalty", "margins", "terms", "join", "own_weight"}
+    for path in ROOT.glob("jaxsvm/**/*.py"):
+        if path.name == "losses.py":
+            continue
+        asked = [
+            ast.unparse(node)
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Compare)
+            and isinstance(
+                node.ops[0], ast.Is | ast.IsNot | ast.In | ast.NotIn | ast.Eq | ast.NotEq
+            )
+            for side in (node.left, *node.comparators)
+            if isinstance(side, ast.Attribute) and side.attr in kinds
+        ]
+        assert asked == [], path
 
 
 def imported(folder):

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from jaxsvm import Data, Objective, local_search, random_search, run
+from jaxsvm import Data, Objective, advance, local_search, random_search, run
 from jaxsvm.core import features
-from jaxsvm.optimizers.contract import advance
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem
 
@@ -29,7 +28,7 @@ def draws(num_steps, like, scale):
 
 
 # The notes' own loss at every block size; the others, and l1, once: the loss enters local search
-# as it stands, random search through its own reduction over chunks.
+# as it stands, random search through its own sum over blocks of rows.
 CASES = [
     (search, "hinge_loss", "l2_penalty", size) for search in SEARCHES for size in BLOCK_SIZES
 ] + [("random_search", loss, "l1_penalty", 7) for loss in reference.LOSSES if loss != "hinge_loss"]
@@ -67,7 +66,7 @@ def test_decisions_are_the_listing_s(x64, search, loss, penalty, size):
     ],
 )
 def test_blocks_equal_the_plain_step(search, form):
-    # 1100 rows: several chunks of rows, the last of them moved back over rows already counted.
+    # 1100 rows: several blocks of rows.
     W, data = form(3, (1100, 9, 10))
     plain = SEARCHES[search](Objective(reg=0.1), 1)._replace(block_step=None)
     expected, expected_info = compiled_run(plain, jax.random.key(KEY), W, data, num_steps=30)

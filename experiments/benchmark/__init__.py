@@ -1,4 +1,4 @@
-"""How fast each part is, beside its peers and beside what the machine can do.
+"""The time of each part, beside its peers' and the machine's limits.
 
-`python -m experiments.benchmark [PART] [--size tiny|full]`; see `experiments.benchmark.common`.
+`python -m experiments.benchmark [PART] [--size tiny|full]`; see `experiments.benchmark.harness`.
 """

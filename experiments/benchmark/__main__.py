@@ -1,53 +1,47 @@
 """Run parts of the benchmark: a table on the screen; JSON and a roofline in the folder ``--out``.
 
-    python -m experiments.benchmark [landscape|gradient|search|descent|dual|compile|all]
-        [--size tiny|full]
+    python -m experiments.benchmark [PART] [--size tiny|full]
 
-"all" runs every part there is. "full" takes minutes a part on two cores; quote only its medians,
-and only against peers of the same run. "tiny" takes seconds and is what the tests run.
+"all", the default, runs every part. "full" takes minutes a part on two cores; quote only its
+medians, and only against peers of the same run. "tiny" takes seconds and is what the tests run.
+`python -m experiments.benchmark.compare` sets two of the JSON files beside each other.
 """
 
 import importlib
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 
-from experiments.benchmark import common
+from experiments.benchmark import harness
 
-PARTS = ("landscape", "gradient", "search", "descent", "dual", "compile")
+Part = Literal["landscape", "gradient", "search", "descent", "dual", "compile"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)
-class Arguments(common.Config):
+class Arguments(harness.Config):
     """Measure the parts of jaxsvm beside their peers and the machine's limits."""
 
-    part: Annotated[
-        Literal["landscape", "gradient", "search", "descent", "dual", "compile", "all"],
-        tyro.conf.Positional,
-    ] = "all"
+    part: Annotated[Part | Literal["all"], tyro.conf.Positional] = "all"
 
 
-def main(argv: list[str] | None = None) -> list[common.Row]:
+def main(argv: list[str] | None = None) -> list[harness.Row]:
     config = tyro.cli(Arguments, args=argv, description=__doc__)
-    names = PARTS if config.part == "all" else (config.part,)
-    there = [name for name in names if Path(__file__).with_name(f"{name}.py").exists()]
-    if config.part != "all" and not there:
-        raise ValueError(f"part {config.part}: there is no such file beside {__file__}")
-    bounds = common.limits(config)
+    config.out.mkdir(parents=True, exist_ok=True)
+    bounds = harness.limits(config)
     print(
         f"limits: {bounds.flops / 1e9:.0f} GFLOP/s in a product, {bounds.bytes / 1e9:.1f} GB/s read"
     )
-    rows: list[common.Row] = []
-    for name in there:
+    rows: list[harness.Row] = []
+    for name in PARTS if config.part == "all" else (config.part,):
         new = importlib.import_module(f"experiments.benchmark.{name}").run(config)
-        print(common.table(new, bounds), flush=True)
+        print(harness.table(new, bounds), flush=True)
         rows += new
     command = ["python", "-m", "experiments.benchmark", *(sys.argv[1:] if argv is None else argv)]
-    common.write(config.out / f"{config.part}.json", rows, bounds, config, command)
-    common.roofline(rows, bounds, config.out / f"{config.part}_roofline.png")
+    harness.write(config.out / f"{config.part}.json", rows, bounds, config, command)
+    harness.roofline(rows, bounds, config.out / f"{config.part}_roofline.png")
     return rows
 
 

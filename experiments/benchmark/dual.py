@@ -1,8 +1,8 @@
 """The certified solver: seconds to a proved gap, in units of one loss and gradient, and its peers.
 
-On "full" the data is CIFAR-10, all training examples, centred and divided by 128, because how hard
-an optimum is to reach depends on the data. Each run is one run, after a short one to compile; the
-peer's name says what it reached.
+On "full" the data is CIFAR-10, all training examples, centred and divided by 128, because the
+difficulty of an optimum depends on the data. Each method runs once, after a short run to compile;
+the peer's name says what it reached.
 
 1. `solve` to several gaps.
 2. The same objective by mini-batch descent, Adam and L-BFGS, the best of a few step sizes each:
@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,108 +28,147 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.svm import LinearSVC
 
 import jaxsvm
-from experiments.benchmark.common import Config, Row, compare, problem
-from jaxsvm import Data, Objective
+from experiments.benchmark.harness import Config, Row, compare, problem, row_of, run_steps
+from jaxsvm import Data, Objective, Optimizer
 from jaxsvm import plot as draw
 
 PART = "dual"
 FULL = ((1.0, 1e-4), (1e-2, 1e-2), (1e-2, 1e-3), (1e-3, 1e-2))
 TINY = ((1.0, 0.5),)
 REG = 1e-2
+OBJECTIVE = Objective(reg=REG)
+DESCENTS = f"hinge, reg {REG:g}, as far as it gets"
+
+
+class Examples(NamedTuple):
+    """Training and test data, and how many classes there are."""
+
+    train: Data
+    test: Data
+    C: int
+
+    @property
+    def zeros(self) -> jax.Array:
+        """Where every method starts."""
+        return jnp.zeros((self.C, self.train.X.shape[1]), jnp.float32)
+
+    def accuracy(self, W: Any) -> str:
+        return f"test accuracy {100 * float(jaxsvm.accuracy(W, self.test)):.2f} %"
 
 
 def run(config: Config) -> list[Row]:
-    full = config.size == "full"
-    train, test = _data(config)
-    C = int(np.max(train.y)) + 1
-    both = jax.jit(jax.value_and_grad(Objective(reg=REG)))
-    W = jnp.zeros((C, train.X.shape[1]), jnp.float32)
-    rows = compare(PART, "loss and gradient, all data", {"jaxsvm": lambda: both(W, train)}, config)
+    data = examples(config)
+    both = jax.jit(jax.value_and_grad(OBJECTIVE))
+    peers = {"jaxsvm": partial(both, data.zeros, data.train)}
+    rows = compare(PART, "loss and gradient, all data", peers, config)
     unit = rows[0].median
-    for reg, tolerance in FULL if full else TINY:
-        solution, seconds = _solve(Objective(reg=reg), train, C, tolerance)
+    for reg, tolerance in FULL if config.full else TINY:
+        solution, seconds = solve(Objective(reg=reg), data, tolerance)
         name = (
             f"jaxsvm.solve: gap {solution.gap / solution.primal:.1e} in {seconds / unit:.0f} "
-            f"gradients, test accuracy {100 * _accuracy(solution.W, test):.2f} %"
+            f"gradients, {data.accuracy(solution.W)}"
         )
-        rows.append(_row(f"hinge, reg {reg:g}, to a gap of {tolerance:g}", name, seconds))
-    rows += descents(train, test, C, config)
-    return rows + one_vs_rest(train, test, C, config)
+        rows.append(once(f"hinge, reg {reg:g}, to a gap of {tolerance:g}", name, seconds))
+    return rows + descents(data, config) + one_vs_rest(data, config)
 
 
-def descents(train: Data, test: Data, C: int, config: Config) -> list[Row]:
-    """The hinge objective by methods without a certificate: objective against seconds."""
-    full = config.size == "full"
-    objective = Objective(reg=REG)
-    tolerance = 1e-3 if full else 0.5
-    solution, _ = _solve(objective, train, C, tolerance)
-    history = solution.history
-    curves: dict[str, Any] = {"jaxsvm.solve": (history.seconds, history.primal - solution.dual)}
-    start = jnp.zeros((C, train.X.shape[1]), jnp.float32)
-    descend = jax.jit(jaxsvm.run, static_argnames=("optimizer", "num_steps"))
-    rows = []
+def examples(config: Config) -> Examples:
+    """Return CIFAR-10, or a tiny random problem."""
+    if config.full:
+        found = jaxsvm.load_dataset("cifar10", scale=1 / 128, validation=0)
+        return Examples(found.train, found.test, int(np.max(found.train.y)) + 1)
+    data = problem(config).plain
+    return Examples(data, data, config.shape[2])
 
-    def batches(step_size: float, steps: int) -> Any:
-        falling = jaxsvm.linear_decay(step_size, num_steps=steps)
-        return jaxsvm.minibatch_gradient_descent(objective, step_size=falling)
 
-    def adam(step_size: float, steps: int) -> Any:
+def once(work: str, peer: str, seconds: float) -> Row:
+    return row_of(PART, work, peer, [seconds])
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """Return a call's result and its seconds."""
+    began = time.perf_counter()
+    result = jax.block_until_ready(call())
+    return result, time.perf_counter() - began
+
+
+def solve(objective: Objective, data: Examples, tolerance: float) -> tuple[jaxsvm.Solution, float]:
+    """Return a solution and its seconds, without compilation."""
+    call = partial(jaxsvm.solve, data=data.train, gap_tolerance=tolerance, num_classes=data.C)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the short run is to end early
+        call(replace(objective, reg=0.9 * float(objective.reg)), max_passes=10)
+    return timed(partial(call, objective))
+
+
+class Method(NamedTuple):
+    """A descent without a certificate: ``make(step_size, num_steps)``, and what it tries."""
+
+    make: Callable[[float, int], Optimizer]
+    step_sizes: tuple[float, ...]
+    lengths: tuple[int, ...]
+
+
+class End(NamedTuple):
+    """Where a descent ended."""
+
+    loss: float
+    seconds: float
+    step_size: float
+    W: Any
+
+
+def methods(config: Config) -> dict[str, Method]:
+    def batches(step_size: float, steps: int) -> Optimizer:
         falling = optax.linear_schedule(step_size, 0.0, steps)
-        return jaxsvm.from_optax(optax.adam(falling), objective, batch_size=256)
+        return jaxsvm.minibatch_gradient_descent(OBJECTIVE, step_size=falling)
 
-    def lbfgs(_: float, steps: int) -> Any:
-        return jaxsvm.from_optax(optax.lbfgs(), objective)
+    def adam(step_size: float, steps: int) -> Optimizer:
+        falling = optax.linear_schedule(step_size, 0.0, steps)
+        return jaxsvm.from_optax(optax.adam(falling), OBJECTIVE, batch_size=256)
 
-    lengths = (500, 2000, 8000) if full else (3,)
-    peers: dict[str, tuple[Any, tuple[float, ...], tuple[int, ...]]] = {
-        "jaxsvm, mini-batch descent": (batches, (1e-3, 3e-3, 1e-2), lengths),
-        "optax.adam, mini-batches": (adam, (1e-4, 3e-4, 1e-3), lengths),
-        "optax.lbfgs": (lbfgs, (0.0,), (15, 60) if full else (3,)),
+    def lbfgs(_: float, steps: int) -> Optimizer:
+        return jaxsvm.from_optax(optax.lbfgs(), OBJECTIVE)
+
+    lengths = (500, 2000, 8000) if config.full else (3,)
+    return {
+        "jaxsvm, mini-batch descent": Method(batches, (1e-3, 3e-3, 1e-2), lengths),
+        "optax.adam, mini-batches": Method(adam, (1e-4, 3e-4, 1e-3), lengths),
+        "optax.lbfgs": Method(lbfgs, (0.0,), (15, 60) if config.full else (3,)),
     }
-    for name, (make, step_sizes, each) in peers.items():
-        points = []
-        for steps in each:
-            best, took = (np.inf, start, 0.0), 0.0
-            for step_size in step_sizes:
-                optimizer, key = make(step_size, steps), jax.random.key(config.seed)
-                call = descend.lower(optimizer, key, start, train, num_steps=steps).compile()
-                began = time.perf_counter()
-                state, _ = jax.block_until_ready(call(key, start, train))
-                took = time.perf_counter() - began
-                value = float(objective(state.params, train))
-                if value < best[0]:
-                    best = value, state.params, step_size
-            points.append((took, best[0] - solution.dual))
-            share = f"test accuracy {100 * _accuracy(best[1], test):.2f} %"
-            how = f"{steps} steps of {best[2]:g}" if best[2] else f"{steps} steps"
-            reached = f"{name}, {how}: objective {best[0]:.4f}, {share}"
-            rows.append(_row(f"hinge, reg {REG:g}, as far as it gets", reached, took))
-        curves[name] = tuple(np.array(column) for column in zip(*points, strict=True))
-    # Batches are the better start: a few hundred steps, then the proof.
-    first = descend.lower(
-        batches(1e-2, lengths[0]), jax.random.key(0), start, train, num_steps=lengths[0]
-    ).compile()
-    for _ in range(2):  # once to compile
-        began = time.perf_counter()
-        state, _ = jax.block_until_ready(first(jax.random.key(0), start, train))
-        took = time.perf_counter() - began
-        warm = jaxsvm.solve(objective, train, gap_tolerance=tolerance, start=state.params)
-    curves[f"{lengths[0]} mini-batch steps, then solve"] = (
-        took + warm.history.seconds,
-        warm.history.primal - solution.dual,
+
+
+def descend(method: Method, step_size: float, steps: int, data: Examples, seed: int) -> End:
+    """Run a descent from zeros and time it, without compilation."""
+    arguments = jax.random.key(seed), data.zeros, data.train
+    optimizer = method.make(step_size, steps)
+    compiled = run_steps.lower(optimizer, *arguments, num_steps=steps).compile()
+    (state, _), seconds = timed(partial(compiled, *arguments))
+    return End(float(OBJECTIVE(state.params, data.train)), seconds, step_size, state.params)
+
+
+def descents(data: Examples, config: Config) -> list[Row]:
+    """The hinge objective by methods without a certificate: objective against seconds."""
+    tolerance = 1e-3 if config.full else 0.5
+    solution, _ = solve(OBJECTIVE, data, tolerance)
+    bottom, history = solution.dual, solution.history
+    curves: dict[str, Any] = {"jaxsvm.solve": (history.seconds, history.primal - bottom)}
+    name = (
+        f"jaxsvm.solve: objective {solution.primal:.4f}, minimum at least {bottom:.4f}, "
+        f"{data.accuracy(solution.W)}"
     )
-    rows.append(
-        _row(
-            f"hinge, reg {REG:g}, as far as it gets",
-            f"{lengths[0]} mini-batch steps, then jaxsvm.solve: objective {warm.primal:.4f}",
-            took + float(warm.history.seconds[-1]),
-        )
-    )
-    reached = (
-        f"jaxsvm.solve: objective {solution.primal:.4f}, minimum at least {solution.dual:.4f}, "
-        f"test accuracy {100 * _accuracy(solution.W, test):.2f} %"
-    )
-    seconds = float(history.seconds[-1])
+    rows = [once(DESCENTS, name, float(history.seconds[-1]))]
+    for name, method in methods(config).items():
+        ends = []
+        for steps in method.lengths:
+            tried = [descend(method, size, steps, data, config.seed) for size in method.step_sizes]
+            end = min(tried, key=lambda end: end.loss)
+            how = f"{steps} steps of {end.step_size:g}" if end.step_size else f"{steps} steps"
+            reached = f"{name}, {how}: objective {end.loss:.4f}, {data.accuracy(end.W)}"
+            rows.append(once(DESCENTS, reached, end.seconds))
+            ends.append((end.seconds, end.loss - bottom))
+        curves[name] = tuple(np.array(column) for column in zip(*ends, strict=True))
+    rows.append(batches_first(data, tolerance, bottom, curves, config))
     figure = draw.lines(
         curves,
         xlabel="seconds, without compilation",
@@ -139,90 +178,69 @@ def descents(train: Data, test: Data, C: int, config: Config) -> list[Row]:
         yscale="log",
         marker="o",
     )
-    config.out.mkdir(parents=True, exist_ok=True)
     draw.save_figure(figure, config.out / "dual_suboptimality.png")
-    return [_row(f"hinge, reg {REG:g}, as far as it gets", reached, seconds), *rows]
-
-
-def one_vs_rest(train: Data, test: Data, C: int, config: Config) -> list[Row]:
-    """All with one-against-rest hinges at the same reg: objective and accuracy against seconds."""
-    objective = Objective(loss=jaxsvm.one_vs_rest_loss, reg=REG)
-    work = f"one against rest, reg {REG:g}"
-    N, full = len(train.y), config.size == "full"
-
-    def row(name: str, W: Any, seconds: float) -> Row:
-        W = jnp.asarray(W, jnp.float32)
-        reached = f"objective {float(objective(W, train)):.4f}"
-        return _row(
-            work, f"{name}: {reached}, test accuracy {100 * _accuracy(W, test):.2f} %", seconds
-        )
-
-    rows = []
-    for tolerance in (1e-2, 1e-3) if full else (0.5,):
-        solution, seconds = _solve(objective, train, C, tolerance)
-        rows.append(row(f"jaxsvm.solve to a gap of {tolerance:g}", solution.W, seconds))
-    X, y = np.asarray(train.X, np.float32), np.asarray(train.y)
-    # liblinear's and SnapML's λ/2·‖w‖² + Σ is our reg·‖w‖² + mean.
-    peers: dict[str, Callable[[], Any]] = {
-        "sklearn SGDClassifier, 5 passes": lambda: SGDClassifier(
-            alpha=2 * REG, max_iter=5, tol=None, fit_intercept=False, n_jobs=2, random_state=0
-        ).fit(X, y),
-        "sklearn LinearSVC, 5 passes": lambda: LinearSVC(
-            C=1 / (2 * REG * N), loss="hinge", max_iter=5, fit_intercept=False, random_state=0
-        ).fit(X, y),
-    }
-    if importlib.util.find_spec("snapml"):
-        import snapml
-
-        def snap(passes: int, weights: str | None) -> Any:
-            model = snapml.SupportVectorMachine(
-                regularizer=2 * REG * N, max_iter=passes, n_jobs=2, fit_intercept=False, tol=0.0,
-                class_weight=weights,
-            )  # fmt: skip
-            return model.fit(X, y)
-
-        for passes in (5, 20):
-            peers[f"SnapML, {passes} passes"] = partial(snap, passes, None)
-        peers["SnapML, 20 passes, classes balanced (another objective)"] = partial(
-            snap, 20, "balanced"
-        )
-    else:
-        print("SnapML is not installed (pip install snapml): left out")
-    for name, fit in peers.items():
-        began = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a few passes are all it gets
-            model = fit()
-        seconds = time.perf_counter() - began
-        rows.append(row(name, np.reshape(model.coef_, (C, -1)), seconds))
     return rows
 
 
-def _accuracy(W: Any, data: Data) -> float:
-    return float(jaxsvm.accuracy(W, data))
+def batches_first(
+    data: Examples, tolerance: float, bottom: float, curves: dict[str, Any], config: Config
+) -> Row:
+    """A few hundred mini-batch steps, then the proof from where they end; add its curve."""
+    method = methods(config)["jaxsvm, mini-batch descent"]
+    steps = method.lengths[0]
+    for _ in range(2):  # the first to compile
+        end = descend(method, 1e-2, steps, data, seed=0)
+        warm = jaxsvm.solve(OBJECTIVE, data.train, gap_tolerance=tolerance, start=end.W)
+    seconds = end.seconds + warm.history.seconds
+    curves[f"{steps} mini-batch steps, then solve"] = seconds, warm.history.primal - bottom
+    name = f"{steps} mini-batch steps, then jaxsvm.solve: objective {warm.primal:.4f}"
+    return once(DESCENTS, name, float(seconds[-1]))
 
 
-def _solve(
-    objective: Objective, data: Data, C: int, tolerance: float
-) -> tuple[jaxsvm.Solution, float]:
-    """Return a solution and its seconds, without compilation."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the short run is to end early
-        short = replace(objective, reg=0.9 * float(objective.reg))
-        jaxsvm.solve(short, data, gap_tolerance=tolerance, num_classes=C, max_passes=10)
-    began = time.perf_counter()
-    solution = jaxsvm.solve(objective, data, gap_tolerance=tolerance, num_classes=C)
-    return solution, time.perf_counter() - began
+def one_vs_rest(data: Examples, config: Config) -> list[Row]:
+    """All with one-against-rest hinges at the same reg: objective and accuracy against seconds."""
+    objective = Objective(loss=jaxsvm.one_vs_rest_loss, reg=REG)
+
+    def row(name: str, W: Any, seconds: float) -> Row:
+        W = jnp.asarray(W, jnp.float32)
+        reached = f"objective {float(objective(W, data.train)):.4f}, {data.accuracy(W)}"
+        return once(f"one against rest, reg {REG:g}", f"{name}: {reached}", seconds)
+
+    rows = []
+    for tolerance in (1e-2, 1e-3) if config.full else (0.5,):
+        solution, seconds = solve(objective, data, tolerance)
+        rows.append(row(f"jaxsvm.solve to a gap of {tolerance:g}", solution.W, seconds))
+    X, y = np.asarray(data.train.X, np.float32), np.asarray(data.train.y)
+    for name, model in classifiers(len(y)).items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a few passes are all it gets
+            fitted, seconds = timed(partial(model.fit, X, y))
+        rows.append(row(name, np.reshape(fitted.coef_, (data.C, -1)), seconds))
+    return rows
 
 
-def _data(config: Config) -> tuple[Data, Data]:
-    """Return training and test data: CIFAR-10, or a tiny random problem."""
-    if config.size == "full":
-        found = jaxsvm.load_dataset("cifar10", scale=1 / 128, validation=0)
-        return found.train, found.test
-    _, _, train = problem(config)
-    return train, train
+def classifiers(N: int) -> dict[str, Any]:
+    """Return the peers; liblinear's and SnapML's λ/2·‖w‖² + Σ is our reg·‖w‖² + mean."""
+    peers: dict[str, Any] = {
+        "sklearn SGDClassifier, 5 passes": SGDClassifier(
+            alpha=2 * REG, max_iter=5, tol=None, fit_intercept=False, n_jobs=2, random_state=0
+        ),
+        "sklearn LinearSVC, 5 passes": LinearSVC(
+            C=1 / (2 * REG * N), loss="hinge", max_iter=5, fit_intercept=False, random_state=0
+        ),
+    }
+    if not importlib.util.find_spec("snapml"):
+        print("SnapML is not installed (pip install snapml): left out")
+        return peers
+    import snapml
 
-
-def _row(work: str, peer: str, seconds: float) -> Row:
-    return Row(PART, work, peer, seconds, seconds, seconds, 1)
+    for name, passes, weights in (
+        ("SnapML, 5 passes", 5, None),
+        ("SnapML, 20 passes", 20, None),
+        ("SnapML, 20 passes, classes balanced (another objective)", 20, "balanced"),
+    ):
+        peers[name] = snapml.SupportVectorMachine(
+            regularizer=2 * REG * N, max_iter=passes, n_jobs=2, fit_intercept=False, tol=0.0,
+            class_weight=weights,
+        )  # fmt: skip
+    return peers

@@ -15,7 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark import common
+from experiments.benchmark.harness import (
+    Config,
+    Row,
+    compare,
+    memory_rows,
+    problem,
+    random_data,
+    scaled,
+)
+from experiments.benchmark.listings import numpy_loss
 from jaxsvm import (
     Data,
     Objective,
@@ -25,6 +34,8 @@ from jaxsvm import (
     termwise_numerical_gradient,
 )
 
+PART = "gradient"
+OBJECTIVE = Objective(reg=0.1)
 H = 1e-3
 # How many coordinates are timed, for as many as there are.
 LOOPED, BATCHED = 2, 32
@@ -33,97 +44,66 @@ _termwise = jax.jit(termwise_numerical_gradient)
 _analytic = jax.jit(analytic_gradient)
 
 
-def run(config: common.Config) -> list[common.Row]:
-    W_host, data, floats = common.problem(config)
-    W, objective = jnp.asarray(W_host), Objective(reg=0.1)
-    X_host, y_host = np.asarray(floats.X), np.asarray(floats.y)
-    pairs = float(np.prod(config.shape))
+def run(config: Config) -> list[Row]:
+    inputs = problem(config)
+    W, data, floats = inputs
     work = f"central difference, {W.size} coordinates"
-    found = common.compare(
-        "gradient",
+    # For every hinge and feature: two additions, four comparisons and a sum.
+    flops = 7 * float(np.prod(config.shape))
+    rows = compare(
+        PART,
         work,
         {
-            "jaxsvm, termwise, bytes": lambda: _termwise(objective, W, data, h=H),
-            "jaxsvm, termwise, floats": lambda: _termwise(objective, W, floats, h=H),
+            "jaxsvm, termwise, bytes": lambda: _termwise(OBJECTIVE, W, data, h=H),
+            "jaxsvm, termwise, floats": lambda: _termwise(OBJECTIVE, W, floats, h=H),
         },
         config,
-        # For every hinge and feature: two additions, four comparisons and a sum.
-        flops=7 * pairs,
-    )
-    found += scaled(
-        common.compare(
-            "gradient", work, {"NumPy loop": lambda: notes_loop(W_host, X_host, y_host)}, config
-        ),
-        LOOPED,
-        W.size,
+        flops=flops,
     )
     some = jnp.linspace(0, W.size - 1, BATCHED).astype(jnp.int32)
-    for form, X in (("bytes", data), ("floats", floats)):
-        peer = {f"numerical_gradient, {form}": partial(_batch, objective, W, X, some)}
-        found += scaled(common.compare("gradient", work, peer, config), BATCHED, W.size)
-    found += common.compare(
-        "gradient",
-        "closed form, and the check",
-        {
-            "analytic_gradient": lambda: _analytic(objective, W, data),
-            "check_gradient": lambda: check_gradient(objective, W, data, h=H).num_wrong,
-        },
-        config,
-    )
-    return found + common.memory_rows(
-        "gradient",
-        "peak memory of the central difference, beyond X and W",
-        f"{__name__}:alone",
-        config.size,
-    )
-
-
-def scaled(rows: list[common.Row], measured: int, coordinates: int) -> list[common.Row]:
-    """Scale rows that did ``measured`` coordinates to all of them, and say so."""
-    factor = coordinates / measured
-    return [
-        row._replace(
-            peer=f"{row.peer}, {measured} coordinates scaled to {coordinates}",
-            median=factor * row.median,
-            lower=factor * row.lower,
-            upper=factor * row.upper,
-        )
-        for row in rows
-    ]
+    sampled: dict[str, tuple[int, Callable[[], Any]]] = {
+        "NumPy loop": (LOOPED, partial(notes_loop, *inputs.host())),
+        "numerical_gradient, bytes": (BATCHED, partial(_batch, W, data, some)),
+        "numerical_gradient, floats": (BATCHED, partial(_batch, W, floats, some)),
+    }
+    for name, (count, call) in sampled.items():
+        (row,) = compare(PART, work, {name: call}, config)
+        peer = f"{name}, {count} coordinates scaled to {W.size}"
+        rows.append(scaled(row, W.size / count, peer=peer))
+    checks: dict[str, Callable[[], Any]] = {
+        "analytic_gradient": lambda: _analytic(OBJECTIVE, W, data),
+        "check_gradient": lambda: check_gradient(OBJECTIVE, W, data, h=H).num_wrong,
+    }
+    rows += compare(PART, "closed form, and the check", checks, config)
+    work = "peak memory of the central difference, beyond X and W"
+    return rows + memory_rows(PART, work, f"{__name__}:alone", config.size)
 
 
 def notes_loop(W: np.ndarray, X: np.ndarray, y: np.ndarray) -> list[float]:
     """The notes' eval_numerical_gradient, central, on a few coordinates."""
-    W, reg = W.copy(), np.float32(0.1)
-
-    def loss() -> float:
-        scores = X @ W.T
-        margins = np.maximum(0, scores - scores[np.arange(len(y)), y][:, None] + 1)
-        margins[np.arange(len(y)), y] = 0
-        return float(np.sum(margins) / len(y) + reg * np.sum(W * W))
-
+    W = W.copy()
     slopes = []
     for i in range(LOOPED):
         old = W[i, i]
         W[i, i] = old + H
-        right = loss()
+        right = numpy_loss(W, X, y, OBJECTIVE.reg)
         W[i, i] = old - H
-        slopes.append((right - loss()) / (2 * H))
+        slopes.append(float(right - numpy_loss(W, X, y, OBJECTIVE.reg)) / (2 * H))
         W[i, i] = old
     return slopes
 
 
 @jax.jit
-def _batch(objective: Objective, W: Any, data: Data, some: Any) -> Any:
+def _batch(W: Any, data: Data, some: Any) -> Any:
     """Return the differences of the coordinates ``some``, as `numerical_gradient` batches them."""
 
     def along_some(steps: Any) -> Any:
-        return objective((W.ravel().at[some].add(steps)).reshape(W.shape), data)
+        return OBJECTIVE((W.ravel().at[some].add(steps)).reshape(W.shape), data)
 
     return numerical_gradient(along_some, jnp.zeros(BATCHED, W.dtype), h=H, batch_size=BATCHED)
 
 
 def alone(size: str) -> Callable[[], Any]:
     """Return the compiled difference of data at hand, to be called in a process of its own."""
-    W, data = common.random_data(common.Config(size="full" if size == "full" else "tiny"), "bytes")
-    return partial(_termwise.lower(Objective(), W, data, h=H).compile(), Objective(), W, data, h=H)
+    arguments = Objective(), *random_data(size, "bytes")
+    return partial(_termwise.lower(*arguments, h=H).compile(), *arguments, h=H)

@@ -1,4 +1,4 @@
-"""A plane of the loss over all the data, and the exact step, beside what there was before.
+"""A plane of the loss over all the data, and the exact step, beside other ways to compute them.
 
 - a plane of loss and accuracy, num × num, against direct evaluation: the compiled full loss,
   vmapped over a few points at a time, measured on 16 of them and scaled to the grid;
@@ -24,120 +24,117 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.benchmark import common
-from jaxsvm import Objective, along, analytic_gradient, random_direction, slice_2d
+from experiments.benchmark.harness import (
+    Config,
+    Row,
+    compare,
+    memory_rows,
+    problem,
+    random_data,
+    scaled,
+)
+from jaxsvm import Data, Objective, along, analytic_gradient, random_direction, slice_2d
 from jaxsvm import plot as draw
 from jaxsvm.lines.line import Line
 
+PART = "landscape"
+OBJECTIVE = Objective()
 # How many points are evaluated directly, for a grid of any size.
 SAMPLED_POINTS = 16
 
 _plane = jax.jit(slice_2d, static_argnames="num")
 _grid = jax.jit(Line.values, static_argnames="num")
+_along = jax.jit(along)
+_minimum = jax.jit(Line.minimum)
+_kinks = jax.jit(Line.kinks)
 
 
-def run(config: common.Config) -> list[common.Row]:
-    W_host, _, data = common.problem(config)
-    W, objective = jnp.asarray(W_host), Objective()
-    a, b = (random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
-    sizes = (64, 256, 1024) if config.size == "full" else (8,)
-    found = planes(objective, W, a, b, data, sizes, config)
-    found += one_row(objective, W, a, data, config)
-    found += exact_step(objective, W, data, config)
-    found += torch_package(objective, W, data, sizes, config)
-    return found + common.memory_rows(
-        "landscape",
-        f"peak memory of a plane {sizes[-1]} x {sizes[-1]}, beyond X and W",
-        f"{__name__}:plane_alone",
-        config.size,
-        str(sizes[-1]),
-    )
+def run(config: Config) -> list[Row]:
+    W, _, data = problem(config)
+    sizes = (64, 256, 1024) if config.full else (8,)
+    rows = planes(W, data, sizes, config) + one_row(W, data, config)
+    rows += exact_step(W, data, config) + line_at_hand(W, data, config)
+    rows += torch_package(W, data, sizes, config)
+    work = f"peak memory of a plane {sizes[-1]} x {sizes[-1]}, beyond X and W"
+    return rows + memory_rows(PART, work, f"{__name__}:plane_alone", config.size, str(sizes[-1]))
 
 
-def planes(
-    objective: Objective, W: Any, a: Any, b: Any, data: Any, sizes: Any, config: common.Config
-) -> list[common.Row]:
+def direction(W: Any, seed: int) -> Any:
+    return random_direction(jax.random.key(seed), W, normalize="rows")
+
+
+def planes(W: Any, data: Data, sizes: tuple[int, ...], config: Config) -> list[Row]:
     """Planes of each size beside the direct evaluation of a few points, scaled to the plane."""
-    W_points = W[None] + jnp.linspace(-1, 1, SAMPLED_POINTS)[:, None, None] * a[None]
-    direct = jax.jit(
-        lambda points, data: jax.lax.map(lambda p: objective(p, data), points, batch_size=8)
-    )
-    found = []
+    a, b = direction(W, 1), direction(W, 2)
+    points = W[None] + jnp.linspace(-1, 1, SAMPLED_POINTS)[:, None, None] * a[None]
+
+    @jax.jit
+    def direct(points: Any, data: Data) -> Any:
+        return jax.lax.map(lambda W: OBJECTIVE(W, data), points, batch_size=8)
+
+    rows = []
     for num in sizes:
         peers: dict[str, Callable[[], Any]] = {
-            "jaxsvm, slice_2d": partial(_plane, objective, W, a, b, data, num=num),
-            "direct": lambda: direct(W_points, data),
+            "jaxsvm, slice_2d": partial(_plane, OBJECTIVE, W, a, b, data, num=num),
+            "direct": partial(direct, points, data),
         }
-        plane, sample = common.compare("landscape", f"plane {num} x {num}", peers, config)
-        scale = num * num / SAMPLED_POINTS
-        found += [
-            plane,
-            sample._replace(
-                peer=f"direct, {SAMPLED_POINTS} points scaled to {num * num}",
-                median=scale * sample.median,
-                lower=scale * sample.lower,
-                upper=scale * sample.upper,
-            ),
-        ]
-    return found
+        plane, sample = compare(PART, f"plane {num} x {num}", peers, config)
+        peer = f"direct, {SAMPLED_POINTS} points scaled to {num * num}"
+        rows += [plane, scaled(sample, num * num / SAMPLED_POINTS, peer=peer)]
+    return rows
 
 
-def one_row(
-    objective: Objective, W: Any, a: Any, data: Any, config: common.Config
-) -> list[common.Row]:
+def one_row(W: Any, data: Data, config: Config) -> list[Row]:
     """One line at several grid sizes: the cost is the terms', then the nodes'."""
-    ahead = jax.jit(along)(objective, W, a, data)
-    sizes = (2, 4, 5, 64, 1024, 16_384, 262_144) if config.size == "full" else (4, 64)
-    found = []
+    ahead = _along(OBJECTIVE, W, direction(W, 1), data)
+    sizes = (2, 4, 5, 64, 1024, 16_384, 262_144) if config.full else (4, 64)
+    rows = []
     for num in sizes:
-        call = {
-            "jaxsvm, values_on_grid": lambda num=num: _grid(ahead, start=-1.0, stop=1.0, num=num)
-        }
-        found += common.compare("landscape", f"row of {num}", call, config)
-    nodes = np.array(sizes, float)
+        grid = partial(_grid, ahead, start=-1.0, stop=1.0, num=num)
+        rows += compare(PART, f"row of {num}", {"jaxsvm, values_on_grid": grid}, config)
     figure = draw.lines(
-        {"a row": (nodes, np.array([1e3 * row.median for row in found]))},
+        {"a row": (np.array(sizes, float), np.array([1e3 * row.median for row in rows]))},
         xlabel="nodes on the row",
         ylabel="milliseconds",
         title=f"{data.y.shape[0] * W.shape[0]:,} terms: what a row costs",
         xscale="log",
         marker="o",
     )
-    config.out.mkdir(parents=True, exist_ok=True)
     draw.save_figure(figure, config.out / "landscape_rows.png")
-    return found
+    return rows
 
 
-def exact_step(objective: Objective, W: Any, data: Any, config: common.Config) -> list[common.Row]:
+def exact_step(W: Any, data: Data, config: Config) -> list[Row]:
     """The best step along minus the gradient: found exactly, and by evaluating the objective.
 
-    Who searches is given W, the gradient and the objective at W. Backtracking tries ever smaller
+    Each search is given W, the gradient and the objective at W. Backtracking tries ever smaller
     steps, up to 100 of them, until the objective falls by ``slope_rtol`` of what the slope
     promises: from optax's own start, 1, or from 1,000 times the best step, by optax's own factor
     or by the one with which about a hundred steps lead to the best. A slope_rtol of 1/2 is the
     best there can be on a parabola, where the first step so accepted is near the lowest point.
     """
-    gradient = jax.jit(analytic_gradient)(objective, W, data)
-    value = jax.jit(objective)
+    gradient = jax.jit(analytic_gradient)(OBJECTIVE, W, data)
+    value = jax.jit(OBJECTIVE)
     before = value(W, data)
 
     @jax.jit
-    def exact(W: Any, gradient: Any, data: Any) -> Any:
-        return along(objective, W, -gradient, data).minimum().t_low
-
-    best = float(exact(W, gradient, data))
+    def exact(W: Any, gradient: Any, data: Data) -> Any:
+        return along(OBJECTIVE, W, -gradient, data).minimum().t_low
 
     @partial(jax.jit, static_argnames="search")
-    def backtrack(search: Any, W: Any, before: Any, gradient: Any, data: Any) -> Any:
+    def backtrack(search: Any, W: Any, before: Any, gradient: Any, data: Data) -> Any:
         _, state = search.update(
             -gradient, search.init(W), W,
-            value=before, grad=gradient, value_fn=lambda W: objective(W, data),
+            value=before, grad=gradient, value_fn=lambda W: OBJECTIVE(W, data),
         )  # fmt: skip
         return state.learning_rate, state.info.num_linesearch_steps
 
+    best = float(exact(W, gradient, data))
+    sizes = jnp.geomspace(1e-3 * best, 1e3 * best, 100, dtype=W.dtype)
+
     @jax.jit
-    def try_all(W: Any, gradient: Any, data: Any) -> Any:
-        losses = jax.lax.map(lambda t: objective(W - t * gradient, data), sizes)
+    def try_all(W: Any, gradient: Any, data: Data) -> Any:
+        losses = jax.lax.map(lambda t: OBJECTIVE(W - t * gradient, data), sizes)
         return sizes[jnp.argmin(losses)]
 
     far = {"max_learning_rate": 1000 * best, "increase_factor": float("inf")}
@@ -147,50 +144,41 @@ def exact_step(objective: Objective, W: Any, data: Any, config: common.Config) -
         "optax backtracking, from 1000 × best, factor 0.93, slope_rtol 0.5": far
         | {"decrease_factor": 0.93, "slope_rtol": 0.5},
     }
-    sizes = jnp.geomspace(1e-3 * best, 1e3 * best, 100, dtype=W.dtype)
     searches: dict[str, Callable[[], Any]] = {
         "jaxsvm, two products and minimum": lambda: (exact(W, gradient, data), None)
     }
     for name, options in settings.items():
         search = optax.scale_by_backtracking_linesearch(max_backtracking_steps=99, **options)
         searches[name] = partial(backtrack, search, W, before, gradient, data)
-    searches["the best of 100 steps from best/1000 to 1000 × best"] = lambda: (
-        try_all(W, gradient, data),
-        len(sizes),
-    )
+    name = "the best of 100 steps from best/1000 to 1000 × best"
+    searches[name] = lambda: (try_all(W, gradient, data), len(sizes))
 
-    rows = common.compare("landscape", "best step along the gradient", searches, config)
-    found = []
-    for row in rows:
+    rows = []
+    for row in compare(PART, "best step along the gradient", searches, config):
         step, evaluations = searches[row.peer]()
-        found.append(
-            row._replace(
-                reached=float(value(W - step * gradient, data)),
-                evaluations=None if evaluations is None else int(evaluations),
-            )
-        )
+        reached = float(value(W - step * gradient, data))
+        count = None if evaluations is None else int(evaluations)
+        rows.append(row._replace(reached=reached, evaluations=count))
     print(f"best step: the objective is {float(before):.6f} before it")
-
-    ahead = jax.jit(along)(objective, W, -gradient, data)
-    minimum, kinks = jax.jit(Line.minimum), jax.jit(Line.kinks)
-    return found + common.compare(
-        "landscape",
-        "minimum of a line at hand",
-        {
-            "jaxsvm, bisection": lambda: minimum(ahead),
-            "sort of the kinks alone": lambda: kinks(ahead),
-        },
-        config,
-    )
+    return rows
 
 
-def torch_package(
-    objective: Objective, W: Any, data: Any, sizes: Any, config: common.Config
-) -> list[common.Row]:
+def line_at_hand(W: Any, data: Data, config: Config) -> list[Row]:
+    """The minimum of a line, without the two products that the line took."""
+    gradient = jax.jit(analytic_gradient)(OBJECTIVE, W, data)
+    ahead = _along(OBJECTIVE, W, -gradient, data)
+    peers: dict[str, Callable[[], Any]] = {
+        "jaxsvm, bisection": partial(_minimum, ahead),
+        "sort of the kinks alone": partial(_kinks, ahead),
+    }
+    return compare(PART, "minimum of a line at hand", peers, config)
+
+
+def torch_package(W: Any, data: Data, sizes: tuple[int, ...], config: Config) -> list[Row]:
     """The `loss-landscapes` package on the same weights and data, a few points scaled to planes.
 
-    In a process of its own, which waits while others are measured, in the interpreter that the
-    option names: the package's dependencies are no part of ours.
+    It runs in a process of its own, which waits while others are measured, and in the interpreter
+    that the option names, because the package's dependencies are not ours.
 
     Raises:
         RuntimeError: its loss at W is not ours.
@@ -226,27 +214,19 @@ def torch_package(
                 return answer()
 
             hello = answer()
-            ours = float(jax.jit(objective)(W, data))  # no penalty in it
+            ours = float(jax.jit(OBJECTIVE)(W, data))  # no penalty in it
             if not np.isclose(hello["loss"], ours, rtol=1e-4):
                 raise RuntimeError(f"loss-landscapes: {hello['loss']} at W, and ours is {ours}")
-            (row,) = common.compare("landscape", "", {"package": draw_plane}, config)
-    found = []
+            (row,) = compare(PART, "", {"package": draw_plane}, config)
+    rows = []
     for num in sizes:
-        scale = num * num / side**2
-        found.append(
-            row._replace(
-                work=f"plane {num} x {num}",
-                peer=f"{hello['versions']}, {side**2} points scaled to {num * num}",
-                median=scale * row.median,
-                lower=scale * row.lower,
-                upper=scale * row.upper,
-            )
-        )
-    return found
+        peer = f"{hello['versions']}, {side**2} points scaled to {num * num}"
+        rows.append(scaled(row, num * num / side**2, work=f"plane {num} x {num}", peer=peer))
+    return rows
 
 
 def plane_alone(size: str, num: str) -> Callable[[], Any]:
     """Return the compiled plane of data at hand, to be called in a process of its own."""
-    W, data = common.random_data(common.Config(size="full" if size == "full" else "tiny"), "floats")
-    arrays = Objective(), W, W[::-1], W[:, ::-1], data
+    W, data = random_data(size, "floats")
+    arrays = OBJECTIVE, W, W[::-1], W[:, ::-1], data
     return partial(_plane.lower(*arrays, num=int(num)).compile(), *arrays)

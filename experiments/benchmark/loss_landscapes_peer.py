@@ -2,9 +2,9 @@
 
     python loss_landscapes_peer.py FOLDER STEPS
 
-FOLDER has W.npy, X.npy and y.npy. Says at once, as one line of JSON, which versions these are and
-what the loss at W is. Then draws a plane of STEPS × STEPS points for every line on standard input
-and answers each with the plane's lowest loss. Needs torch, NumPy and loss-landscapes, nothing else.
+FOLDER has W.npy, X.npy and y.npy. Prints one line of JSON with the versions and the loss at W. Then
+draws a plane of STEPS × STEPS points for every line on standard input and prints the plane's lowest
+loss. Needs torch, NumPy and loss-landscapes, nothing else.
 """
 
 import json

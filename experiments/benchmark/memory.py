@@ -1,4 +1,4 @@
-"""Child of `common.peak_memory`: measure one call in a fresh process and print the bytes it added.
+"""Child of `harness.peak_memory`: measure one call in a fresh process and print the bytes it added.
 
 `python -m experiments.benchmark.memory MODULE:FUNCTION [ARGUMENT ...]`
 """
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def forget_peak() -> None:
-    """Let the peak begin anew at what is held now: preparing may have needed more than the call."""
+    """Reset the peak to what is held now: the preparation may have needed more than the call."""
     gc.collect()
     with contextlib.suppress(AttributeError):  # glibc keeps freed memory, which the call would use
         ctypes.CDLL(None).malloc_trim(0)

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from jaxsvm.core.features import StandardizedFeatures
-from jaxsvm.core.types import Data
+from jaxsvm.core.types import Data, ScalarLike
 
 # Rows looked at together, so that the mask of a large X is never as long as X.
 CHECK_ROWS = 4096
@@ -129,3 +130,15 @@ def check_shapes(data: Data) -> None:
         )
     if N == 0:
         raise ValueError("data has no examples: expected N >= 1; a mean over none is not defined")
+
+
+def check_positive(name: str, value: ScalarLike) -> None:
+    """Raise ValueError unless ``value`` is a finite number > 0; a traced value is not checked."""
+    if not isinstance(value, Tracer) and not (0 < float(value) < float("inf")):
+        raise ValueError(f"{name} = {value}: expected a finite number > 0")
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise ValueError unless ``value`` is an integer ≥ 1."""
+    if value != int(value) or value < 1:
+        raise ValueError(f"{name} = {value}: expected an integer >= 1")

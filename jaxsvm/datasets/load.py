@@ -18,7 +18,8 @@ from jaxsvm.core import features
 from jaxsvm.core.arguments import validate
 from jaxsvm.core.features import StandardizedFeatures
 from jaxsvm.core.types import Data
-from jaxsvm.datasets.tfds import DatasetError, Images, load_images
+from jaxsvm.datasets.digits import load_digits_images
+from jaxsvm.datasets.tfds import load_images
 
 # Rows of bytes are padded to a multiple of this many columns, so that each starts aligned.
 COLUMN_MULTIPLE = 8
@@ -98,7 +99,7 @@ def load_dataset(
         raise ValueError(f"scale = {scale}: expected a finite number > 0, such as 1/128")
     if dtype not in ("uint8", "float32"):
         raise ValueError(f"dtype = {dtype!r}: expected 'uint8' or 'float32'")
-    images = _digits() if name == "digits" else load_images(name, data_dir)
+    images = load_digits_images() if name == "digits" else load_images(name, data_dir)
     pixels, labels = images.train
     if validation is None:
         validation = min(len(pixels) // 10, 1000)
@@ -199,27 +200,4 @@ def rows_from_pixels(
         values=jax.device_put(values),
         shift=jax.device_put(np.append(shift.ravel(), 0).astype(np.float32)),
         scale=jax.device_put(np.append(np.full(num_pixels, scale), 1).astype(np.float32)),
-    )
-
-
-def _digits() -> Images:
-    """scikit-learn's digits, shuffled by a fixed seed: its order follows the writers."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise DatasetError(
-            "'digits' comes with scikit-learn, which is not installed: pip install scikit-learn"
-        ) from error
-
-    digits = load_digits()
-    # RandomState's stream is frozen by NumPy's policy; the newer generators' may change.
-    order = np.random.RandomState(0).permutation(len(digits.target))
-    pixels = digits.images.astype(np.uint8)[order, :, :, None]
-    labels = digits.target.astype(np.int32)[order]
-    train, test = order.size - 300, order.size
-    return Images(
-        train=(pixels[:train], labels[:train]),
-        test=(pixels[train:test], labels[train:test]),
-        class_names=tuple(str(name) for name in digits.target_names),
-        description="scikit-learn's digits: 1,797 handwritten digits of 8x8 pixels, 0 to 16",
     )

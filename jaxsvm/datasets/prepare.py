@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsvm.datasets.tfds import DatasetError
+from jaxsvm.datasets.images import DatasetError
 
 
 def prepare(name: str, root: Path) -> None:

@@ -14,36 +14,15 @@ import re
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from jaxsvm.datasets.images import DatasetError, Images
+from jaxsvm.datasets.prepare import prepare
+
 SPLITS = ("train", "test")
 BATCH = 500  # images decoded between two moves of the progress bar
-
-
-class DatasetError(ValueError):
-    """A dataset is missing, damaged or in a form that cannot be read; the message says what to do.
-
-    >>> issubclass(DatasetError, ValueError)
-    True
-    """
-
-
-class Images(NamedTuple):
-    """A dataset's two splits as it names them, undivided and unscaled.
-
-    Attributes:
-        train: (N, H, W, channels) uint8 images and (N,) int32 labels.
-        test: the same for the test split.
-        class_names: the classes, by label.
-        description: the dataset's own words about itself.
-    """
-
-    train: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
-    class_names: tuple[str, ...]
-    description: str
 
 
 def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> Images:
@@ -63,8 +42,6 @@ def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> Im
     root = _root(data_dir)
     folder = _find(name, root)
     if folder is None:
-        from jaxsvm.datasets.prepare import prepare
-
         prepare(name, root)
         folder = _find(name, root)
         assert folder is not None, f"{name} was prepared, but not in {root}"

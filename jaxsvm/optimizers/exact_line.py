@@ -1,9 +1,9 @@
 """Descent with the exact step: the line ahead is a sum of hinges, so its lowest point is known.
 
-A file of its own beside `descent`, whose optimizers know only ``loss_fn(params, data)``:
-this one carries the scores from step to step. The gradient is pulled back from them, the
-direction's scores are one product, and the scores after the step follow from the two. A step costs
-two products, as many as one gradient takes from scratch, and the search itself never touches X.
+`gradient_descent` knows only ``loss_fn(params, data)``; this optimizer carries the scores from step
+to step. It pulls the gradient back from them, takes the direction's scores by one product, and adds
+the two for the scores after the step. A step costs two products, as many as one gradient takes from
+scratch, and the search along the line does not read X.
 """
 
 from typing import Literal, NamedTuple
@@ -20,7 +20,7 @@ from jaxsvm.gradients.analytic import score_gradient
 from jaxsvm.lines.line import line_of_scores
 from jaxsvm.optimizers.contract import Optimizer
 
-# After so many steps the carried scores are taken afresh, so that rounding cannot pile up.
+# After so many steps the carried scores are computed afresh, so that rounding cannot pile up.
 REFRESH_STEPS = 64
 
 
@@ -30,10 +30,10 @@ class LineSearchState(NamedTuple):
     Attributes:
         params: (C, D) where it stands.
         scores: (N, C) its scores, carried.
-        direction: (C, D) the last one searched; 0 before the first step and after a stuck one.
+        direction: (C, D) the last direction; 0 before the first step and after a stuck one.
         direction_scores: (N, C) its scores.
         gradient: (C, D) at the last step's start.
-        num_steps: steps taken.
+        num_steps: how many steps were taken.
     """
 
     params: Weights
@@ -49,10 +49,10 @@ class LineSearchInfo(NamedTuple):
 
     Attributes:
         loss: the objective the step started from.
-        step_size: how far it went, in units of its direction (minus the gradient, where nothing is
-            added to it); 0 where it was stuck.
-        stuck: nothing on the whole line was lower, so the step stayed. Without memory of earlier
-            directions every later step stays too.
+        step_size: how far it went, in units of its direction (minus the gradient, where momentum
+            adds nothing); 0 where it was stuck.
+        stuck: whether nothing on the whole line was lower, so that the step stayed. Without
+            momentum every later step then stays too.
         loss_evaluations: 1, the product for the direction's scores.
         gradient_evaluations: 1, the pull-back.
     """
@@ -72,23 +72,24 @@ def line_search_descent(
         direction = −gradient + momentum · direction before
         W ← W + t · direction,   t = argmin_t objective(W + t · direction)
 
-    The loss never rises, and no fixed step along the same direction does better. Of a flat minimum
-    the nearest point is taken; a minimum behind (t < 0, possible at a kink) is taken too. Where the
-    line is nowhere lower the step stays and says so (``info.stuck``): of a piecewise linear
-    objective that may be a kink above the minimum, where steepest descent ends.
+    The loss never rises, and no fixed step along the same direction does better. The step goes to
+    the nearest point of a flat minimum, and backwards (t < 0, possible at a kink) where the minimum
+    is behind. Where the line is nowhere lower, the step stays and says so (``info.stuck``): a
+    piecewise linear objective may have a kink there, above its minimum, and steepest descent ends.
 
     Args:
-        objective: one that `jaxsvm.lines.line.along` takes.
+        objective: one that `jaxsvm.along` takes.
         momentum: how much of the last direction is added, ≥ 0; or ``"conjugate"``, Polak and
             Ribière's max(0, gradient·(gradient − gradient before) / |gradient before|²).
 
     Returns:
-        An optimizer of `LineSearchState` and `LineSearchInfo`. A step costs two products and about
-        32 sums over the N·C terms (64 in float64).
+        An optimizer of `LineSearchState` and `LineSearchInfo`. It is not batchable: the carried
+        scores are those of all the rows. A step costs two products and about 32 sums over the N·C
+        terms (64 in float64).
 
     Raises:
-        ValueError: ``momentum`` is another word, negative or not finite; at trace time, the
-            objective is not one of those.
+        ValueError: ``momentum`` is another word, negative or not finite; at trace time, `along`
+            does not take the objective.
 
     Source: Yu, Vishwanathan, Günter & Schraudolph, JMLR 11 (2010); CS231n notes, "Optimization",
     the step size.

@@ -1,17 +1,17 @@
-"""Random search and random local search: the strategies that only ever ask for the loss.
+"""Random search: draw weights afresh at every step and keep the best.
 
-The scores are linear in W, so the scores of a whole block of random proposals are one matrix
-product, taken before the search decides anything:
+The scores are linear in W, so the scores X W_tᵀ of a block of draws are one matrix product, which
+reads X once. `random_search` evaluates every draw so. `pruned_random_search` evaluates few: the
+data loss L is convex in W and lies above its tangent plane at the centre of the draws,
 
-    random search    X W_tᵀ               for every draw t of the block
-    local search     X (W + δ_t)ᵀ = X Wᵀ + X δ_tᵀ      δ_t does not depend on W
+    L(W) ≥ L(0) + ⟨∇L(0), W⟩        so W cannot be kept if  L(0) + ⟨∇L(0), W⟩ + reg·R(W) ≥ best_loss
 
-A block of trials reads X once where a trial at a time reads it at each; and local search, which is
-serial by nature, throws no evaluation away: accepting a trial adds its δ to W and its scores to
-the scores of W. ``step`` is one trial taken plainly; ``block_step`` is ``block_size`` of them.
+and one inner product, which does not read X, refuses nearly all of them where the draws are so
+small that the loss hardly bends over them.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -20,17 +20,11 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from jaxsvm.core import features
-from jaxsvm.core.objective import Objective
+from jaxsvm.core.arguments import check_count, check_positive
+from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
-from jaxsvm.optimizers.contract import Optimizer
-from jaxsvm.optimizers.schedules import check_count, check_positive
-
-# Random search never holds the scores of all the data: it sums the losses of a block of draws over
-# this many rows at a time. Long enough for the product to run at its peak.
-CHUNK_ROWS = 512
-
-# Draws made together: one at a time they take twice as long, fifty at a time half as long again.
-DRAWS = 10
+from jaxsvm.optimizers.contract import Optimizer, scan_between
 
 
 class SearchState(NamedTuple):
@@ -78,8 +72,8 @@ def random_search(
         objective: what is minimized.
         scale: the draws' standard deviation, > 0. The notes' listing has 1e-4.
         block_size: how many draws share one product. It changes no draw, and losses by no more
-            than the rounding of a product. Memory: block_size·C·D numbers for the draws and
-            512·block_size·C for their scores; never a multiple of N.
+            than the rounding of a product. Memory: block_size·C·D numbers for the draws, and
+            block_size·C for each of a block of rows (`block_sizes`); never a multiple of N.
 
     Returns:
         An optimizer of `SearchState` and `SearchInfo`. A step costs one loss evaluation.
@@ -110,10 +104,14 @@ def random_search(
         trial = draw(key, state.params)
         return keep_if_lower(state, trial, objective(trial, data))
 
-    def block_step(keys: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
+    def block_step(
+        keys: Array, state: SearchState, data: Data, first: int | Array, stop: int | Array
+    ) -> tuple[SearchState, SearchInfo]:
         trials = draw_each(draw, keys, state.params)
         losses = _losses(objective, trials, data)
-        lowest = lax.cummin(jnp.where(jnp.isnan(losses), jnp.inf, losses))
+        # Draws before `first` need no mask: none of them is below the best loss any more.
+        barred = jnp.isnan(losses) | (jnp.arange(block_size) >= stop)
+        lowest = lax.cummin(jnp.where(barred, jnp.inf, losses))
         best = jnp.minimum(state.best_loss, lowest)
         before = jnp.concatenate([state.best_loss[None], best[:-1]])
         # The first of equals, as one strict `<` after the other would find it.
@@ -125,83 +123,130 @@ def random_search(
     return Optimizer(init, step, block_step, block_size)
 
 
-def local_search(
-    objective: Objective, *, step_size: ScalarLike = 1e-4, block_size: int = 50
+class PrunedState(NamedTuple):
+    """What the search needs for its next draw.
+
+    Attributes:
+        params: (C, D) the best W so far.
+        best_loss: the objective there; infinite if it was NaN at the start.
+        center_loss: L(0), the loss without the penalty at W = 0.
+        slope: (C, D) its gradient there.
+    """
+
+    params: Weights
+    best_loss: Scalar
+    center_loss: Scalar
+    slope: Weights
+
+
+class PrunedInfo(NamedTuple):
+    """What a draw saw.
+
+    Attributes:
+        loss: the objective at the draw, or NaN where it was refused.
+        lower_bound: the objective there is no lower, to rounding.
+        best_loss: the lowest objective up to and including this draw.
+        accepted: whether the draw was kept.
+        loss_evaluations: 0 where it was refused, else 1; ``init`` spends two.
+        gradient_evaluations: 0; ``init`` spends one.
+    """
+
+    loss: Float[Array, "*B"]
+    lower_bound: Float[Array, "*B"]
+    best_loss: Float[Array, "*B"]
+    accepted: Bool[Array, "*B"]
+    loss_evaluations: Int[Array, "*B"]
+    gradient_evaluations: Int[Array, "*B"]
+
+
+def pruned_random_search(
+    objective: Objective, *, scale: ScalarLike = 1e-4, block_size: int = 50
 ) -> Optimizer:
-    """Try a random step from where the search stands and take it if the objective falls.
+    """Draw W afresh at every step and keep the best; evaluate only what may be better.
 
-        δ_t = step_size · normal(key_t),     W ← W + δ_t if objective(W + δ_t) < best_loss
+        W_t = scale · normal(key_t),     kept if objective(W_t) < best_loss
 
-    The start is evaluated. (The notes' listing never evaluates it and so always takes its first
-    step.) A trial whose loss is NaN is never taken.
-
-    A block takes X δ_tᵀ of all its trials in one product and carries the scores of W from trial to
-    trial, adding X δ_tᵀ when t is accepted; it starts from a fresh X Wᵀ, so rounding builds up
-    over one block at most. With B = block_size and u the unit roundoff (6e-8 in float32), a
-    carried score of example i is within γ·Σ_d |x_id| (|W_jd| + Σ_t |δ_t,jd|) of the exact one,
-    γ = (D + B + 1)u / (1 − (D + B + 1)u), the first-order bound being that of one product but for
-    the B. A decision can differ from the plain loop's only where two losses tie to that rounding.
+    Under one key the draws are those of `random_search`, and so are the answer and every decision
+    but those between losses that tie to rounding. A refused draw has no loss. How many are refused
+    depends on how far the loss bends over the draws: the smaller ``scale``, the more.
 
     Args:
-        objective: what is minimized; the penalty is evaluated at W + δ itself.
-        step_size: standard deviation of each entry of δ, > 0.
-        block_size: how many trials share one product. Memory: block_size·N·C numbers. One that
-            divides the number of steps compiles no second, shorter block.
+        objective: what is minimized; its loss must be convex in the scores.
+        scale: the draws' standard deviation, > 0.
+        block_size: how many draws are bounded at once. It changes bounds by rounding only. Memory:
+            block_size·C·D numbers.
 
     Returns:
-        An optimizer of `SearchState` and `SearchInfo`. A step costs one loss evaluation.
+        An optimizer of `PrunedState` and `PrunedInfo`. A step costs a draw and an inner product,
+        and one loss evaluation where that does not refuse it (under `jax.vmap`, always).
 
     Raises:
-        ValueError: ``step_size`` is not a finite number > 0 (a traced one is not checked), or
-            ``block_size`` is not an integer ≥ 1.
+        ValueError: the loss is not known to be convex, because it is not one of this library's,
+            ``scale`` is not a finite number > 0 (a traced one is not checked), or ``block_size``
+            is not an integer ≥ 1.
 
-    Source: CS231n notes, "Optimization", strategy #2.
+    Source: CS231n notes, "Optimization", strategy #1, and the loss's convexity.
 
-    >>> from jaxsvm import run
+    >>> from jaxsvm import random_search, run
     >>> data = Data(jnp.eye(3), jnp.arange(3))
-    >>> search = local_search(Objective(), step_size=0.1)
-    >>> state, info = run(search, jax.random.key(0), jnp.zeros((3, 3)), data, num_steps=100)
-    >>> bool(state.best_loss < 1.0), int(info.loss_evaluations.sum())
-    (True, 100)
+    >>> key, W = jax.random.key(0), jnp.zeros((3, 3))
+    >>> state, info = run(pruned_random_search(Objective(), scale=0.1), key, W, data, num_steps=500)
+    >>> plain, _ = run(random_search(Objective(), scale=0.1), key, W, data, num_steps=500)
+    >>> bool((state.params == plain.params).all()), int(info.loss_evaluations.sum())
+    (True, 5)
     """
-    check_positive("step_size", step_size)
+    check_positive("scale", scale)
     check_count("block_size", block_size)
+    require(objective, "pruned_random_search", penalty=False)  # a Hinge is convex in the scores
 
-    def init(params: Weights, data: Data) -> SearchState:
-        return start(objective, params, data)
+    def init(params: Weights, data: Data) -> PrunedState:
+        found = start(objective, params, data)
+        loss, slope = jax.value_and_grad(replace(objective, reg=0.0))(jnp.zeros_like(params), data)
+        return PrunedState(*found, loss, slope)
 
     def draw(key: Array, like: Weights) -> Weights:
-        return normal(key, like) * jnp.asarray(step_size, like.dtype)
+        return normal(key, like) * jnp.asarray(scale, like.dtype)
 
-    def step(key: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
-        trial = state.params + draw(key, state.params)
-        return keep_if_lower(state, trial, objective(trial, data))
+    def bound(state: PrunedState, trial: Weights) -> Scalar:
+        tangent = state.center_loss + jnp.vdot(state.slope, trial, precision="highest")
+        return tangent + objective.reg * objective.penalty(trial)
 
-    def block_step(keys: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
-        deltas = draw_each(draw, keys, state.params)
-        B, C, D = deltas.shape
-        rows = jnp.concatenate([state.params, deltas.reshape(B * C, D)])
-        # (1 + B, C, N): examples last, so that a trial is one contiguous piece.
-        products = features.dot(data.X, rows).T.reshape(1 + B, C, -1)
+    def decide(
+        state: PrunedState, trial: Weights, lower: Scalar, data: Data
+    ) -> tuple[PrunedState, PrunedInfo]:
+        # `lower` may be NaN, from NaN in the data; then so is every loss, and none is kept.
+        possible = lower < state.best_loss
+        loss = lax.cond(
+            possible, lambda: objective(trial, data), lambda: jnp.full_like(lower, jnp.nan)
+        )
+        found, info = keep_if_lower(SearchState(state.params, state.best_loss), trial, loss)
+        counts = possible.astype(jnp.int32), jnp.int32(0)
+        return (
+            PrunedState(*found, state.center_loss, state.slope),
+            PrunedInfo(loss, lower, info.best_loss, info.accepted, *counts),
+        )
 
-        def trial(
-            carry: tuple[SearchState, Array], proposal: tuple[Array, Array]
-        ) -> tuple[tuple[SearchState, Array], SearchInfo]:
-            state, scores = carry
-            delta, change = proposal
-            W, moved = state.params + delta, scores + change
-            loss = objective.data_loss(moved.T, data.y) + objective.reg * objective.penalty(W)
-            state, info = keep_if_lower(state, W, loss)
-            return (state, jnp.where(info.accepted, moved, scores)), info
+    def step(key: Array, state: PrunedState, data: Data) -> tuple[PrunedState, PrunedInfo]:
+        trial = draw(key, state.params)
+        return decide(state, trial, bound(state, trial), data)
 
-        (state, _), info = lax.scan(trial, (state, products[0]), (deltas, products[1:]))
-        return state, info
+    def block_step(
+        keys: Array, state: PrunedState, data: Data, first: int | Array, stop: int | Array
+    ) -> tuple[PrunedState, PrunedInfo]:
+        trials = draw_each(draw, keys, state.params)
+        bounds = jax.vmap(bound, in_axes=(None, 0))(state, trials)
+
+        def one(state: PrunedState, proposal: Any) -> tuple[PrunedState, PrunedInfo]:
+            trial, lower = proposal
+            return decide(state, trial, lower, data)
+
+        return scan_between(one, state, (trials, bounds), first, stop)
 
     return Optimizer(init, step, block_step, block_size)
 
 
 def start(objective: Objective, params: Weights, data: Data) -> SearchState:
-    """Return the state at the start; NaN counts as infinite, or no trial could be below it."""
+    """Return the state at the start; a NaN loss counts as infinite, or none could be below it."""
     loss = objective(params, data)
     return SearchState(params, jnp.where(jnp.isnan(loss), jnp.inf, loss))
 
@@ -212,22 +257,22 @@ def normal(key: Array, like: Weights) -> Weights:
 
 
 def draw_each(
-    draw: Callable[[Array, Array], Any], keys: Array, like: Array, *, together: int = DRAWS
+    draw: Callable[[Array, Array], Any], keys: Array, like: Array, *, together: int | None = None
 ) -> Any:
-    """Return a block's draws, ``together`` of them at a time."""
+    """Return ``draw(key, like)`` for each key, ``together`` of them at a time."""
     # As plain bits: the key-reuse checker takes a scan over keys under vmap for reuse.
     implementation = jax.random.key_impl(keys)
     return lax.map(
         lambda bits: draw(jax.random.wrap_key_data(bits, impl=implementation), like),
         jax.random.key_data(keys),
-        batch_size=together,
+        batch_size=together or block_sizes().draws,
     )
 
 
 def keep_if_lower(
     state: SearchState, trial: Weights, loss: Scalar
 ) -> tuple[SearchState, SearchInfo]:
-    """One decision: strict ``<``, which no NaN passes."""
+    """Keep the trial if its loss is lower: strict ``<``, which no NaN passes."""
     accepted = loss < state.best_loss
     best = jnp.where(accepted, loss, state.best_loss)
     params = jnp.where(accepted, trial, state.params)
@@ -245,28 +290,20 @@ def _info(loss: Array, best_loss: Array, accepted: Array) -> SearchInfo:
 
 
 def _losses(objective: Objective, trials: Float[Array, "B C D"], data: Data) -> Float[Array, " B"]:
-    """Return the objective at every trial: one product for each chunk of rows of X."""
+    """Return the objective at every trial: one product for each block of rows of X."""
     B, C, D = trials.shape
-    N = data.X.shape[0]
-    # Trials run fastest along the columns of a chunk's scores, (rows, C, B): whatever the loss
+    # Trials run fastest along the columns of a block's scores, (rows, C, B): whatever the loss
     # does to a class it then does to B neighbours in memory at once.
     W = trials.transpose(1, 0, 2).reshape(C * B, D)
 
-    def sums(scores: Array, y: Array, is_new: Array) -> Array:
-        return jnp.sum(jnp.where(is_new, objective.loss(scores, y, delta=objective.delta), 0))
+    def add(total: Array, X: features.Features, y: Array) -> tuple[Array, tuple[()]]:
+        def summed(scores: Array) -> Array:
+            return jnp.sum(objective.loss(scores, y, delta=objective.delta))
 
-    num_chunks = -(-N // CHUNK_ROWS)
-    size = -(-N // num_chunks)
+        scores = features.dot(X, W).reshape(-1, C, B)
+        return total + jax.vmap(summed, in_axes=2)(scores), ()
 
-    def add(total: Array, start: Array) -> tuple[Array, None]:
-        # The last chunk is moved back to end at N; rows that it shares with the one before count
-        # there and not here.
-        first = jnp.minimum(start, N - size)
-        X = features.slice_rows(data.X, first, size)
-        y = lax.dynamic_slice_in_dim(data.y, first, size)
-        is_new = first + jnp.arange(size) >= start
-        scores = features.dot(X, W).reshape(size, C, B)
-        return total + jax.vmap(sums, in_axes=(2, None, None))(scores, y, is_new), None
-
-    total, _ = lax.scan(add, jnp.zeros(B, trials.dtype), size * jnp.arange(num_chunks))
-    return total / N + objective.reg * jax.vmap(objective.penalty)(trials)
+    total, _ = features.scan_rows(
+        add, jnp.zeros(B, trials.dtype), data.X, data.y, rows=block_sizes().search
+    )
+    return total / data.X.shape[0] + objective.reg * jax.vmap(objective.penalty)(trials)

@@ -1,4 +1,4 @@
-"""Optimizers made of optimizers: keep the best point seen, take many steps as one."""
+"""Optimizers made of optimizers: keep the best point visited, or take many steps as one."""
 
 from typing import Any, NamedTuple
 
@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsvm.core.arguments import check_count
 from jaxsvm.core.types import Data, LossFn, Scalar
 from jaxsvm.optimizers.contract import Optimizer, advance
-from jaxsvm.optimizers.schedules import check_count
 
 
 class BestState(NamedTuple):
@@ -26,18 +26,22 @@ class BestState(NamedTuple):
 
 
 def best_so_far(optimizer: Optimizer, loss_fn: LossFn) -> Optimizer:
-    """Let ``state.params`` be the best of all points an optimizer has visited.
+    """Make ``state.params`` the best of all points an optimizer has visited.
 
-    ``loss_fn`` is evaluated on all the data at the start and after every step, so the last point
-    is looked at like any other; NaN is never the best. That is one more loss evaluation a step,
-    and it is counted: put `record_every` inside to look less often.
+        params ← the visited W with the lowest loss_fn(W, data), the first of equals
+
+    ``loss_fn`` is evaluated on all the data at the start and after every step, the last included;
+    NaN is never the best. To evaluate it less often, put `record_every` inside. To wrap mini-batch
+    descent, put `minibatch` inside: around, it is refused, because the losses of two batches
+    cannot be compared.
 
     Args:
-        optimizer: any whose info counts ``loss_evaluations``.
+        optimizer: the one to wrap; its info is a NamedTuple.
         loss_fn: what "best" means, ``(params, data) -> scalar``.
 
     Returns:
-        An optimizer of `BestState`, with the wrapped one's info.
+        An optimizer of `BestState`, with the wrapped one's info. A step costs one more loss
+        evaluation, which is counted.
 
     >>> from jaxsvm import Objective, gradient_descent, run
     >>> data = Data(jnp.eye(3), jnp.arange(3))
@@ -69,11 +73,11 @@ def best_so_far(optimizer: Optimizer, loss_fn: LossFn) -> Optimizer:
 
 
 class Record(NamedTuple):
-    """What `record_every` keeps of some steps: a path of params, and the last step's info.
+    """What `record_every` keeps of some steps: where they led, and the last step's info.
 
     Attributes:
         params: where the optimizer stood after them.
-        info: what the last of them saw.
+        info: the last one's.
         loss_evaluations: of all of them together.
         gradient_evaluations: of all of them together.
     """
@@ -83,13 +87,26 @@ class Record(NamedTuple):
     loss_evaluations: Array
     gradient_evaluations: Array
 
+    @property
+    def loss(self) -> Array:
+        """The loss of ``info``."""
+        return self.info.loss
+
 
 def record_every(optimizer: Optimizer, num_steps: int) -> Optimizer:
     """Take ``num_steps`` steps of an optimizer as one, and record where they led.
 
-    The info of a run is then a path of params, one point for ``num_steps`` steps. The inner steps
-    draw under ``fold_in(key_i, j)``: a run is reproducible, but a random one differs in its draws
-    from a run of the optimizer itself.
+    The info of a run is then a path of params, one point for every ``num_steps`` steps. Inner step
+    j of step i is handed ``fold_in(key_i, j)``: a run is reproducible, but a random optimizer draws
+    other numbers than in a run of its own.
+
+    Args:
+        optimizer: the one to wrap; batchable if it is, and then all the inner steps see one batch.
+        num_steps: how many steps are one, ≥ 1.
+
+    Returns:
+        An optimizer of the wrapped one's state, whose info is a `Record`. A step costs
+        ``num_steps`` of the wrapped one's.
 
     Raises:
         ValueError: ``num_steps`` is not an integer ≥ 1.
@@ -110,4 +127,4 @@ def record_every(optimizer: Optimizer, num_steps: int) -> Optimizer:
         gradients = jnp.sum(info.gradient_evaluations, dtype=jnp.int32)
         return state, Record(state.params, last, losses, gradients)
 
-    return Optimizer(optimizer.init, step)
+    return Optimizer(optimizer.init, step, batchable=optimizer.batchable)

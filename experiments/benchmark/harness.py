@@ -1,0 +1,275 @@
+"""Measure callables against each other and write the result.
+
+A part of the benchmark is a file of this folder with one function, ``run(config) -> list[Row]``.
+It builds its inputs, names its peers as zero-argument callables, and passes them to `compare`:
+
+    peers = {"jaxsvm": lambda: loss(W, data), "numpy": lambda: listing(W_host, X_host, y_host)}
+    rows += compare("descent", "loss, all data", peers, config, flops=2 * N * C * D, bytes=N * D)
+
+The peers of one comparison run in turns (`experiments.shared.timing`). The same run measures the
+machine's two limits (`limits`): the rate of a large product and the rate at which memory is read.
+"""
+
+import functools
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxsvm
+from experiments import reporting
+from experiments.shared import timing
+from experiments.shared.timing import Row as Row
+from experiments.shared.timing import row_of as row_of
+from jaxsvm import Data, StandardizedFeatures
+from jaxsvm import plot as draw
+
+SHAPES = {"full": (50_000, 3_073, 10), "tiny": (600, 65, 10)}  # (N, D, C)
+
+run_steps = jax.jit(jaxsvm.run, static_argnames=("optimizer", "num_steps"))
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of every part.
+
+    Attributes:
+        size: "full" has CIFAR-10's shape (50,000 x 3,073, 10 classes); "tiny" checks that every
+            line runs, and its times mean nothing.
+        repeats: timed runs of each callable, after its warm-up.
+        seconds: a comparison stops early (after three rounds) when it has taken this long.
+        seed: of the random inputs.
+        out: the folder for the JSON file and the figures.
+        landscapes_python: an interpreter that has torch and loss-landscapes, a peer of the part
+            "landscape"; by default this one.
+    """
+
+    size: Literal["tiny", "full"] = "full"
+    repeats: int = 15
+    seconds: float = 20.0
+    seed: int = 0
+    out: Path = Path("runs/benchmark")
+    landscapes_python: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(f"repeats = {self.repeats}: expected an integer >= 1")
+        if not self.seconds > 0:
+            raise ValueError(f"seconds = {self.seconds}: expected a number > 0")
+
+    @property
+    def full(self) -> bool:
+        """Whether the times count."""
+        return self.size == "full"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, D, C) of the problem."""
+        return SHAPES[self.size]
+
+
+def compare(
+    part: str, work: str, peers: Mapping[str, Callable[[], Any]], config: Config, **options: Any
+) -> list[Row]:
+    """Time the peers as `timing.compare` does, as often and for as long as the config says."""
+    pause = timing.PAUSE_SECONDS if config.full else 0.0
+    return timing.compare(
+        part, work, peers, repeats=config.repeats, seconds=config.seconds, pause=pause, **options
+    )
+
+
+def scaled(row: Row, factor: float, **changes: Any) -> Row:
+    """Return the row of ``factor`` times the work, under another name."""
+    median, lower, upper = (factor * time for time in (row.median, row.lower, row.upper))
+    return row._replace(median=median, lower=lower, upper=upper, **changes)
+
+
+def memory_rows(part: str, work: str, prepare: str, *args: str) -> list[Row]:
+    """Return `peak_memory` of a call as a row; none where it cannot be measured."""
+    if sys.platform != "linux":
+        print(f"{work}: measured on Linux only")
+        return []
+    peak = peak_memory(prepare, *args)
+    return [Row(part, work, "jaxsvm", peak, peak, peak, 1, unit="bytes")]
+
+
+def peak_memory(prepare: str, *args: str) -> float:
+    """Return the bytes a call adds to the peak of a fresh process. Linux only.
+
+    The child imports ``prepare``, "module:function", starts JAX's backend and takes
+    ``call = function(*args)``. What it holds then, arrays and compiled programs that ``call`` keeps
+    included, is subtracted from the peak during ``call()``.
+
+    Raises:
+        subprocess.CalledProcessError: the child failed; its own message is on stderr.
+    """
+    child = subprocess.run(
+        [sys.executable, "-m", "experiments.benchmark.memory", prepare, *args],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return float(child.stdout.split()[-1])
+
+
+class Limits(NamedTuple):
+    """The machine's two limits, measured.
+
+    Attributes:
+        flops: floating-point operations a second in a large float32 product by JAX.
+        bytes: bytes a second read in the sum of a large float32 array by JAX.
+    """
+
+    flops: float
+    bytes: float
+
+
+def limits(config: Config) -> Limits:
+    """Measure the machine's two limits; the best of the runs, since a limit is no average."""
+    n = 3_000 if config.full else 128
+    a = jnp.ones((n, n), jnp.float32)
+    v = jnp.ones(100_000_000 if config.full else 1_000, jnp.float32)
+    product = jax.jit(lambda a: jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST))
+    total = jax.jit(jnp.sum)
+
+    def best(call: Callable[[Any], Any], argument: Any) -> float:
+        jax.block_until_ready(call(argument))
+        times = []
+        for _ in range(config.repeats):
+            start = time.perf_counter()
+            jax.block_until_ready(call(argument))
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    return Limits(flops=2 * n**3 / best(product, a), bytes=v.nbytes / best(total, v))
+
+
+class Inputs(NamedTuple):
+    """The same random numbers in two forms.
+
+    Attributes:
+        W: (C, D) weights.
+        rows: the data with X as bytes.
+        plain: the data with X as float32.
+    """
+
+    W: jax.Array
+    rows: Data
+    plain: Data
+
+    def host(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return W, X as float32, and y for the peers that are not JAX."""
+        return np.asarray(self.W), np.asarray(self.plain.X), np.asarray(self.plain.y)
+
+
+@functools.lru_cache(maxsize=1)
+def problem(config: Config) -> Inputs:
+    """Return the inputs of a part: random bytes in CIFAR-10's shape."""
+    W, rows = random_data(config.size, "bytes", config.seed)
+    return Inputs(W, rows, random_data(config.size, "floats", config.seed)[1])
+
+
+def random_data(size: str, form: str, seed: int = 0) -> tuple[jax.Array, Data]:
+    """Return (W, data) with X in one form, "bytes" or "floats"; the seed decides the numbers.
+
+    Random bytes, centred and divided by 128, and a bias column: the time of a dense product does
+    not depend on the values. Filled row by row, so that no second X is held.
+    """
+    N, D, C = SHAPES[size]
+    rng = np.random.default_rng(seed)
+    X: Any = np.zeros((N, padded(D)), np.uint8) if form == "bytes" else np.zeros((N, D), np.float32)
+    for row in X:
+        row[: D - 1] = rng.integers(0, 256, D - 1, dtype=np.uint8)
+    X[:, D - 1] = 1
+    mean = X[:1000, : D - 1].mean(axis=0, dtype=np.float64)
+    shift = np.append(mean, 0.0).astype(np.float32)
+    scale = np.append(np.full(D - 1, 1 / 128), 1.0).astype(np.float32)
+    y = jnp.asarray(rng.integers(0, C, N), jnp.int32)
+    W = jnp.asarray(0.01 * rng.standard_normal((C, D)), jnp.float32)
+    if form == "bytes":
+        rows = StandardizedFeatures(jnp.asarray(X), jnp.asarray(shift), jnp.asarray(scale))
+        return W, Data(rows, y)
+    X -= shift
+    X *= scale
+    return W, Data(jnp.asarray(X), y)
+
+
+def padded(D: int) -> int:
+    """Return how many columns a row of bytes has, padding included."""
+    return -(-D // 16) * 16
+
+
+def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
+    """Return the rows as a markdown table.
+
+    "against the first" is the median of the peer over the median of the first row of its
+    comparison: 2.0 says that the first is twice as fast. "of the limit" is the roofline's time,
+    max(flops / peak, bytes / bandwidth), over the median.
+    """
+    header = "part | work | who | dtype | median | quartiles | against the first | of the limit"
+    first: dict[tuple[str, str], float] = {}
+    cells = []
+    for row in rows:
+        base = first.setdefault((row.part, row.work), row.median)
+        share = ""
+        if limits is not None and (row.flops or row.bytes):
+            floor = max((row.flops or 0) / limits.flops, (row.bytes or 0) / limits.bytes)
+            share = f"{100 * floor / row.median:.0f} %"
+        peer = row.peer
+        if row.reached is not None:
+            peer += f": reached {row.reached:.6g}"
+        if row.evaluations is not None:
+            peer += f" (evaluations: {row.evaluations})"
+        median, lower, upper = (show(row, x) for x in (row.median, row.lower, row.upper))
+        ratio = f"{row.median / base:.2f}"
+        quartiles = f"{lower} .. {upper}"
+        cells.append((row.part, row.work, peer, row.dtype, median, quartiles, ratio, share))
+    return reporting.table(header.split(" | "), cells)
+
+
+def show(row: Row, value: float) -> str:
+    """Return a value of a row with its unit."""
+    if row.unit == "bytes":
+        return f"{value / 2**20:.0f} MiB"
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
+def write(
+    path: Path, rows: Sequence[Row], limits: Limits, config: Config, command: Sequence[str]
+) -> None:
+    """Write rows, limits, machine and command as JSON; the file is whole or is not there."""
+    record = {
+        "command": command,
+        "config": config,
+        "machine": reporting.environment(),
+        "limits": limits._asdict(),
+        "rows": [row._asdict() for row in rows],
+    }
+    reporting.write_json(path, record)
+
+
+def roofline(rows: Sequence[Row], limits: Limits, path: Path) -> Path | None:
+    """Draw what was reached against the machine's limits; None where no row counts its work."""
+    points: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        if row.flops and row.bytes:
+            x, y = points.setdefault(row.peer, ([], []))
+            x.append(row.flops / row.bytes)
+            y.append(row.flops / row.median / 1e9)
+    if not points:
+        return None
+    intensities = [value for x, _ in points.values() for value in x]
+    grid = np.geomspace(min(intensities) / 2, 2 * max(intensities), 200)
+    reach = np.minimum(limits.flops, grid * limits.bytes) / 1e9
+    figure = draw.roofline(points, (grid, reach), title="Reached, and the machine's limits")
+    return draw.save_figure(figure, path)
