@@ -116,7 +116,10 @@ def test_lines_and_planes(base, x64):
     np.testing.assert_allclose(line.value(0.3), f(np.asarray(W + 0.3 * a), data), rtol=1e-12)
     kinks = np.asarray(line.kinks())
     every = reference.family_kinks(machine_of(base), W, a, data.X, data.y, delta=DELTA)
-    np.testing.assert_allclose(kinks[np.isfinite(kinks)], every, rtol=1e-9)
+    kinks = kinks[np.isfinite(kinks)]
+    for some, others in ((kinks, every), (every, kinks)):  # several hinges may share one
+        distance = np.min(np.abs(some[:, None] - others[None, :]), axis=1)
+        assert np.all(distance <= 1e-9 * (1 + np.abs(some)))
     t_low, _, lowest = (float(x) for x in line.minimum())
     np.testing.assert_allclose(f(np.asarray(W + t_low * a), data), lowest, rtol=1e-11)
     assert lowest <= min(expected)
@@ -135,7 +138,7 @@ def test_lines_and_planes(base, x64):
 
 @pytest.mark.parametrize("base", BASES)
 def test_differences_and_the_check(base, x64):
-    W, data = problem(1, SHAPE)
+    W, data = problem(2, SHAPE)
     objective, f = objective_of(base), oracle(base)
     listing = reference.eval_numerical_gradient(lambda W: f(W, data), W, 0.3, "central")
     np.testing.assert_allclose(termwise(objective, W, data, h=0.3), listing, rtol=1e-9, atol=1e-13)
@@ -168,10 +171,11 @@ def test_bounds_and_the_certified_optimum(base, x64):
     rng = np.random.default_rng(0)
     for dual in (rng.uniform(-1, 2, (12, 4)), rng.uniform(0, 0.5, (12, 4))):
         assert float(jaxsvm.dual_value(objective, jnp.asarray(dual), data)) <= best * (1 + 1e-9)
-    slopes = reference.family_random_slopes(rng, machine, data.y, 4)
+    slopes = 0.1 * reference.family_random_slopes(rng, machine, data.y, 4)
     exact = reference.family_dual_value(machine, slopes, data.X, data.y, reg=REG, delta=DELTA)
+    assert exact > 0.01
     got = float(jaxsvm.dual_value(objective, jnp.asarray(slopes), data))
-    assert exact - 1e-9 * (1 + abs(exact)) <= got <= exact + 1e-12
+    assert exact - 1e-9 * (1 + abs(exact)) <= got <= exact
     assert 0 < float(jaxsvm.lower_bound(objective, 0.1 * W, data)) <= best * (1 + 1e-9)
     solution = jaxsvm.solve(objective, data, gap_tolerance=5e-7, num_classes=4, max_passes=20_000)
     np.testing.assert_allclose(solution.primal, best, rtol=1e-6)
