@@ -32,7 +32,6 @@ from jaxsvm import (
     along,
     direction_between,
     gradient_descent,
-    kink_lines,
     line_search_descent,
     local_search,
     minibatch_gradient_descent,
@@ -42,9 +41,10 @@ from jaxsvm import (
     random_search,
     slice_1d,
     slice_2d,
+    spanned,
 )
 from jaxsvm import plot as draw
-from jaxsvm.lines import line
+from jaxsvm.lines.line import Line
 
 ZOOMS = (1, 10, 100, 1000)
 # The two strategies between whose ends a line is drawn.
@@ -99,11 +99,11 @@ def first(data: Data, n: int) -> Data:
 
 def one_line(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:
     """One example along a line, wide enough to hold most of its kinks."""
-    kinks, _ = line.kinks_between(along(objective, W, direction, data), -1e6, 1e6)
+    kinks, _ = along(objective, W, direction, data).kinks_between(-1e6, 1e6)
     reach = 1.2 * float(np.quantile(np.abs(kinks), 0.7))
     found = _slice_1d(objective, W, direction, data, start=-reach, stop=reach, num=801)
     inside = kinks[np.abs(kinks) < reach]
-    values = jax.vmap(line.value, in_axes=(None, 0))(
+    values = jax.vmap(Line.value, in_axes=(None, 0))(
         along(objective, W, direction, data), jnp.asarray(inside)
     )
     return {"t": found.t, "loss": found.loss, "kinks": inside, "kink_losses": np.asarray(values)}
@@ -128,8 +128,9 @@ def plane(
 
 def one_plane(objective: Objective, W: Any, a: Any, b: Any, data: Data, num: int) -> dict[str, Any]:
     """One example over a plane, with the pieces of its kink lines that cross the square."""
-    lines = kink_lines(objective, W, a, b, data)
-    parts = np.stack([np.asarray(part)[0] for part in lines], axis=1)
+    found = spanned(objective, W, a, b, data)
+    lines = (found.offset, found.slope_a, found.slope_b)
+    parts = np.stack([np.asarray(part)[:, 0] for part in lines], axis=1)
     parts = parts[(parts[:, 1:] != 0).any(axis=1)]
     # Wide enough that most of the lines cross the square.
     reach = 1.5 * float(np.median(np.abs(parts[:, 0]) / np.hypot(parts[:, 1], parts[:, 2])))
@@ -178,9 +179,9 @@ def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str,
     ahead = jax.jit(along)(objective, W, direction, data)
     with jax.enable_x64(True):
         ahead = in_float64(ahead)
-        lowest = jax.jit(line.minimum)(ahead)
-        grid = jax.jit(line.values_on_grid, static_argnames="num")
-        kinks = np.asarray(jax.jit(line.kinks)(ahead)) - float(lowest.t_low)
+        lowest = jax.jit(Line.minimum)(ahead)
+        grid = jax.jit(Line.values, static_argnames="num")
+        kinks = np.asarray(jax.jit(Line.kinks)(ahead)) - float(lowest.t_low)
         t = np.stack([np.linspace(-1 / zoom, 1 / zoom, 401) for zoom in ZOOMS])
         rise = [
             grid(ahead, start=lowest.t_low + t[0], stop=lowest.t_low + t[-1], num=401) for t in t

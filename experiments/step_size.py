@@ -25,7 +25,7 @@ import numpy as np
 from experiments import common, reporting
 from jaxsvm import Objective, along, analytic_gradient, random_direction, slice_2d
 from jaxsvm import plot as draw
-from jaxsvm.lines import line
+from jaxsvm.lines.line import Line
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,19 @@ def run(config: Config) -> dict[str, Any]:
     return {**found, "gradient_norm_squared": squared, "plane": plane, "line": corners}
 
 
-def in_float64(ahead: line.Line) -> line.Line:
+def in_float64(ahead: Line) -> Line:
     """Return the line with the same numbers in float64, so that sums of them round less."""
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), ahead)
 
 
-def exact_curve(ahead: line.Line, lowest: int, num: int) -> dict[str, Any]:
+def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
     """Return what the line says about every step size; x64 must be on."""
-    value, slopes = jax.jit(line.value), jax.jit(line.slopes)
+    value, slopes = jax.jit(Line.value), jax.jit(Line.slopes)
     # lax.map: one point after the other, without num copies of the terms.
-    values = jax.jit(lambda ahead, t: jax.lax.map(lambda s: line.value(ahead, s), t))
+    values = jax.jit(lambda ahead, t: jax.lax.map(lambda s: ahead.value(s), t))
     start = float(value(ahead, 0.0))
-    best = jax.jit(line.minimum)(ahead)
-    every = np.asarray(jax.jit(line.kinks)(ahead))
+    best = jax.jit(Line.minimum)(ahead)
+    every = np.asarray(jax.jit(Line.kinks)(ahead))
     ahead_of_us = every[(every > 0) & np.isfinite(every)]
     best_step = float(best.t_low)
 
@@ -109,7 +109,7 @@ def exact_curve(ahead: line.Line, lowest: int, num: int) -> dict[str, Any]:
         "near": {
             "step_size": near,
             "loss": np.asarray(
-                jax.jit(line.values_on_grid, static_argnames="num")(
+                jax.jit(Line.values, static_argnames="num")(
                     ahead, start=0.0, stop=5 * best_step, num=241
                 )
             ),

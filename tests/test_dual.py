@@ -12,8 +12,8 @@ import scipy.optimize
 
 import jaxsvm
 from jaxsvm import Data, Objective
-from jaxsvm.certificate.ascent import dual_margins, row_step
-from jaxsvm.certificate.bound import dual_value, duality_gap, feasible, lower_bound, slopes
+from jaxsvm.certificate.ascent import row_step
+from jaxsvm.certificate.bound import dual_value, duality_gap, feasible, lower_bound
 from jaxsvm.certificate.primal_dual import make_metric, sample_rows
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
@@ -79,7 +79,7 @@ def test_rounding_is_subtracted_where_it_is_large():
 def test_lower_bound_takes_the_best_scale(name):
     W, data = problem(4, (40, 9, 10), scale=0.3)
     objective = objective_of(name, reg=0.3)
-    dual = slopes(objective, jaxsvm.score(W, data.X), data.y)
+    dual = objective.loss.slopes(jaxsvm.score(W, data.X), data.y, delta=objective.delta)
     best = max(float(bound_of(objective, s * dual, data)) for s in np.linspace(0, 1, 201))
     assert float(bound_at(objective, W, data)) >= best - 1e-4 * abs(best)
     assert best > 0
@@ -153,7 +153,9 @@ def test_the_optimum_is_an_independent_quadratic_programs(name, x64):
     exact = reference.objective(solution.W, data.X, data.y, loss=name, reg=0.2)
     np.testing.assert_allclose(solution.primal, exact, rtol=1e-12)
     # Complementary slackness, example by example: a slope is 1 above the kink and 0 below it.
-    margin = np.asarray(dual_margins(objective, jaxsvm.score(solution.W, data.X), data.y))
+    margin = np.asarray(
+        objective.loss.all_margins(jaxsvm.score(solution.W, data.X), data.y, delta=objective.delta)
+    )
     dual = np.asarray(solution.dual_variables)
     if name in ("hinge_loss", "one_vs_rest_loss"):
         counted = margin != 0
@@ -173,7 +175,7 @@ def test_row_step_is_the_best_of_its_neighbours(name):
     objective = objective_of(name)
     y = jnp.asarray(rng.integers(0, C, N), jnp.int32)
     draw = lambda s: jnp.asarray(s * rng.standard_normal((N, C)), float_dtype())  # noqa: E731
-    margin = dual_margins(objective, draw(2.0), y)
+    margin = objective.loss.all_margins(draw(2.0), y, delta=objective.delta)
     old = feasible(objective, draw(1.0), y)
     q = jnp.asarray(rng.uniform(0.1, 3, N), float_dtype())
     new = jax.jit(row_step)(objective, margin, old, q, y)

@@ -14,12 +14,12 @@ from jaxsvm import (
     Objective,
     accuracy,
     direction_between,
-    kink_lines,
     principal_directions,
     project_path,
     random_direction,
     slice_1d,
     slice_2d,
+    spanned,
 )
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
@@ -281,9 +281,9 @@ def test_a_path_in_the_plane_has_no_residual_and_one_off_it_says_so():
 
 def test_kink_lines_are_where_a_term_switches():
     W, a, b, data = plane(0, shape=(1, 6, 5))
-    found = kink_lines(Objective(delta=0.5), W, a, b, data)
+    found = spanned(Objective(delta=0.5), W, a, b, data)
     for j in range(5):
-        m, p, q = (float(part[0, j]) for part in found)
+        m, p, q = (float(part[j, 0]) for part in (found.offset, found.slope_a, found.slope_b))
         if j == data.y[0]:
             assert (m, p, q) == (0, 0, 0)
             continue
@@ -298,7 +298,7 @@ def test_errors_say_what_to_do():
     for call in (
         lambda: slice_1d(Objective(), W, a[:-1], data),
         lambda: slice_2d(Objective(), W, a, {"b": b}, data),
-        lambda: kink_lines(Objective(), W, a, b.T, data),
+        lambda: spanned(Objective(), W, a, b.T, data),
         lambda: project_path(Objective(), W[None], W, a[:, :2], b, data),
     ):
         with pytest.raises(ValueError, match="same structure and shapes"):
@@ -307,7 +307,7 @@ def test_errors_say_what_to_do():
     for call in (
         lambda: slice_1d(Objective(), W, a, empty),
         lambda: slice_2d(Objective(), W, a, b, empty),
-        lambda: kink_lines(Objective(), W, a, b, empty),
+        lambda: spanned(Objective(), W, a, b, empty),
     ):
         with pytest.raises(ValueError, match="no examples"):
             call()

@@ -9,7 +9,9 @@ import pytest
 
 import jaxsvm
 from jaxsvm import Data, Objective, along
-from jaxsvm.lines import line
+from jaxsvm.core.hinges import Height, Hinges
+from jaxsvm.lines.grid import DIRECT_NUM
+from jaxsvm.lines.line import Line
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
 
@@ -17,10 +19,10 @@ LOSSES = ["hinge_loss", "squared_hinge_loss", "one_vs_rest_loss"]
 PENALTIES = ["l2_penalty", "l1_penalty"]
 NUM = 33
 
-values = jax.jit(jax.vmap(line.value, in_axes=(None, 0)))
-values_on_grid = jax.jit(line.values_on_grid, static_argnames="num")
-minimum = jax.jit(line.minimum)
-slopes = jax.jit(line.slopes)
+values = jax.jit(jax.vmap(Line.value, in_axes=(None, 0)))
+values_on_grid = jax.jit(Line.values, static_argnames="num")
+minimum = jax.jit(Line.minimum)
+slopes = jax.jit(Line.slopes)
 along_jit = jax.jit(along)
 
 
@@ -74,7 +76,7 @@ def test_values_and_grid_match_the_oracle(loss, penalty, seed, integers):
 def test_the_minimum_is_below_every_kink_and_every_vertex(loss, penalty, seed, integers, reg):
     *_, found = make(seed, loss=loss, penalty=penalty, integers=integers, reg=reg)
     best = minimum(found)
-    every = np.asarray(line.kinks(found), float)
+    every = np.asarray(found.kinks(), float)
     every = np.append(every[np.isfinite(every)], [-3.0, 0.0, 3.0])
     # The brute force: the parabola through each piece's two ends and its middle has its vertex
     # somewhere, and the least of the kinks and the vertices inside their pieces is the minimum.
@@ -95,7 +97,7 @@ def test_the_minimum_is_below_every_kink_and_every_vertex(loss, penalty, seed, i
     # ... and it is reached: the value is the line's own at both ends.
     for end in (best.t_low, best.t_high):
         if np.isfinite(end):
-            np.testing.assert_allclose(line.value(found, end), best.value, rtol=tolerance())
+            np.testing.assert_allclose(found.value(end), best.value, rtol=tolerance())
     assert best.t_low <= best.t_high
 
 
@@ -109,7 +111,7 @@ def _padded(x, size=256):
 @hypothesis.settings(max_examples=20)
 def test_slopes_at_and_between_kinks(seed, integers):
     *_, found = make(seed, integers=integers, reg=0.0)
-    distinct, count = line.kinks_between(found, -2.0, 2.0)
+    distinct, count = found.kinks_between(-2.0, 2.0)
     u, v = (np.asarray(part, float) for part in (found.loss.offsets, found.loss.slopes))
     with np.errstate(divide="ignore", invalid="ignore"):
         at = np.asarray(-found.loss.offsets / found.loss.slopes)
@@ -138,20 +140,20 @@ def test_the_notes_bowl():
     data = Data(jnp.array([[1.0], [-0.5], [2.0]]), jnp.array([0, 1, 2], jnp.int32))
     W, direction = jnp.zeros((3, 1)), jnp.array([[1.0], [0.0], [0.0]])
     found = along_jit(Objective(), W, direction, data)
-    at = jax.jit(line.value)
+    at = jax.jit(Line.value)
     # L_0 = 2 max(0, 1 − t), L_1 = max(0, 1 − t/2) + 1, L_2 = max(0, 1 + 2t) + 1; L = mean.
     for t in (-2.0, -0.5, 0.0, 0.7, 1.0, 1.5, 2.0, 3.0):
         parts = 2 * max(0, 1 - t), max(0, 1 - t / 2) + 1, max(0, 1 + 2 * t) + 1
         assert at(found, t) == pytest.approx(sum(parts) / 3, rel=1e-6)
-    np.testing.assert_array_equal(line.kinks_between(found, -9.0, 9.0)[0], [-0.5, 1.0, 2.0])
-    np.testing.assert_array_equal(line.kinks_between(found, -9.0, 9.0)[1], [1, 2, 1])
+    np.testing.assert_array_equal(found.kinks_between(-9.0, 9.0)[0], [-0.5, 1.0, 2.0])
+    np.testing.assert_array_equal(found.kinks_between(-9.0, 9.0)[1], [1, 2, 1])
     assert [float(x) for x in minimum(found)[:2]] == [1.0, 1.0]
 
 
 def test_flat_floors_and_flat_tails():
     def one(offsets, slopes_):
-        terms = line.Hinges(jnp.array(offsets), jnp.array(slopes_), 1.0)
-        return minimum(line.Line(terms, (), jnp.zeros(3)))
+        terms = Hinges(jnp.array(offsets), jnp.array(slopes_), 1.0)
+        return minimum(Line(terms, (), jnp.zeros(3)))
 
     assert [float(x) for x in one([1.0, -3.0], [-1.0, 1.0])] == [1.0, 3.0, 0.0]
     assert [float(x) for x in one([1.0, 0.5], [-1.0, -1.0])] == [1.0, np.inf, 0.0]
@@ -166,16 +168,16 @@ def test_a_zero_direction_is_flat_and_a_nan_is_kept():
     assert [float(x) for x in minimum(flat)[:2]] == [-np.inf, np.inf]
     here = values_on_grid(flat, start=-1.0, stop=1.0, num=NUM)
     np.testing.assert_allclose(here, objective(W, data), rtol=tolerance())
-    assert len(line.kinks_between(flat, -1e9, 1e9)[0]) == 0
+    assert len(flat.kinks_between(-1e9, 1e9)[0]) == 0
     nan = jnp.asarray(W).at[0, 0].set(jnp.nan)
     for bad in (along_jit(objective, nan, direction, data), along_jit(objective, W, nan, data)):
         assert np.isnan(values_on_grid(bad, start=-1.0, stop=1.0, num=NUM)).all()
         assert np.isnan(minimum(bad)).all()
-        assert np.isnan(line.value(bad, 0.3))
+        assert np.isnan(bad.value(0.3))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("num", [1, 2, line.DIRECT_NUM, line.DIRECT_NUM + 1, 400])
+@pytest.mark.parametrize("num", [1, 2, DIRECT_NUM, DIRECT_NUM + 1, 400])
 def test_grids_of_any_size(loss, num):
     *_, found = make(2, loss=loss)
     for start, stop in ((-1.0, 1.0), (0.3, 0.3), (1e-4, -1e-4)):
@@ -189,8 +191,8 @@ def test_grids_of_any_size(loss, num):
 def test_terms_without_slope_and_kinks_on_nodes_are_exact(power, num):
     # Whole offsets, halves as slopes, power-of-two steps: every number here is exact in float32.
     u, v = np.meshgrid(np.arange(-4.0, 5.0), np.arange(-2.0, 2.5, 0.5))
-    terms = line.Hinges(jnp.asarray(u, float_dtype()), jnp.asarray(v, float_dtype()), 1.0, power)
-    found = line.Line(terms, (), jnp.zeros(3, float_dtype()))
+    terms = Hinges(jnp.asarray(u, float_dtype()), jnp.asarray(v, float_dtype()), 1.0, Height(power))
+    found = Line(terms, (), jnp.zeros(3, float_dtype()))
     for start, stop in ((-4.0, 4.0), (4.0, -4.0), (0.0, 4.0), (2.0, 2.0)):
         t = np.linspace(start, stop, num)
         assert (v == 0).any()
@@ -203,18 +205,18 @@ def test_terms_without_slope_and_kinks_on_nodes_are_exact(power, num):
 
 def test_windows_that_are_empty_one_point_or_the_whole_line():
     *_, found = make(4, integers=True)
-    every = np.asarray(line.kinks(found))
+    every = np.asarray(found.kinks())
     every = every[np.isfinite(every)]
-    distinct, count = line.kinks_between(found, -np.inf, np.inf)
+    distinct, count = found.kinks_between(-np.inf, np.inf)
     np.testing.assert_array_equal(np.repeat(distinct, count), every)
     middle = float(distinct[len(distinct) // 2])
-    one, meeting = line.kinks_between(found, middle, middle)
+    one, meeting = found.kinks_between(middle, middle)
     assert one.tolist() == [middle]
     assert meeting.tolist() == [(every == middle).sum()]
     for low, high in ((1.0, -1.0), (float(every[-1]) + 1, np.inf)):
-        assert [len(part) for part in line.kinks_between(found, low, high)] == [0, 0]
+        assert [len(part) for part in found.kinks_between(low, high)] == [0, 0]
     with pytest.raises(ValueError, match="high = nan"):
-        line.kinks_between(found, 0.0, np.nan)
+        found.kinks_between(0.0, np.nan)
 
 
 def test_bytes_and_the_plain_matrix_agree():
@@ -236,8 +238,8 @@ def test_float32_running_sums_stay_near_float64(power, width, num, rtol):
     # 200,000 terms: spread over the grid, and (a zoom) nearly all on or off across the whole of it.
     rng = np.random.default_rng(0)
     u, v = (rng.normal(size=200_000).astype(np.float32) for _ in range(2))
-    terms = line.Hinges(jnp.asarray(u), jnp.asarray(v), 1e-5, power)
-    found = line.Line(terms, (), jnp.zeros(3, jnp.float32))
+    terms = Hinges(jnp.asarray(u), jnp.asarray(v), 1e-5, Height(power))
+    found = Line(terms, (), jnp.zeros(3, jnp.float32))
     got = np.asarray(values_on_grid(found, start=-width, stop=width, num=num))[:: num // 16]
     u, v = u.astype(float), v.astype(float)
     t = np.linspace(-width, width, num, dtype=np.float32).astype(float)[:: num // 16]
@@ -254,15 +256,15 @@ def test_errors_say_what_to_do():
         along(objective, W, direction[:-1], data)
     with pytest.raises(ValueError, match="no examples"):
         along(objective, W, direction, Data(data.X[:0], data.y[:0]))
-    with pytest.raises(ValueError, match="crammer_singer_loss"):
-        along(Objective(loss=jaxsvm.crammer_singer_loss), W, direction, data)
+    with pytest.raises(ValueError, match="softmax_loss, which has no hinges"):
+        along(Objective(loss=jaxsvm.softmax_loss), W, direction, data)
     with pytest.raises(ValueError, match="l2_penalty or l1_penalty"):
         along(Objective(penalty=jnp.max), W, direction, data)
     with pytest.raises(ValueError, match="at least one point"):
-        line.values_on_grid(found, start=0.0, stop=1.0, num=0)
+        found.values(start=0.0, stop=1.0, num=0)
     for start, stop in ((-np.inf, 1.0), (0.0, np.nan)):
         with pytest.raises(ValueError, match="finite number"):
-            line.values_on_grid(found, start=start, stop=stop, num=3)
+            found.values(start=start, stop=stop, num=3)
 
 
 def test_lines_are_vmappable():

@@ -12,7 +12,7 @@ import pytest
 
 import jaxsvm
 from experiments.benchmark import registry
-from experiments.benchmark.registry import ENTRIES, Entry, OptimizerEntry, Problem, minimum, steps
+from experiments.benchmark.registry import ENTRIES, Entry, OptimizerEntry, Problem, steps
 from jaxsvm import Objective, Optimizer, run
 from tests.problems import byte_problem, problem
 
@@ -30,9 +30,9 @@ VARIED = {
     ),
     "start": Entry(lambda p, n: p.objective(p.size * p.W, p.data)),
     "direction": Entry(
-        lambda p, n: minimum(
-            jaxsvm.along(p.objective, p.W, p.size * jaxsvm.random_direction(p.key, p.W), p.data)
-        )
+        lambda p, n: jaxsvm.along(
+            p.objective, p.W, p.size * jaxsvm.random_direction(p.key, p.W), p.data
+        ).minimum()
     ),
 }
 CASES = [

@@ -33,10 +33,9 @@ from experiments.benchmark.harness import (
     random_data,
     scaled,
 )
-from experiments.benchmark.registry import minimum
 from jaxsvm import Data, Objective, along, analytic_gradient, random_direction, slice_2d
 from jaxsvm import plot as draw
-from jaxsvm.lines import line
+from jaxsvm.lines.line import Line
 
 PART = "landscape"
 OBJECTIVE = Objective()
@@ -44,10 +43,10 @@ OBJECTIVE = Objective()
 SAMPLED_POINTS = 16
 
 _plane = jax.jit(slice_2d, static_argnames="num")
-_grid = jax.jit(line.values_on_grid, static_argnames="num")
+_grid = jax.jit(Line.values, static_argnames="num")
 _along = jax.jit(along)
-_minimum = jax.jit(minimum)
-_kinks = jax.jit(line.kinks)
+_minimum = jax.jit(Line.minimum)
+_kinks = jax.jit(Line.kinks)
 
 
 def run(config: Config) -> list[Row]:
@@ -120,7 +119,7 @@ def exact_step(W: Any, data: Data, config: Config) -> list[Row]:
 
     @jax.jit
     def exact(W: Any, gradient: Any, data: Data) -> Any:
-        return minimum(along(OBJECTIVE, W, -gradient, data)).t_low
+        return along(OBJECTIVE, W, -gradient, data).minimum().t_low
 
     @partial(jax.jit, static_argnames="search")
     def backtrack(search: Any, W: Any, before: Any, gradient: Any, data: Data) -> Any:

@@ -14,7 +14,6 @@ import optax
 
 import jaxsvm
 from jaxsvm import Data, Objective, Optimizer
-from jaxsvm.lines import line
 
 
 class OptimizerEntry(NamedTuple):
@@ -143,15 +142,10 @@ class Entry(NamedTuple):
     jittable: bool = True
 
 
-def minimum(ahead: Any) -> Any:
-    """Return the lowest point of a line."""
-    return line.minimum(ahead)
-
-
 def best_step(p: Problem) -> Any:
     """Return the lowest point along minus the gradient."""
     gradient = jax.grad(p.objective)(p.W, p.data)
-    return minimum(jaxsvm.along(p.objective, p.W, -gradient, p.data))
+    return jaxsvm.along(p.objective, p.W, -gradient, p.data).minimum()
 
 
 # How many searches run side by side.

@@ -7,24 +7,17 @@ products with W, one before its sequential steps and one after, and W is never t
 The Gram matrices do not change from pass to pass: they are computed once, by `gram_blocks`.
 """
 
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from jaxsvm.certificate.bound import pull_back
 from jaxsvm.core.features import Features, dense, dot, dot_transpose, widen
-from jaxsvm.core.losses import (
-    Objective,
-    crammer_singer_loss,
-    is_label,
-    margins,
-    one_vs_rest_loss,
-    one_vs_rest_margins,
-    squared_hinge_loss,
-)
+from jaxsvm.core.losses import Dual
+from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Labels, Scores, Weights
 
 HIGHEST = lax.Precision.HIGHEST
@@ -33,40 +26,36 @@ HIGHEST = lax.Precision.HIGHEST
 Ends: TypeAlias = tuple[Array, Array, Array, Array]
 
 
-def dual_margins(objective: Objective, scores: Scores, y: Labels) -> Scores:
-    """Return the margins whose slopes the dual holds, 0 at j = y_i except one-against-rest."""
-    function = one_vs_rest_margins if objective.loss is one_vs_rest_loss else margins
-    return function(scores, y, delta=objective.delta)
-
-
 def row_step(
     objective: Objective,
     margin: Scores,
-    dual: Scores,
+    slopes: Scores,
     curvature: Float[Array, " N"],
     y: Labels,
 ) -> Scores:
     """Return, for each example on its own, the slopes that maximize the dual.
 
-        maximize over a:  Σ_j m_j d_j − (q/2) (Σ_j d_j² + (Σ_j d_j)²) − Σ_j conjugate(a_j)
+        maximize over a:  m·d − (q/2)·‖pull_back(d)‖² − conjugate(a),     d = a − slopes
 
-    with d = a − dual, over the slopes that the loss allows; without the (Σd)² for one against rest.
-    All slopes of an example are shifted alike and clipped:
+    over the slopes that the loss allows (`jaxsvm.core.losses.Dual`). All that couples them is
+    κ·(w·d)², w = ±1, and, for a maximum over classes, Σ_j a_j. So each follows from one number t,
 
-        a_j = clip(c_j − t, 0, upper),   Σ_j a_j = min(Σ_j dual_j + t/r, cap),   t = r·σ, σ = Σd
+        a_j = clip((q·slopes_j + m_j − w_j·t) / (q + bend_j), 0, upper_j),     t = q·κ·(w·d) + μ
 
-    Both sides are piecewise linear in t, so t is found exactly: the last of the 2C + 1 kinks at
-    which the left side is the larger, then one linear equation.
+    with μ ≥ 0 the multiplier of Σ_j a_j ≤ 1, or half of Σ_j a_j for the square of a maximum. The
+    left side is piecewise linear and monotone in t, so t is found exactly, between two of its kinks
+    (`_root`). Only where both couplings are there and w has two signs, the maximum over all centred
+    margins, is μ found by bisection around it.
 
     Args:
         objective: its loss and delta.
-        margin: (N, C) m, the margins at ``dual``.
-        dual: (N, C) feasible slopes.
+        margin: (N, C) m, the margins at ``slopes``.
+        slopes: (N, C) feasible ones.
         curvature: (N,) q > 0: ‖x_i‖²/(2·reg·N) in coordinate ascent, 1/ρ in a proximal step.
         y: (N,) labels.
 
     Returns:
-        (N, C) feasible slopes. Cost: N·C·(2C + 2) clips, no product.
+        (N, C) feasible slopes. Cost: N·C·2C clips, no product.
 
     Source: Wang & Scott, "Weston-Watkins hinge loss and ordered partitions / an exact solver"
     (arXiv 2102.05640), there by sorting; Crammer & Singer (2001) for the simplex.
@@ -75,63 +64,178 @@ def row_step(
     >>> row_step(Objective(), m, zero, jnp.array([4.0]), jnp.array([0]))
     Array([[0.   , 0.   , 0.375]], dtype=float32)
     """
-    squared = objective.loss is squared_hinge_loss
-    simplex = objective.loss is crammer_singer_loss
-    q = curvature[:, None]
-    bend = q + 0.5 if squared else q  # the conjugate a²/4 bends the dual by a further ½
-    upper = jnp.inf if squared or simplex else 1.0
-    c = (q * dual + margin) / bend
-    if objective.loss is one_vs_rest_loss:
-        return jnp.clip(c, 0, upper)
-    # Classes first, so that a loop over examples is contiguous. The label's slope is 0.
-    c = jnp.where(is_label(dual, y), -jnp.inf, c).T
-    inverse, total = (bend / q)[:, 0], jnp.sum(dual, axis=1)  # inverse = 1/r
-    lowest = -total / inverse  # the right side is 0 here, so the left one is at least as large
-    kinks = [lowest[None, :], c]
-    if simplex:
-        kinks.append(1 - total[None, :])
-    elif not squared:
-        kinks.append(c - 1)
-    at = jnp.maximum(jnp.concatenate(kinks), lowest[None, :])
+    loss, _ = require(objective, "row_step", penalty=False)
+    C, q = margin.shape[1], curvature[:, None]
+    allowed = loss.dual(y, C, margin.dtype)
+    bend = q + jnp.asarray(allowed.bend, margin.dtype)
+    # In units of the bend where it is one number an example, so that a slope falls by 1 with t.
+    is_even = bend.shape[1] == 1
+    unit = bend if is_even else jnp.ones_like(q)
+    signs = allowed.signs
+    rates = signs if is_even else (1.0 if signs is None else signs) / bend
+    there = loss.mask(jnp.ones_like(margin), y) > 0
+    c = jnp.where(there, (q * slopes + margin) / bend, -jnp.inf)
+    upper = allowed.upper
+    kappa = allowed.coupling
+    before = jnp.sum(slopes if signs is None else signs * slopes, axis=1)
+    total_bend = allowed.total_bend
 
-    # The excess of the left side decreases and is linear between kinks: interpolate between the
-    # last kink where it is not negative and the next. Nothing is compared with c again, which a
-    # compiler may round another way the second time.
-    def narrow(ends: Ends, t: Array, left: Array) -> Ends:
+    def clipped(c: Array, t: Array) -> Array:
+        moved = c - t[:, None] if rates is None else c - rates * t[:, None]
+        return jnp.clip(moved, 0, upper)
+
+    def coupled(c: Array, strength: float, extra: float) -> Array:
+        """Return the root of t·unit = q·κ·(w·a − before) + extra·Σ_j a_j."""
+        pull = strength * curvature + extra  # t·unit = pull·(w·a) − strength·q·before
+        size, sign = jnp.abs(pull), jnp.where(pull > 0, 1, -1).astype(c.dtype)
+        seen = size > 0
+        tau = unit[:, 0] / jnp.where(seen, size, 1)
+        offset = -strength * curvature * before / jnp.where(seen, size, 1)
+        return jnp.where(seen, _root(c, rates, signs, upper, tau, sign, offset), 0)
+
+    if signs is not None and (allowed.capped or total_bend):
+        return _two_couplings(coupled, clipped, c, allowed, unit[:, 0], curvature, before)
+    if kappa == 0 and not total_bend and not allowed.capped:
+        return clipped(c, jnp.zeros_like(curvature))
+    t = coupled(c, kappa, total_bend)
+    if allowed.capped:
+        one = jnp.ones_like(curvature)
+        t = jnp.maximum(t, _root(c, rates, signs, upper, 0 * one, one, -one))
+    return clipped(c, t)
+
+
+def _root(
+    c: Scores,
+    rates: Scores | None,
+    signs: Scores | None,
+    upper: float | Scores,
+    tau: Float[Array, " N"],
+    sign: Float[Array, " N"],
+    offset: Float[Array, " N"],
+) -> Float[Array, " N"]:
+    """Return the zero in t of ``sign·Σ_j w_j·clip(c_j − rate_j·t, 0, upper_j) + offset − tau·t``.
+
+    This excess never rises, and it is linear between the kinks of the clips and beyond the last of
+    them on either side. Nothing is compared with c again, which a compiler may round another way
+    the second time.
+
+    Args:
+        c: (N, C); −∞ where there is no slope.
+        rates: (N, C) with the signs of w; None where all are 1.
+        signs: (N, C) w; None where all are 1.
+        upper: a number or (N, C).
+        tau: (N,) ≥ 0.
+        sign: (N,) of ±1.
+        offset: (N,).
+    """
+    # Classes first, so that a loop over examples is contiguous.
+    c, there = c.T, -jnp.inf < c.T
+    rates, signs = (None if x is None else x.T for x in (rates, signs))
+    bounds = None if isinstance(upper, float) else upper.T
+    is_bounded = bounds is not None or upper < float("inf")
+    kinks = [c, c - (upper if bounds is None else bounds)] if is_bounded else [c]
+    if rates is not None:
+        kinks = [kink / rates for kink in kinks]
+    somewhere = jnp.max(jnp.where(there, kinks[0], -jnp.inf), axis=0)
+    somewhere = jnp.where(jnp.isfinite(somewhere), somewhere, 0)
+    at = jnp.concatenate([jnp.where(there, kink, somewhere) for kink in kinks])
+
+    def weighted(t: Array, column: tuple[Any, ...]) -> Array:
+        """Return w_j·a_j at t."""
+        c, bound, rate, w = column
+        moved = c - (t if rate is None else rate * t)
+        a = jnp.clip(moved, 0, upper if bound is None else bound)
+        return a if w is None else w * a
+
+    columns = (c, bounds, rates, signs)
+
+    def narrow(ends: Ends, t: Array, total: Array) -> Ends:
         """Move the two kinks around the zero, and the excess at each, by what is known at t."""
         last, above, following, below = ends
-        right = total + inverse * t
-        excess = left - (jnp.minimum(right, 1) if simplex else right)
-        before = (excess >= 0) | (t <= lowest)  # at `lowest` true but for rounding
+        excess = sign * total + offset - tau * t
+        before = excess >= 0
+        is_last = before & (t >= last)
+        is_next = ~before & (t <= following)
         return (
-            jnp.maximum(last, jnp.where(before, t, -jnp.inf)),
-            jnp.minimum(above, jnp.where(before, jnp.maximum(excess, 0), jnp.inf)),
-            jnp.minimum(following, jnp.where(before, jnp.inf, t)),
-            jnp.maximum(below, jnp.where(before, -jnp.inf, excess)),
+            jnp.where(is_last, t, last),
+            jnp.where(is_last, excess, above),
+            jnp.where(is_next, t, following),
+            jnp.where(is_next, excess, below),
         )
 
-    infinite = jnp.full_like(lowest, jnp.inf)
-    ends = (lowest, infinite, infinite, -infinite)
-    if len(y) == 1:
+    infinite = jnp.full_like(tau, jnp.inf)
+    if len(tau) == 1:
         # A sequential pass has one example at a time: all kinks at once, in few operations.
-        left = jnp.sum(jnp.clip(c[None, :, :] - at[:, None, :], 0, upper), axis=1)
-        last, above, following, below = jax.vmap(narrow, in_axes=(None, 0, 0))(ends, at, left)
-        ends = last.max(axis=0), above.min(axis=0), following.min(axis=0), below.max(axis=0)
+        terms = jax.vmap(jax.vmap(weighted, in_axes=(None, 0)), in_axes=(0, None))(at, columns)
+        totals = jnp.sum(terms, axis=1)
+        each = jax.vmap(narrow, in_axes=(None, 0, 0))
+        last, above, following, below = each((-infinite, infinite, infinite, -infinite), at, totals)
+        nearest, next_one = jnp.argmax(last, axis=0)[None], jnp.argmin(following, axis=0)[None]
+
+        def pick(end: Array, place: Array) -> Array:
+            return jnp.take_along_axis(end, place, axis=0)[0]
+
+        last, above = pick(last, nearest), pick(above, nearest)
+        following, below = pick(following, next_one), pick(below, next_one)
     else:
         # Many examples: one kink and one class at a time, so that nothing leaves the cache.
         def one_kink(ends: Ends, t: Array) -> tuple[Ends, None]:
-            def add(left: Array, c: Array) -> tuple[Array, None]:
-                return left + jnp.clip(c - t, 0, upper), None
+            def add(total: Array, column: tuple[Any, ...]) -> tuple[Array, None]:
+                return total + weighted(t, column), None
 
-            left, _ = lax.scan(add, jnp.zeros_like(t), c)
-            return narrow(ends, t, left), None
+            total, _ = lax.scan(add, jnp.zeros_like(t), columns)
+            return narrow(ends, t, total), None
 
-        ends, _ = lax.scan(one_kink, ends, at)
-    last, above, following, below = ends
-    crossed = below > -jnp.inf  # else every slope is 0, at `lowest`
-    share = above / jnp.where(crossed, above - below, 1)
-    shift = last + jnp.where(crossed, share * (following - last), 0)
-    return jnp.clip(c - shift[None, :], 0, upper).T
+        nothing: Ends = (-infinite, infinite, infinite, -infinite)
+        (last, above, following, below), _ = lax.scan(one_kink, nothing, at)
+    # Beyond all kinks the slope is that of the slopes which are free there.
+    w = jnp.ones_like(c) if signs is None else signs
+    free = jnp.where(there & (not is_bounded), 1.0 if rates is None else jnp.abs(rates), 0)
+    left = tau + sign * jnp.sum(jnp.where(w > 0, free, 0), axis=0)
+    right = tau + sign * jnp.sum(jnp.where(w < 0, free, 0), axis=0)
+    from_left = following + below / jnp.where(left > 0, left, 1)
+    from_right = last + above / jnp.where(right > 0, right, 1)
+    share = above / jnp.where(above > below, above - below, 1)
+    between = last + share * (following - last)
+    found = jnp.where(jnp.isfinite(last), between, from_left)
+    return jnp.where(jnp.isfinite(following), found, jnp.where(jnp.isfinite(last), from_right, 0))
+
+
+def _two_couplings(
+    coupled: Callable[[Array, float, float], Array],
+    clipped: Callable[[Array, Array], Array],
+    c: Scores,
+    allowed: Dual,
+    unit: Array,
+    curvature: Array,
+    before: Array,
+) -> Scores:
+    """Return the slopes where both w·d, of two signs, and Σ_j a_j couple them.
+
+    For a given multiplier μ of the sum, the rest is one root. The sum falls with μ, and is to be 1
+    at most, or 2μ for the square of a maximum: bisection.
+    """
+
+    def at(mu: Array) -> Scores:
+        lower = c - (mu / unit)[:, None]
+        return clipped(lower, coupled(lower, allowed.coupling, 0.0))
+
+    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        total = jnp.sum(at(middle), axis=1)
+        enough = total <= (1.0 if allowed.capped else middle / allowed.total_bend)
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    # At this μ all slopes are 0.
+    largest = jnp.maximum(jnp.max(c, axis=1), 0) * unit
+    high = 1.01 * (largest + jnp.abs(allowed.coupling) * curvature * jnp.abs(before))
+    zero = jnp.zeros_like(high)
+    if allowed.capped:
+        high = jnp.where(jnp.sum(at(zero), axis=1) <= 1, 0, high)
+    steps = 2 * (jnp.finfo(c.dtype).nmant + 4)
+    _, high = lax.fori_loop(0, steps, halve, (zero, high))
+    return at(high)
 
 
 class Blocks(NamedTuple):
@@ -164,23 +268,24 @@ def gram_blocks(key: Array, X: Features, *, block_size: int) -> Blocks:
 
 
 def ascend(
-    key: Array, objective: Objective, W: Weights, dual: Scores, data: Data, blocks: Blocks
+    key: Array, objective: Objective, W: Weights, slopes: Scores, data: Data, blocks: Blocks
 ) -> tuple[Weights, Scores, Weights]:
     """Maximize the dual over each example's slopes once, in a random order.
 
     Args:
         key: for the order of the blocks, and of the examples in them.
         objective: reg > 0.
-        W: (C, D), V(dual)/(2·reg): kept equal to it.
-        dual: (N, C) feasible slopes.
+        W: (C, D), V(slopes)/(2·reg): kept equal to it.
+        slopes: (N, C) feasible ones.
         data: the examples.
         blocks: from `gram_blocks`.
 
     Returns:
-        W and dual after the pass, and the mean of W over the pass, which is much the better primal
-        point: W itself swings about the optimum. Cost: two products, and N sequential steps of
-        O(block_size·C + C²).
+        W and slopes after the pass, and the mean of W over the pass, which is much the better
+        primal point: W itself swings about the optimum. Cost: two products, and N sequential steps
+        of O(block_size·C + C²).
     """
+    loss, _ = require(objective, "ascend", penalty=False)
     N = data.X.shape[0]
     K, B = blocks.rows.shape
     block_key, row_key = jax.random.split(key)
@@ -197,26 +302,26 @@ def ascend(
         # Rows of zeros (padding in the last block, blank examples) have no curvature: any q > 0.
         diagonal = jnp.diagonal(gram)
         curvature = jnp.where(diagonal > 0, diagonal, 1)
-        old = dual[inside]
+        old = slopes[inside]
 
         def one_row(scores: Array, one: tuple[Array, ...]) -> tuple[Array, Array]:
-            row, gram_row, q, slopes, label = one
-            margin = dual_margins(objective, scores[row], label)
-            new = row_step(objective, margin, slopes, q, label)
-            change = pull_back(objective, new - slopes, label)
+            row, gram_row, q, before, label = one
+            margin = loss.all_margins(scores[row], label, delta=objective.delta)
+            new = row_step(objective, margin, before, q, label)
+            change = loss.pull_back(new - before, label)
             return scores - gram_row.T * change, new
 
         scores = dot(X, W)
         each = (inner, gram[inner], curvature[inner], old[inner], y[inner])
         _, new = lax.scan(one_row, scores, jax.tree.map(lambda leaf: leaf[:, None], each))
         new = old.at[inner].set(new[:, 0])
-        G = pull_back(objective, jnp.where((index < N)[:, None], new - old, 0), y)
+        G = loss.pull_back(jnp.where((index < N)[:, None], new - old, 0), y)
         W = W - scale * dot_transpose(G, X)
         return (W, total + W), new
 
     order = jax.random.permutation(block_key, K)
     (W, total), new = lax.scan(one_block, (W, jnp.zeros_like(W)), order)
-    return W, dual.at[blocks.rows[order]].set(new, mode="drop"), total / K
+    return W, slopes.at[blocks.rows[order]].set(new, mode="drop"), total / K
 
 
 def _rows(X: Features, index: Int[Array, " B"]) -> Float[Array, "B D"]:

@@ -19,10 +19,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsvm.certificate import bound
-from jaxsvm.certificate.ascent import dual_margins, row_step
-from jaxsvm.certificate.bound import pull_back
+from jaxsvm.certificate.ascent import row_step
 from jaxsvm.core.features import Features, dense, dot, dot_transpose
-from jaxsvm.core.losses import Objective, score, squared_hinge_loss
+from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scores, Weights
 
 RELAXATION = 1.9  # in (0, 2); over-relaxation of the proximal step
@@ -43,29 +42,21 @@ class State(NamedTuple):
     bottom: Array
 
 
-def dual_parts(objective: Objective, dual: Array, other: Array) -> tuple[Array, Array]:
-    """Return delta·mean Σ dual, and the bilinear form of the conjugate between two slopes."""
-    N = dual.shape[0]
-    linear = objective.delta * bound.tree_sum(dual.ravel()) / N
-    if objective.loss is not squared_hinge_loss:
-        return linear, jnp.zeros_like(linear)
-    return linear, bound.tree_sum((dual * other).ravel()) / (4 * N)
-
-
 def start(objective: Objective, W: Weights, dual: Scores | None, data: Data) -> tuple[State, Array]:
     """Return the state from which the steps go on, and a first ρ.
 
     Without slopes those at W are taken, as they are: together with W they nearly balance. Scaled to
     the best bound on their ray they would not, and on CIFAR-10 cost ten steps.
     """
+    loss, _ = require(objective, "solve", bound=True)
     scores = score(W, data.X)
     if dual is None:
-        dual = bound.slopes(objective, scores, data.y)
+        dual = loss.slopes(scores, data.y, delta=objective.delta)
     primal = objective.data_loss(scores, data.y) + objective.reg * jnp.sum(W * W)
-    G = pull_back(objective, dual, data.y)
+    G = loss.pull_back(dual, data.y)
     pulled = dot_transpose(G, data.X) / data.X.shape[0]
     V = -pulled
-    linear, conjugate = dual_parts(objective, dual, dual)
+    linear, conjugate = bound.linear_and_conjugate(objective, dual, dual, data.y)
     bottom = linear - conjugate - jnp.sum(V * V) / (4 * objective.reg)
     step = _balance(objective, G, scores)
     return State(step, W, scores, G, pulled, W, primal, dual, V, bottom), step
@@ -150,6 +141,7 @@ def steps(
         The state; the largest of ρ‖XdWᵀ‖²/(N·‖dW‖²_M), above 1 where the metric was too small;
         and the ρ that would suit the state.
     """
+    loss, _ = require(objective, "solve", bound=True)
     N = data.X.shape[0]
     reg, y, step = objective.reg, data.y, state.step
     curvature = jnp.broadcast_to(1 / step, (N,))
@@ -162,15 +154,16 @@ def steps(
         scores = dot(data.X, W)
         primal = objective.data_loss(scores, y) + reg * jnp.sum(W * W)
         target = state.G / step + 2 * scores - state.scores
-        dual = row_step(objective, dual_margins(objective, target, y), zero, curvature, y)
-        G = pull_back(objective, dual, y)
+        margins = loss.all_margins(target, y, delta=objective.delta)
+        dual = row_step(objective, margins, zero, curvature, y)
+        G = loss.pull_back(dual, y)
         pulled = dot_transpose(G, data.X) / N
 
         # Between the best slopes and these the dual is a parabola: take its top.
         V = -pulled
         d, dV = dual - state.best_dual, V - state.best_V
-        linear, cross = dual_parts(objective, d, state.best_dual)
-        _, bend = dual_parts(objective, d, d)
+        linear, cross = bound.linear_and_conjugate(objective, d, state.best_dual, y)
+        _, bend = bound.linear_and_conjugate(objective, d, d, y)
         rise = linear - 2 * cross - jnp.sum(state.best_V * dV) / (2 * reg)
         curve = 2 * bend + jnp.sum(dV * dV) / (2 * reg)
         t = jnp.clip(rise / jnp.where(curve > 0, curve, 1), 0, 1)

@@ -27,11 +27,10 @@ from jax import Array
 from jaxsvm.certificate import bound
 from jaxsvm.certificate import primal_dual as metric
 from jaxsvm.certificate.ascent import ascend, gram_blocks
-from jaxsvm.certificate.bound import dual_value, feasible, pull_back
-from jaxsvm.certificate.primal_dual import dual_parts
+from jaxsvm.certificate.bound import dual_value, feasible
 from jaxsvm.core.arguments import validate
 from jaxsvm.core.features import dense, dot_transpose
-from jaxsvm.core.losses import Objective, accuracy, score
+from jaxsvm.core.objective import Objective, accuracy, require, score
 from jaxsvm.core.types import Data, Scores, Weights
 
 BLOCK_SIZE = 100  # rows of a Gram matrix: larger is fewer products and more sequential work each
@@ -105,7 +104,7 @@ def solve(
     A host-level loop of jitted passes; not to be jitted itself.
 
     Args:
-        objective: a loss of `jaxsvm.core.losses` and `l2_penalty`, reg > 0, delta > 0.
+        objective: any `Hinge` with `l2_penalty`, reg > 0, delta > 0.
         data: N examples; an array or `StandardizedFeatures`.
         gap_tolerance: relative, > 0.
         num_classes: C; by default that of ``start``, or the largest label + 1.
@@ -299,15 +298,16 @@ def _ascent_test(
     objective: Objective, W: Weights, dual: Scores, mean: Weights, data: Data
 ) -> tuple[Array, Array]:
     """Return the objective at the pass's mean W, and the dual, read off W = V/(2·reg)."""
-    linear, conjugate = dual_parts(objective, dual, dual)
+    linear, conjugate = bound.linear_and_conjugate(objective, dual, dual, data.y)
     return objective(mean, data), linear - conjugate - objective.reg * jnp.sum(W * W)
 
 
 def _first(objective: Objective, W: Weights, data: Data) -> tuple[Array, Array]:
     """Return the slopes at W on the best point of their ray, and their V/(2·reg)."""
-    dual = bound.slopes(objective, score(W, data.X), data.y)
+    loss, _ = require(objective, "solve", bound=True)
+    dual = loss.slopes(score(W, data.X), data.y, delta=objective.delta)
     V = _pulled(objective, dual, data)
-    linear, conjugate = dual_parts(objective, dual, dual)
+    linear, conjugate = bound.linear_and_conjugate(objective, dual, dual, data.y)
     curve = 2 * conjugate + jnp.sum(V * V) / (2 * objective.reg)
     s = jnp.clip(linear / jnp.where(curve > 0, curve, 1), 0, 1)
     return s * dual, s * V / (2 * objective.reg)
@@ -321,7 +321,8 @@ def _resume(objective: Objective, dual: Scores, data: Data) -> tuple[Array, Arra
 
 def _pulled(objective: Objective, dual: Scores, data: Data) -> Array:
     """Return V of feasible slopes."""
-    return -dot_transpose(pull_back(objective, dual, data.y), data.X) / data.X.shape[0]
+    loss, _ = require(objective, "solve", bound=True)
+    return -dot_transpose(loss.pull_back(dual, data.y), data.X) / data.X.shape[0]
 
 
 _ascend = jax.jit(ascend)
@@ -380,7 +381,7 @@ def _check_arguments(
     max_passes: int,
 ) -> int:
     """Raise ValueError for a bad argument; return the number of classes."""
-    bound.check_objective(objective)
+    require(objective, "solve", bound=True)
     for name, value in (
         ("objective.reg", objective.reg),
         ("objective.delta", objective.delta),

@@ -1,4 +1,4 @@
-"""What is checked by value, on the host, at the edge.
+"""What is checked of arguments: values on the host, at the edge; shapes wherever code is traced.
 
 Traced code sees shapes and dtypes only. A label out of range, a NaN pixel or an array of foreign
 byte order passes through it and comes out as a plausible number, so values are looked at here,
@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxsvm.core.features import StandardizedFeatures
+from jaxsvm.core.types import Data
 
 # Rows looked at together, so that the mask of a large X is never as long as X.
 CHECK_ROWS = 4096
@@ -112,3 +113,19 @@ def _check_labels(y: np.ndarray, num_classes: int | None) -> None:
         raise ValueError(f"y[{bad[0]}] = {y[bad[0]]}: {allowed}")
     if y.dtype.kind == "f":
         raise ValueError(f"y has dtype {y.dtype}: {allowed}; convert with y.astype(np.int32)")
+
+
+def check_shapes(data: Data) -> None:
+    """Raise ValueError for empty data or for X and y of different length; free after tracing.
+
+    Raises:
+        ValueError: N = 0, X not (N, D), or y not (N,).
+    """
+    N = data.X.shape[0]
+    if data.X.ndim != 2 or data.y.shape != (N,):
+        raise ValueError(
+            f"data.X has shape {data.X.shape} and data.y has shape {data.y.shape}: expected "
+            "X (N, D) and y (N,), one label for each row of X"
+        )
+    if N == 0:
+        raise ValueError("data has no examples: expected N >= 1; a mean over none is not defined")

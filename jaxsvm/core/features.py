@@ -263,6 +263,20 @@ def widen(X: Features) -> Features:
     return StandardizedFeatures(values=X.values.astype(X.dtype), shift=X.shift, scale=X.scale)
 
 
+def per_row(f: Callable[[Array], Array], X: Features) -> Float[Array, " N"]:
+    """Return ``f(rows)`` for every row, f taking (B, D) to (B,): X is dense a block at a time.
+
+    >>> per_row(lambda rows: jnp.max(jnp.abs(rows), axis=1), jnp.array([[1.0, -2.0], [0.5, 0.0]]))
+    Array([2. , 0.5], dtype=float32)
+    """
+    return scan_rows(lambda _, block: ((), f(dense(block))), (), X)[1]
+
+
+def largest_feature(X: Features) -> Float[Array, " N"]:
+    """Return the largest magnitude in each row."""
+    return per_row(lambda rows: jnp.max(jnp.abs(rows), axis=1), X)
+
+
 def absolute(X: Features) -> Features:
     """Return the magnitudes that X's products sum, for bounds on their rounding.
 

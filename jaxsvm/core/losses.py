@@ -1,79 +1,341 @@
-"""The notes' equations, in their order: scores, margins, losses, penalties, the objective.
+"""The multiclass hinge losses: one record of four choices, and the equations that follow from it.
 
-    f(W) = (1/N) Σ_i Σ_{j≠y_i} max(0, w_j·x_i − w_{y_i}·x_i + Δ)  +  reg · R(W),    R(W) = ΣΣ W²
+    loss_i = join_{j in terms} max(0, margins[i, j])**power
 
-There is no ½ in R, so ∇R = 2W. The bias is a column of ones at the end of X, so ``reg`` shrinks the
-bias as well. A loss maps scores (N, C) and labels (N,) to one number an example, (N,).
+    margins   relative   s_j − s_y + delta           how far class j is from being beaten
+              absolute   delta − s_y at j = y,  delta + s_j elsewhere
+              centred    absolute, of s − mean(s)    the sum-to-zero machines
+    terms     the wrong classes | all | the own class
+    join      sum | max
+    power     1 | 2
+
+Every multiclass SVM in the literature is one of these (`FAMILY`). Nothing outside this file asks
+which one it has: value, slopes, pull-back, lines and the dual's constraints are methods here.
 
 At a kink, a margin of exactly 0, the derivative is 0 (the notes' strict ``1(margin > 0)``). It
 comes from a mask: differentiating ``jnp.maximum`` would give ½ there.
+
+Source: Doğan, Glasmachers & Igel, "A Unified View on Multi-class Support Vector Classification",
+JMLR 17(45), 2016.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Bool, Float, Int
+from jax.scipy.special import logsumexp
+from jaxtyping import Bool, Float
 
-from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.features import Features, dot, dot_and_transpose
-from jaxsvm.core.types import Data, Labels, PerExample, Scalar, ScalarLike, Scores, Weights
+from jaxsvm.core.hinges import Height, Hinges, ScoreHinges, positive_part, upper_envelope
+from jaxsvm.core.types import Labels, PerExample, ScalarLike, Scores
+
+# Any ``loss(scores, y, *, delta) -> (N,)``; a `Hinge` is one.
+Loss: TypeAlias = Callable[..., PerExample]
 
 
-def score(W: Weights, X: Features) -> Scores:
-    """Return the class scores of every example.
+class Dual(NamedTuple):
+    """What slopes a loss allows, and the conjugate that its lower bounds subtract.
 
-        scores[i, j] = w_j · x_i
+        0 ≤ a_j ≤ upper_j,   Σ_j a_j ≤ 1 if capped
+        conjugate(a) = ½ Σ_j bend_j a_j² + ½ total_bend (Σ_j a_j)²
+        ‖pull_back(d)‖² = Σ_j d_j² + coupling · (Σ_j signs_j d_j)²
 
-    Args:
-        W: (C, D) weights, one class a row.
-        X: (N, D) features, the bias column last.
+    Attributes:
+        upper: infinite, a number, or (N, C).
+        capped: whether the slopes of an example add up to 1 at most.
+        bend: a number or (N, C); 0 for a hinge, ½ for a squared one.
+        total_bend: ½ for the square of a maximum, else 0.
+        coupling: 1 for relative margins, 0 for absolute ones, −1/C for centred ones.
+        signs: (N, C) of ±1, or None where all are 1.
+    """
 
-    Returns:
-        (N, C) scores.
+    upper: float | Float[Array, "N C"]
+    capped: bool
+    bend: float | Float[Array, "N C"]
+    total_bend: float
+    coupling: float
+    signs: Float[Array, "N C"] | None
+
+    @property
+    def is_cone(self) -> bool:
+        """Whether every multiple of allowed slopes is allowed."""
+        return not self.capped and isinstance(self.upper, float) and self.upper == float("inf")
+
+
+@dataclass(frozen=True)
+class Hinge:
+    """A multiclass hinge loss: call it as ``loss(scores, y, *, delta=1.0) -> (N,)``.
+
+    A record of the four choices above: hashable, so it may be a static argument of `jax.jit`, and
+    equal to any record of the same choices. For a loss of your own, subclass it (a frozen
+    dataclass) and override `targets`: a delta for each pair of classes, say.
+
+    Attributes:
+        margins: "relative", "absolute" or "centred".
+        terms: "wrong", "all" or "own"; relative margins have only "wrong" ones.
+        join: "sum" or "max".
+        power: 1 or 2.
+        own_weight: γ in (0, 1) weights the own class's term, whose delta is then C − 1 times the
+            others', by γ and the others by 1 − γ (Liu & Yuan's reinforced machine); None for no
+            weights.
 
     Raises:
-        ValueError: W and X differ in D.
+        ValueError: a choice that is not one of these, or that has no meaning with the others.
 
-    Source: CS231n notes, "Optimization", the score function f(x; W) = W x.
-
-    >>> score(jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.array([[3.0, 4.0]]))
-    Array([[3., 8.]], dtype=float32)
+    >>> Hinge() == hinge_loss, Hinge(join="max") == crammer_singer_loss
+    (True, True)
+    >>> Hinge("centred", "all")(jnp.array([[3.0, 1.0, -1.0]]), jnp.array([1]))
+    Array([4.], dtype=float32)
     """
-    return dot(X, W)
 
+    margins: Literal["relative", "absolute", "centred"] = "relative"
+    terms: Literal["wrong", "all", "own"] = "wrong"
+    join: Literal["sum", "max"] = "sum"
+    power: Literal[1, 2] = 1
+    own_weight: float | None = None
 
-def predict(W: Weights, X: Features) -> Int[Array, " N"]:
-    """Return the class of the highest score of each example; the first of equals.
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("margins", ("relative", "absolute", "centred")),
+            ("terms", ("wrong", "all", "own")),
+            ("join", ("sum", "max")),
+            ("power", (1, 2)),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} = {getattr(self, name)!r}: expected one of {known}")
+        if self.margins == "relative" and self.terms != "wrong":
+            raise ValueError(
+                f"terms = {self.terms!r} with relative margins: the own class's margin over itself "
+                "is delta whatever W is; expected 'wrong', or absolute or centred margins"
+            )
+        if self.own_weight is not None:
+            if self.terms != "all" or self.join != "sum":
+                raise ValueError(
+                    f"own_weight = {self.own_weight} with terms = {self.terms!r} and join = "
+                    f"{self.join!r}: expected a sum over all terms"
+                )
+            if not 0 < self.own_weight < 1:
+                raise ValueError(f"own_weight = {self.own_weight}: expected a number in (0, 1)")
 
-    Returns:
-        (N,) int32 classes.
+    # --- the notes' equations ---
 
-    Raises:
-        ValueError: W and X differ in D.
+    def __call__(self, scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:
+        """Return the loss of each example, (N,) numbers ≥ 0, for scores (N, C) and labels (N,)."""
+        margins = self.all_margins(scores, y, delta=delta)
+        if self._takes_max:
+            # argmax, not max: the derivative of max would split a tie evenly.
+            hardest = jnp.argmax(margins, axis=1)
+            worst = jnp.take_along_axis(margins, hardest[:, None], axis=1)[:, 0]
+            return positive_part(worst) ** self.power
+        heights = positive_part(margins) ** self.power
+        if self.own_weight is not None:
+            heights = heights * self._weights(scores, y)
+        return jnp.sum(heights, axis=1)
 
-    >>> predict(jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.array([[3.0, 4.0]]))
-    Array([1], dtype=int32)
-    """
-    return jnp.argmax(score(W, X), axis=1).astype(jnp.int32)
+    def targets(self, y: Labels, num_classes: int, delta: ScalarLike) -> ScalarLike | Array:
+        """Return what is added to the linear part of each margin, () or (N, C).
 
+        The one method to override: a delta for each pair of classes is ``delta · costs[y]``.
+        """
+        if self.own_weight is None:
+            return delta
+        own = jnp.arange(num_classes, dtype=y.dtype)[None, :] == y[:, None]
+        return delta * jnp.where(own, num_classes - 1.0, 1.0)
 
-def accuracy(W: Weights, data: Data) -> Scalar:
-    """Return the fraction of examples that `predict` gets right, in [0, 1].
+    def linear(self, scores: Scores, y: Labels) -> Scores:
+        """Return the linear part of the margins, (N, C); 0 where there is no term."""
+        label = is_label(scores, y)
+        if self.margins == "relative":
+            return jnp.where(label, 0, scores - jnp.take_along_axis(scores, y[:, None], axis=1))
+        if self.margins == "centred":
+            scores = scores - jnp.mean(scores, axis=1, keepdims=True)
+        return jnp.where(self._is_term(label), jnp.where(label, -scores, scores), 0)
 
-    Raises:
-        ValueError: W and X differ in D.
+    def all_margins(self, scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
+        """Return the margins, (N, C): a positive one is a violation; 0 where there is no term."""
+        target = jnp.asarray(self.targets(y, scores.shape[1], delta), scores.dtype)
+        margins = self.linear(scores, y) + target
+        if self.terms == "all":
+            return margins
+        return jnp.where(self._is_term(is_label(scores, y)), margins, 0)
 
-    >>> accuracy(jnp.eye(2), Data(jnp.eye(2), jnp.array([0, 0])))
-    Array(0.5, dtype=float32)
-    """
-    return jnp.mean(predict(W, data.X) == data.y, dtype=W.dtype)
+    def pull_back(self, slopes: Scores, y: Labels) -> Scores:
+        """Return slopes on the margins as a gradient on the scores: the transpose of `linear`."""
+        label = is_label(slopes, y)
+        slopes = jnp.where(self._is_term(label), slopes, 0)
+        if self.margins == "relative":
+            return jnp.where(label, -jnp.sum(slopes, axis=1, keepdims=True), slopes)
+        signed = jnp.where(label, -slopes, slopes)
+        if self.margins == "centred":
+            return signed - jnp.mean(signed, axis=1, keepdims=True)
+        return signed
+
+    def pull_back_size(self, slopes: Scores, y: Labels) -> Scores:
+        """Return the sums of the magnitudes that `pull_back` adds up, for bounds on rounding."""
+        size = jnp.abs(self.pull_back(slopes, y))
+        if self.margins == "centred":
+            # A mean is subtracted, and may cancel.
+            slopes = jnp.abs(self.mask(slopes, y))
+            size = slopes + jnp.mean(slopes, axis=1, keepdims=True)
+        return size
+
+    def slopes(self, scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
+        """Return the derivative of each example's loss by its margins, (N, C); 0 at a kink.
+
+        sum   1(margin > 0), or 2·max(0, margin)
+        max   the same at the first of the largest margins, 0 elsewhere
+        """
+        margins = self.all_margins(scores, y, delta=delta)
+        on = margins > 0
+        if self._takes_max:
+            classes = jnp.arange(margins.shape[1])[None, :]
+            on = on & (jnp.argmax(margins, axis=1)[:, None] == classes)
+        steep = jnp.ones_like(margins) if self.power == 1 else 2 * margins
+        if self.own_weight is not None:
+            steep = steep * self._weights(scores, y)
+        return jnp.where(on, steep, 0)
+
+    # --- what the library reads off ---
+
+    @property
+    def is_shift_invariant(self) -> bool:
+        """Whether adding a number to all scores of an example changes nothing."""
+        return self.margins != "absolute"
+
+    def has_exact_margins(self, num_classes: int) -> bool:
+        """Whether margins are exact where scores are: a mean over classes may round."""
+        return self.margins != "centred" or num_classes & (num_classes - 1) == 0
+
+    def along(self, offsets: Float[Array, "C N"], slopes: Float[Array, "C N"], y: Labels) -> Hinges:
+        """Return the mean loss where the margins, classes first, are ``offsets + t·slopes``."""
+        if not self._takes_max:
+            height = self._height(offsets.T, y).map(jnp.transpose)
+            return Hinges(offsets, slopes, 1.0 / len(y), height)
+        pieces = upper_envelope(offsets, slopes, power=self.power)
+        lowest = jnp.mean(jnp.asarray(pieces.constant))
+        return Hinges(pieces.offsets, pieces.slopes, 1.0 / len(y), pieces.height, lowest)
+
+    def along_scores(
+        self, scores: Scores, y: Labels, *, delta: ScalarLike = 1.0
+    ) -> tuple[ScoreHinges, ...]:
+        """Return the hinges that each example's loss is along each of its scores."""
+        C = scores.shape[1]
+        label = is_label(scores, y)
+        margins = self.all_margins(scores, y, delta=delta)
+        margins = jnp.where(self._is_term(label), margins, -jnp.inf)
+        if self._takes_max:
+            return self._max_along_scores(margins, label)
+        height = self._height(scores, y)
+        if self.margins == "relative":
+            return (ScoreHinges(margins, height, (1.0, 0.0), (-1.0, 0.0), only_label=True),)
+        if self.margins == "absolute":
+            return (ScoreHinges(margins, height, (1.0, -1.0)),)
+        own, rest = 1 - 1 / C, 1 / C
+        return (ScoreHinges(margins, height, (own, -own), (-rest, rest)),)
+
+    def dual(self, y: Labels, num_classes: int, dtype: Any) -> Dual:
+        """Return the constraints on the slopes and their conjugate."""
+        is_line = self.power == 1
+        upper: Any = 1.0 if is_line and not self._takes_max else float("inf")
+        bend: Any = 0.0 if is_line or self._takes_max else 0.5
+        if self.own_weight is not None:
+            weights = self._weights(jnp.zeros((len(y), num_classes), dtype), y)
+            upper, bend = (weights, 0.0) if is_line else (upper, 0.5 / weights)
+        mixed = self.margins == "centred" and self.terms != "wrong"
+        label = jnp.arange(num_classes, dtype=y.dtype)[None, :] == y[:, None]
+        return Dual(
+            upper=upper,
+            capped=is_line and self._takes_max,
+            bend=bend,
+            total_bend=0.5 if self._takes_max and not is_line else 0.0,
+            coupling={"relative": 1.0, "absolute": 0.0, "centred": -1 / num_classes}[self.margins],
+            signs=jnp.where(label, -1.0, 1.0).astype(dtype) if mixed else None,
+        )
+
+    def mask(self, slopes: Scores, y: Labels) -> Scores:
+        """Return the slopes with 0 where there is no term."""
+        return jnp.where(self._is_term(is_label(slopes, y)), slopes, 0)
+
+    # --- how ---
+
+    @property
+    def _takes_max(self) -> bool:
+        """Whether a maximum is taken of more than one term."""
+        return self.join == "max" and self.terms != "own"
+
+    def _is_term(self, label: Bool[Array, "N C"]) -> Bool[Array, "N C"]:
+        every = {"wrong": ~label, "own": label}
+        return every.get(self.terms, jnp.ones_like(label))
+
+    def _weights(self, scores: Scores, y: Labels) -> Scores:
+        weight = jnp.asarray(self.own_weight, scores.dtype)
+        return jnp.where(is_label(scores, y), weight, 1 - weight)
+
+    def _height(self, scores: Scores, y: Labels) -> Height:
+        if self.own_weight is None:
+            return Height(self.power)
+        weights = self._weights(scores, y)
+        return Height(1, linear=weights) if self.power == 1 else Height(2, square=weights)
+
+    def _max_along_scores(self, margins: Scores, label: Array) -> tuple[ScoreHinges, ...]:
+        """Return the envelope of at most three lines and 0 along each score.
+
+        Along s_k the terms j ≠ k, y move alike, and so only the largest of them matters; the term k
+        and the own class's term move in ways of their own.
+        """
+        C = margins.shape[1]
+        wrong = jnp.where(label, -jnp.inf, margins)
+        first = jnp.argmax(wrong, axis=1)[:, None] == jnp.arange(C)[None, :]
+        largest = jnp.max(wrong, axis=1, keepdims=True)
+        second = jnp.max(jnp.where(first, -jnp.inf, wrong), axis=1, keepdims=True)
+        rest = jnp.where(first, second, largest)  # the largest of the wrong ones but k
+        own = jnp.max(jnp.where(label, margins, -jnp.inf), axis=1, keepdims=True)
+        offsets = jnp.stack([margins, rest, jnp.where(label, -jnp.inf, own)])
+
+        # Their rates along the score of a wrong class, and along the label's.
+        turn, shift = (1 - 1 / C, 1 / C) if self.margins == "centred" else (1.0, 0.0)
+        along_label = -1.0 if self.margins == "relative" else -shift
+        rates = np.array([[turn, -turn], [-shift, along_label], [shift, 0.0]])
+        there = np.array(
+            [
+                [C > 1, self.terms == "all"],  # k = y is the own class's term
+                [C > 2, C > 1],
+                [self.terms == "all", False],
+            ]
+        )
+        rates = np.where(there, rates, 0.0)
+        each = jnp.where(label[None], rates[:, 1, None, None], rates[:, 0, None, None])
+        offsets = jnp.where(offsets > -jnp.inf, offsets, 0)
+        pieces = upper_envelope(offsets, each.astype(margins.dtype), power=self.power)
+
+        # Of the three pieces, those that are kinks are known: where the sorted rates differ.
+        ends = np.sort(np.concatenate([rates, np.zeros((1, 2))]), axis=0)
+        jumps = np.where(ends[1:] <= 0, -1, 1) * np.diff(ends, axis=0)
+        kinks = [np.flatnonzero(jumps[:, case]) for case in (0, 1)]
+
+        def layer(n: int) -> ScoreHinges:
+            """Return the n-th kink along every score."""
+            a, b = (int(found[n]) if n < len(found) else None for found in kinks)
+
+            def pick(pieces: Array, missing: float) -> Array:
+                nothing = jnp.full_like(pieces[0], missing)
+                return jnp.where(
+                    label,
+                    nothing if b is None else pieces[b],
+                    nothing if a is None else pieces[a],
+                )
+
+            own = (
+                0.0 if a is None else float(jumps[a, 0]),
+                0.0 if b is None else float(jumps[b, 1]),
+            )
+            height = pieces.height.map(lambda leaf: pick(leaf, 0.0))
+            return ScoreHinges(pick(pieces.offsets, -jnp.inf), height, own, roundings=2)
+
+        return tuple(layer(n) for n in range(max(len(found) for found in kinks)))
 
 
 def is_label(scores: Scores, y: Labels) -> Bool[Array, "N C"]:
@@ -91,7 +353,7 @@ def is_label(scores: Scores, y: Labels) -> Bool[Array, "N C"]:
 
 
 def margins(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
-    """Return how far each wrong class is from being beaten by ``delta``.
+    """Return how far each wrong class is from being beaten by ``delta``: the notes' margins.
 
         margins[i, j] = scores[i, j] − scores[i, y_i] + delta,   and 0 at j = y_i
 
@@ -112,33 +374,22 @@ def margins(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
     >>> margins(jnp.array([[13.0, -7.0, 11.0]]), jnp.array([0]), delta=10.0)
     Array([[  0., -10.,   8.]], dtype=float32)
     """
-    label = is_label(scores, y)
-    correct = jnp.take_along_axis(scores, y[:, None], axis=1)
-    return jnp.where(label, 0, scores - correct + delta)
+    return hinge_loss.all_margins(scores, y, delta=delta)
 
 
-def one_vs_rest_margins(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
-    """Return delta minus the signed score of each binary problem "class j or not".
-
-        margins[i, j] = delta − scores[i, j]  at j = y_i,   delta + scores[i, j]  elsewhere
-
-    Returns:
-        (N, C); a positive number is a violation.
-
-    >>> one_vs_rest_margins(jnp.array([[2.0, -3.0]]), jnp.array([0]))
-    Array([[-1., -2.]], dtype=float32)
-    """
-    return delta + jnp.where(is_label(scores, y), -scores, scores)
+def _named(name: str, loss: Hinge, doc: str) -> Hinge:
+    """Return the record with the name and the docstring that `help` shows."""
+    object.__setattr__(loss, "__name__", name)
+    object.__setattr__(loss, "__doc__", doc)
+    return loss
 
 
-def positive_part(margin: Array) -> Array:
-    """Return max(0, margin), with derivative 1(margin > 0) and NaN kept."""
-    return jnp.where(margin <= 0, jnp.zeros_like(margin), margin)
-
-
-def hinge_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:
+hinge_loss = _named(
+    "hinge_loss",
+    Hinge(),
     """Return the Weston-Watkins hinge loss, the notes' SVM loss.
 
+        hinge_loss(scores, y, *, delta=1.0)
         loss_i = Σ_{j≠y_i} max(0, scores[i, j] − scores[i, y_i] + delta)
 
     Its value at W = 0 is ``(C − 1)·delta``. torch's ``multi_margin_loss`` is this divided by C;
@@ -156,245 +407,102 @@ def hinge_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExam
 
     >>> hinge_loss(jnp.array([[13.0, -7.0, 11.0]]), jnp.array([0]), delta=10.0)
     Array([8.], dtype=float32)
-    """
-    return jnp.sum(positive_part(margins(scores, y, delta=delta)), axis=1)
-
-
-def squared_hinge_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:
+    """,
+)
+squared_hinge_loss = _named(
+    "squared_hinge_loss",
+    Hinge(power=2),
     """Return the Weston-Watkins hinge with each term squared.
 
+        squared_hinge_loss(scores, y, *, delta=1.0)
         loss_i = Σ_{j≠y_i} max(0, scores[i, j] − scores[i, y_i] + delta)²
 
-    Args and returns as `hinge_loss`. Differentiable everywhere.
+    Arguments and result as `hinge_loss`. Differentiable everywhere.
 
     Source: CS231n notes, "Linear classification", L2-SVM.
 
     >>> squared_hinge_loss(jnp.array([[13.0, -7.0, 11.0]]), jnp.array([0]), delta=10.0)
     Array([64.], dtype=float32)
-    """
-    return jnp.sum(positive_part(margins(scores, y, delta=delta)) ** 2, axis=1)
-
-
-def crammer_singer_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:
+    """,
+)
+crammer_singer_loss = _named(
+    "crammer_singer_loss",
+    Hinge(join="max"),
     """Return the structured hinge: the largest margin violation of each example.
 
+        crammer_singer_loss(scores, y, *, delta=1.0)
         loss_i = max(0, max_{j≠y_i} scores[i, j] − scores[i, y_i] + delta)
 
-    Args and returns as `hinge_loss`. Where several wrong classes share the maximum the subgradient
-    is that of the first of them; where the maximum is exactly 0 it is 0.
+    Arguments and result as `hinge_loss`. Where several wrong classes share the maximum the
+    subgradient is that of the first of them; where the maximum is exactly 0 it is 0.
 
     Source: CS231n notes, "Linear classification", structured SVM; Crammer & Singer (2001).
 
     >>> crammer_singer_loss(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([0]))
     Array([3.], dtype=float32)
-    """
-    all_margins = margins(scores, y, delta=delta)
-    # argmax, not max: the derivative of max would split a tie evenly.
-    hardest = jnp.argmax(all_margins, axis=1)
-    return positive_part(jnp.take_along_axis(all_margins, hardest[:, None], axis=1)[:, 0])
-
-
-def one_vs_rest_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:
+    """,
+)
+one_vs_rest_loss = _named(
+    "one_vs_rest_loss",
+    Hinge("absolute", "all"),
     """Return the sum of the C binary hinge losses "class j or not".
 
+        one_vs_rest_loss(scores, y, *, delta=1.0)
         loss_i = max(0, delta − scores[i, y_i]) + Σ_{j≠y_i} max(0, delta + scores[i, j])
 
-    Args and returns as `hinge_loss`. Its value at W = 0 is C·delta.
+    Arguments and result as `hinge_loss`. Its value at W = 0 is C·delta.
 
     Source: CS231n notes, "Linear classification", One-Vs-All SVM.
 
     >>> one_vs_rest_loss(jnp.array([[2.0, -3.0, 0.5]]), jnp.array([0]))
     Array([1.5], dtype=float32)
+    """,
+)
+
+
+def softmax_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:
+    """Return the cross-entropy of the softmax, a loss of the scores that has no hinges.
+
+        loss_i = log Σ_j exp(scores[i, j]) − scores[i, y_i]
+
+    Searches, descent and slices take it; what needs hinges refuses it.
+
+    Args:
+        scores: (N, C).
+        y: (N,) labels in [0, C); not checked.
+        delta: without meaning here; it is what every loss is handed.
+
+    Returns:
+        (N,) losses ≥ 0; log C at W = 0.
+
+    Source: CS231n notes, "Linear classification", softmax classifier.
+
+    >>> print(f"{softmax_loss(jnp.array([[0.0, 0.0]]), jnp.array([0]))[0]:.4f}")
+    0.6931
     """
-    return jnp.sum(positive_part(one_vs_rest_margins(scores, y, delta=delta)), axis=1)
+    del delta
+    own = jnp.take_along_axis(scores, y[:, None], axis=1)[:, 0]
+    return logsumexp(scores, axis=1) - own
 
 
-def l2_penalty(W: Weights) -> Scalar:
-    """Return ΣΣ W², with no ½: its gradient is 2W.
+_MEMBERS = {
+    "Weston-Watkins": hinge_loss,
+    "Crammer-Singer": crammer_singer_loss,
+    "one-vs-rest": one_vs_rest_loss,
+    "Lee-Lin-Wahba": Hinge("centred", "wrong"),
+    "ADM": Hinge("centred", "wrong", "max"),
+    "ATM": Hinge("centred", "all", "max"),
+    "ATS": Hinge("centred", "all"),
+    "MMR": Hinge("centred", "own"),
+    "reinforced": Hinge("centred", "all", own_weight=0.5),
+}
+# The machines by their names in the literature, each with hinges and with squared hinges.
+FAMILY: dict[str, Hinge] = _MEMBERS | {
+    f"squared {name}": replace(loss, power=2) for name, loss in _MEMBERS.items()
+}
 
-    Source: CS231n notes, "Linear classification", R(W).
-
-    >>> l2_penalty(jnp.array([[1.0, 2.0]]))
-    Array(5., dtype=float32)
-    """
-    return jnp.sum(W * W)
-
-
-def l1_penalty(W: Weights) -> Scalar:
-    """Return ΣΣ |W|; its subgradient at 0 is 0.
-
-    >>> l1_penalty(jnp.array([[1.0, -2.0]]))
-    Array(3., dtype=float32)
-    """
-    # jax.grad of jnp.abs is 1 at 0; the sign is 0 there, and its own derivative is 0.
-    return jnp.sum(W * jnp.sign(W))
-
-
-Loss: TypeAlias = Callable[..., PerExample]
-Penalty: TypeAlias = Callable[[Weights], Scalar]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Objective:
-    """The objective in its parts; ``objective(W, data)`` is its value.
-
-        objective(W, data) = (1/N) Σ_i loss(scores, y)_i + reg · penalty(W)
-
-    What exploits the structure takes an `Objective`; what does not takes any
-    ``loss_fn(params, data) -> scalar``, and an objective is one. It is hashable, so it may be a
-    static argument of `jax.jit`; it is a pytree too (``reg`` and ``delta`` its leaves), so that
-    it may be traced and a sweep over ``reg`` compiles once.
-
-    Over more than a hundred or so examples, losses of margins take the scores relative
-    to the last class: fewer products, and every margin rounds like the last class's score.
-
-    Attributes:
-        loss: one of the losses of this module, or any ``loss(scores, y, *, delta) -> (N,)``.
-        penalty: `l2_penalty`, `l1_penalty`, or any function of W.
-        reg: the penalty's weight, ≥ 0 (not checked). The notes' λ (or α).
-        delta: the margin handed to the loss.
-
-    >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
-    >>> float(Objective(reg=0.5)(jnp.ones((3, 2)), data))
-    5.0
-    """
-
-    # Static, so that `reg` and `delta` may be traced while the functions stay Python.
-    loss: Loss = field(default=hinge_loss, metadata={"static": True})
-    penalty: Penalty = field(default=l2_penalty, metadata={"static": True})
-    reg: ScalarLike = 0.0
-    delta: ScalarLike = 1.0
-
-    def __call__(self, W: Weights, data: Data) -> Scalar:
-        """Return the objective at W, a scalar in W's dtype.
-
-        Raises:
-            ValueError: the data is empty, X and y differ in length, or W and X differ in D.
-        """
-        check_shapes(data)
-        return _mean_loss(self.loss, W, data, self.delta) + self.reg * self.penalty(W)
-
-    def data_loss(self, scores: Scores, y: Labels) -> Scalar:
-        """Return the mean loss of scores at hand: the objective without its penalty."""
-        return jnp.mean(self.loss(scores, y, delta=self.delta))
-
-
-# Losses of margins alone: adding a number to all scores of an example changes nothing.
-MARGIN_LOSSES = (hinge_loss, squared_hinge_loss, crammer_singer_loss)
-
-
-def _relative(loss: Loss, W: Weights, X: Features) -> bool:
-    """Whether the last class may be the zero that the other classes' scores are counted from.
-
-    Then C − 1 products are enough, and of ten classes a CPU, which takes products eight columns at
-    a time, has the tenth for nothing. Over a few rows it costs more than it saves. A margin's
-    rounding is bounded by γ·Σ_d |x_d| (|w_jd − w_Cd| + |w_yd − w_Cd|) where the plain formula has
-    γ·Σ_d |x_d| (|w_jd| + |w_yd|): less where the classes share something, about twice as much where
-    they are of one size, and more where the last class alone has large weights.
-    """
-    return loss in MARGIN_LOSSES and W.shape[0] > 1 and X.shape[0] > block_sizes().few
-
-
-def _append_zero(scores: Float[Array, "N _K"]) -> Scores:
-    return jnp.pad(scores, ((0, 0), (0, 1)))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _mean_loss(loss: Loss, W: Weights, data: Data, delta: ScalarLike) -> Scalar:
-    """Return the mean loss; its derivative in W takes both products in one pass over X."""
-    if _relative(loss, W, data.X):
-        scores = _append_zero(score(W[:-1] - W[-1:], data.X))
-    else:
-        scores = score(W, data.X)
-    return jnp.mean(loss(scores, data.y, delta=delta))
-
-
-@partial(_mean_loss.defjvp, symbolic_zeros=True)
-def _mean_loss_jvp(loss: Loss, primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
-    W, data, delta = primals
-    others = jax.tree.leaves(tangents[1:], is_leaf=_is_zero)
-    if not all(_is_zero(t) for t in others):
-        # Something but W moves, X or delta say: autodiff of the plain formula.
-        def plain(W: Weights, data: Data, delta: ScalarLike) -> Scalar:
-            return jnp.mean(loss(score(W, data.X), data.y, delta=delta))
-
-        return jax.jvp(plain, primals, jax.tree.map(_instantiate, tangents, is_leaf=_is_zero))
-
-    def value_and_gradient(scores: Scores, y: Labels) -> tuple[PerExample, Scores]:
-        losses, pull_back = jax.vjp(lambda scores: loss(scores, y, delta=delta), scores)
-        return losses, pull_back(jnp.ones_like(losses))[0]
-
-    # Of the gradient all rows are pulled back: the last one as minus the sum of the others would
-    # have their rounding and not its own.
-    if _relative(loss, W, data.X):
-        losses, gradient = dot_and_transpose(
-            lambda scores, y: value_and_gradient(_append_zero(scores), y),
-            data.X,
-            W[:-1] - W[-1:],
-            data.y,
-        )
-    else:
-        losses, gradient = dot_and_transpose(value_and_gradient, data.X, W, data.y)
-    slope = jnp.vdot(gradient, tangents[0], precision="highest") / data.y.shape[0]
-    return jnp.mean(losses), slope
-
-
-def _is_zero(tangent: Any) -> bool:
-    return isinstance(tangent, SymbolicZero)
-
-
-def _instantiate(tangent: Any) -> Any:
-    if not _is_zero(tangent):
-        return tangent
-    zeros = np.zeros if tangent.dtype == jax.dtypes.float0 else jnp.zeros
-    return zeros(tangent.shape, tangent.dtype)
-
-
-class HingeTerms(NamedTuple):
-    """A loss as a sum of hinges: ``loss_i = Σ_j max(0, margins[i, j])**power``.
-
-    Attributes:
-        margins: ``(scores, y, *, delta) -> (N, C)``, affine in the scores; a term that is not there
-            (j = y_i of Weston-Watkins) has margin 0 for any scores.
-        power: 1, or 2 for the squared hinge.
-    """
-
-    margins: Callable[..., Scores]
-    power: int
-
-
-def hinge_terms(objective: Objective) -> HingeTerms:
-    """Return the objective's loss as a sum of hinges, which lines and termwise differences need.
-
-    Raises:
-        ValueError: the loss is no sum of hinges (`crammer_singer_loss` takes a maximum over
-            classes), or is not one of this module's.
-    """
-    if objective.loss is hinge_loss:
-        return HingeTerms(margins, 1)
-    if objective.loss is squared_hinge_loss:
-        return HingeTerms(margins, 2)
-    if objective.loss is one_vs_rest_loss:
-        return HingeTerms(one_vs_rest_margins, 1)
-    name = getattr(objective.loss, "__name__", objective.loss)
-    raise ValueError(
-        f"objective.loss is {name}: expected a sum of hinges (hinge_loss, squared_hinge_loss or "
-        "one_vs_rest_loss); pass the objective as a black-box loss_fn where one is accepted"
-    )
-
-
-def check_shapes(data: Data) -> None:
-    """Raise ValueError for empty data or for X and y of different length; free after tracing.
-
-    Raises:
-        ValueError: N = 0, X not (N, D), or y not (N,).
-    """
-    N = data.X.shape[0]
-    if data.X.ndim != 2 or data.y.shape != (N,):
-        raise ValueError(
-            f"data.X has shape {data.X.shape} and data.y has shape {data.y.shape}: expected "
-            "X (N, D) and y (N,), one label for each row of X"
-        )
-    if N == 0:
-        raise ValueError("data has no examples: expected N >= 1; a mean over none is not defined")
+# doctest looks into functions and classes; these are instances.
+__test__ = {
+    loss.__dict__["__name__"]: loss.__doc__
+    for loss in (hinge_loss, squared_hinge_loss, crammer_singer_loss, one_vs_rest_loss)
+}

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from jaxsvm.core.features import dense
-from jaxsvm.core.losses import Objective, check_shapes, score
+from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.features import largest_feature, per_row
+from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Weights
-from jaxsvm.gradients.termwise import score_hinges
 
 # The steps that `suggest_h` tries, in units of 1 / (the features' size).
 STEPS = (1e-9, 1e1, 61)
@@ -59,7 +59,7 @@ def error_budget(
     where no coordinate crosses a kink.
 
     Args:
-        objective: a loss of `jaxsvm.core.losses`.
+        objective: one whose loss is a `Hinge`.
         W: (C, D) weights.
         data: N examples.
         h: (H,) steps.
@@ -69,7 +69,7 @@ def error_budget(
         Two arrays (H,). Cost: one product for the scores, and N·C·H.
 
     Raises:
-        ValueError: empty data, shapes that disagree, a loss that is not of `jaxsvm.core.losses`.
+        ValueError: the data is empty, shapes disagree, or the loss has no hinges.
 
     >>> data = Data(jnp.array([[1.0, 1.0]]), jnp.array([0]))
     >>> budget = error_budget(Objective(), jnp.zeros((2, 2)), data, jnp.array([0.5]))
@@ -77,18 +77,26 @@ def error_budget(
     0.0
     """
     check_shapes(data)
+    loss, _ = require(objective, "error_budget", penalty=False)
     N, C = data.X.shape[0], W.shape[0]
     scores = score(W, data.X)
-    hinges = score_hinges(objective, scores, data.y)
-    x = dense(data.X).astype(W.dtype)
-    size, largest = (jnp.sqrt(f(x**2, axis=1))[:, None] for f in (jnp.mean, jnp.max))
+    parts = loss.along_scores(scores, data.y, delta=objective.delta)
+    size = per_row(lambda rows: jnp.sqrt(jnp.mean(rows**2, axis=1)), data.X).astype(W.dtype)
+    largest = largest_feature(data.X).astype(W.dtype)
 
     def crossing(step: Array) -> Array:
-        reach = step * largest
-        share = jnp.maximum(1 - jnp.abs(hinges.margins) / jnp.where(reach > 0, reach, 1), 0)
-        # A squared hinge's slope is off by at most the reach, and not by a step of 1.
-        height = size * (reach if hinges.power == 2 else 1) / 2
-        return jnp.sqrt(jnp.sum((height * share) ** 2) * (2 if hinges.coupled else 1) / C) / N
+        reach, total = step * largest[:, None], jnp.zeros((), W.dtype)
+        for part in parts:
+            share = jnp.maximum(1 - jnp.abs(part.offsets) / jnp.where(reach > 0, reach, 1), 0)
+            # A hinge's slope jumps at its kink, a squared one's is off by as much as it bends.
+            jump = part.height.derivative(jnp.zeros_like(share))
+            if part.height.is_smooth:
+                jump = part.height.derivative(jnp.broadcast_to(reach, share.shape)) / 2
+            rates = part.own[0] ** 2
+            if part.shared is not None:
+                rates += part.shared[0] ** 2 * (1 if part.only_label else C - 1)
+            total += rates * jnp.sum((size[:, None] * jump / 2 * share) ** 2)
+        return jnp.sqrt(total / C) / N
 
     value = objective.data_loss(scores, data.y) + objective.reg * objective.penalty(W)
     eps = float(jnp.finfo(W.dtype if dtype is None else dtype).eps)
@@ -101,7 +109,7 @@ def suggest_h(objective: Objective, W: Weights, data: Data, dtype: Any = None) -
     For the host: it returns a Python number.
 
     Args:
-        objective: a loss of `jaxsvm.core.losses`.
+        objective: one whose loss is a `Hinge`.
         W: (C, D) weights.
         data: N examples.
         dtype: the precision in which the objective is to be evaluated; W's by default.
@@ -123,7 +131,7 @@ def suggest_h(objective: Objective, W: Weights, data: Data, dtype: Any = None) -
 
 @partial(jax.jit, static_argnames="dtype")
 def _best_step(objective: Objective, W: Weights, data: Data, dtype: Any) -> Array:
-    largest = jnp.max(jnp.abs(dense(data.X))).astype(W.dtype)
+    largest = jnp.max(largest_feature(data.X)).astype(W.dtype)
     low, high, num = STEPS
     steps = jnp.geomspace(low, high, num, dtype=W.dtype) / jnp.where(largest > 0, largest, 1)
     budget = error_budget(objective, W, data, steps, dtype)

@@ -27,13 +27,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsvm.core.arguments import check_shapes
 from jaxsvm.core.features import Features, dense
-from jaxsvm.core.losses import Objective, check_shapes
+from jaxsvm.core.hinges import ScoreHinges
+from jaxsvm.core.objective import Objective
 from jaxsvm.core.types import Data, Weights
 from jaxsvm.gradients.analytic import analytic_gradient
 from jaxsvm.gradients.budget import suggest_h
 from jaxsvm.gradients.evidence import Evidence, blocks, distance, gather
-from jaxsvm.gradients.termwise import ScoreHinges
 
 NUM_WORST = 5
 
@@ -179,7 +180,7 @@ def check_gradient(
     called inside `jax.jit`.
 
     Args:
-        objective: a loss and a penalty of `jaxsvm.core.losses`.
+        objective: any `Hinge` with `l2_penalty` or `l1_penalty`.
         W: (C, D) weights.
         data: N examples; labels in [0, C), not checked.
         gradient: (C, D), or a function ``(W, data) -> (C, D)`` such as ``jax.grad(objective)``;
@@ -195,7 +196,8 @@ def check_gradient(
 
     Raises:
         ValueError: the gradient has another shape than W, h is not positive, ties is unknown, the
-            data is empty, shapes disagree, or the loss or penalty is not of `jaxsvm.core.losses`.
+            data is empty, shapes disagree, the loss has no hinges, or the penalty is a function of
+            your own.
 
     Source: CS231n notes, "Learning", gradient checks, and their kinks in the objective.
 
@@ -310,17 +312,20 @@ def _columns(X: Features, rows: np.ndarray, features: list[int]) -> np.ndarray:
 
 
 def _crossing(
-    k: int, x: np.ndarray, y: np.ndarray, hinges: ScoreHinges, h: float
+    k: int, x: np.ndarray, y: np.ndarray, hinges: tuple[ScoreHinges, ...], h: float
 ) -> tuple[int | None, int | None]:
     """Return the example and the class of the hinge whose crossing moves the slope most."""
-    margins = np.asarray(hinges.margins)[: len(y)]
-    classes = np.arange(margins.shape[1])[None, :]
-    # Class k's own hinge, and for examples of class k all of theirs, or their label's.
-    of_label = np.full(margins.shape, True) if hinges.coupled else classes == y[:, None]
-    moved = np.where((y == k)[:, None], of_label, classes == k)
-    left_over = np.abs(x)[:, None] * h - np.abs(margins)
-    left_over = np.where(moved, left_over, -np.inf)
-    if not np.any(left_over > 0):
-        return None, None
-    example, crossed = divmod(int(np.argmax(left_over)), margins.shape[1])
-    return example, crossed
+    best: tuple[float, int | None, int | None] = (0.0, None, None)
+    for part in hinges:
+        offsets = np.asarray(part.offsets)[: len(y)]
+        classes = np.arange(offsets.shape[1])[None, :]
+        label = classes == y[:, None]
+        rate = np.where(classes == k, np.abs(np.where(label, part.own[1], part.own[0])), 0.0)
+        if part.shared is not None:
+            sharing = (y[:, None] == k) if part.only_label else classes != k
+            others = np.abs(np.where(label, part.shared[1], part.shared[0]))
+            rate = np.where(sharing, others, rate)
+        left_over = rate * np.abs(x)[:, None] * h - np.abs(offsets)
+        if left_over.size and left_over.max() > best[0]:
+            best = (float(left_over.max()), *divmod(int(left_over.argmax()), offsets.shape[1]))
+    return best[1:]

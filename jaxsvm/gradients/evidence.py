@@ -6,7 +6,7 @@ slopes on both sides are summed hinge by hinge. Nothing here uses the closed for
 except to say what the library promises at a tie.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,20 +14,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float
 
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.features import Features, absolute, dense, dot, dot_transpose
-from jaxsvm.core.losses import Objective, is_label, l1_penalty, score
-from jaxsvm.core.types import Data, Labels, ScalarLike, Weights
-from jaxsvm.gradients.analytic import penalty_gradient, score_gradient
-from jaxsvm.gradients.termwise import (
-    ScoreHinges,
-    difference_term,
-    penalty_difference,
-    score_hinges,
-    sum_terms,
+from jaxsvm.core.features import (
+    Features,
+    absolute,
+    dense,
+    dot,
+    dot_transpose,
+    largest_feature,
 )
+from jaxsvm.core.hinges import Height, ScoreHinges
+from jaxsvm.core.losses import is_label
+from jaxsvm.core.objective import Objective, require, score
+from jaxsvm.core.types import Data, ScalarLike, Weights
+from jaxsvm.gradients.analytic import score_gradient
+from jaxsvm.gradients.termwise import difference, sum_terms
 
 # Rounding errors are taken as random: a sum of n terms is off by more than SAFETY·eps·√n·Σ|terms|
 # with probability below 2·exp(−SAFETY²/2), 3e-14 (Higham & Mary 2019).
@@ -46,7 +48,7 @@ class Evidence(NamedTuple):
         tolerance: what rounding can do to a correct gradient.
         penalty: the penalty's gradient, reg included.
         rows: the examples with a kink within the step.
-        hinges: of those examples, and of none (−∞) from there on.
+        hinges: of those examples, along their scores, and of none (−∞) from there on.
     """
 
     numerical: np.ndarray
@@ -57,7 +59,7 @@ class Evidence(NamedTuple):
     tolerance: np.ndarray
     penalty: np.ndarray
     rows: np.ndarray
-    hinges: ScoreHinges
+    hinges: tuple[ScoreHinges, ...]
 
     def accepts(self, g: np.ndarray) -> np.ndarray:
         """Return where g lies in [low, high], to the tolerance; NaN does not."""
@@ -75,7 +77,7 @@ def gather(
     """Collect the evidence for a step h and rounding to eps; for the host.
 
     Args:
-        objective: a loss and a penalty of `jaxsvm.core.losses`.
+        objective: any `Hinge` with `l2_penalty` or `l1_penalty`.
         W: (C, D) weights.
         data: N examples.
         h: the step of the central difference.
@@ -86,24 +88,25 @@ def gather(
         The evidence. Cost: the scores, two products with |X|, one with X, and a termwise pass over
         the examples near a kink.
     """
+    loss, penalty = require(objective, "check_gradient")
     step = jnp.asarray(h, W.dtype)
     survey = _survey(objective, W, data, step, eps)
     rows = np.flatnonzero(np.asarray(survey.near))
     index = _padded(rows)
     certain = np.zeros(len(index), bool)
-    if ties == "zero":
-        tied = np.flatnonzero(np.any(np.asarray(survey.hinges.margins)[rows] == 0, axis=1))
+    if ties == "zero" and loss.has_exact_margins(W.shape[0]):
+        tied = np.flatnonzero(np.asarray(survey.tied)[rows])
         exact = [_sums_are_exact(X, np.asarray(W), objective) for X in blocks(data.X, rows[tied])]
         certain[tied] = np.concatenate([np.zeros(0, bool), *exact])[: len(tied)]
     arrays, hinges = _weigh(
         objective, W, data, survey, step, jnp.asarray(index), len(rows), jnp.asarray(certain)
     )
-    numerical, left, right, low, high, tolerance, penalty = (np.asarray(a) for a in arrays)
-    if objective.penalty is l1_penalty and ties == "any":
+    numerical, left, right, low, high, tolerance, gradient = (np.asarray(a) for a in arrays)
+    if ties == "any":
         # At 0 an l1 weight is a tie, and never in doubt.
-        kink = abs(float(objective.reg)) * (np.asarray(W) == 0)
+        kink = abs(float(objective.reg)) * np.asarray(penalty.half_jump(W))
         low, high = low - kink, high + kink
-    return Evidence(numerical, left, right, low, high, tolerance, penalty, rows, hinges)
+    return Evidence(numerical, left, right, low, high, tolerance, gradient, rows, hinges)
 
 
 def blocks(X: Features, rows: np.ndarray) -> Iterator[Features]:
@@ -119,10 +122,11 @@ def _padded(rows: np.ndarray) -> np.ndarray:
 
 
 class _Survey(NamedTuple):
-    hinges: ScoreHinges
-    active: Array  # (N, C) whether the library lets the hinge contribute; matters at ties
+    hinges: tuple[ScoreHinges, ...]
+    promised: Array  # (N, C) the derivative on the scores that the library promises
     slack: Array  # (N,) what rounding can do to a margin
     near: Array  # (N,) whether a kink is within the step, or within the slack
+    tied: Array  # (N,) whether a kink is at the point
     far: Array  # (C, D) the slopes of all other examples
     tolerance: Array  # (C, D)
 
@@ -131,36 +135,53 @@ class _Survey(NamedTuple):
 def _survey(objective: Objective, W: Weights, data: Data, h: Array, eps: ScalarLike) -> _Survey:
     X, y = data
     N, D = X.shape
+    loss, penalty = require(objective, "check_gradient")
     scores = score(W, X)
-    hinges = score_hinges(objective, scores, y)
+    hinges = loss.along_scores(scores, y, delta=objective.delta)
     label = is_label(scores, y)
     sizes = absolute(X)
-    # A margin is the difference of two scores, each a sum of D products, plus delta.
-    size = jnp.max(dot(sizes, jnp.abs(W)), axis=1) + jnp.abs(jnp.asarray(objective.delta, W.dtype))
+    # A margin is the difference of two scores, each a sum of D products, plus its target.
+    target = jnp.abs(jnp.asarray(loss.targets(y, W.shape[0], objective.delta), W.dtype))
+    size = jnp.max(dot(sizes, jnp.abs(W)) + target, axis=1)
     slack = SAFETY * eps * jnp.sqrt(D + 4.0) * size
-    reach = 1.001 * h * jnp.max(jnp.abs(dense(X)), axis=1).astype(W.dtype)
-    margins = hinges.margins
-    near = jnp.any(jnp.abs(margins) <= jnp.maximum(slack, reach)[:, None], axis=1)
+    reach = 1.001 * h * largest_feature(X).astype(W.dtype)
 
-    def on_scores(slopes: Array) -> Array:
-        if hinges.coupled:
-            return jnp.where(label, jnp.sum(slopes, axis=1, keepdims=True), slopes)
-        return slopes
-
-    most = margins + slack[:, None]
-    if hinges.power == 1:
-        slope, magnitude = (margins > 0).astype(W.dtype), (most >= 0).astype(W.dtype)
-        error = jnp.zeros_like(margins)
-    else:
-        slope, magnitude = 2 * jnp.maximum(margins, 0), 2 * jnp.maximum(most, 0)
-        error = jnp.where(most >= 0, 2 * slack[:, None], 0)
-    G = jnp.where(near[:, None], 0, jnp.where(label, -on_scores(slope), on_scores(slope)))
-    # 16 more roundings: of the terms themselves, the division by N, the penalty's addition.
-    rounding = SAFETY * eps * jnp.sqrt(N + 16.0) * on_scores(magnitude) + on_scores(error)
-    active = score_gradient(objective, scores, y) != 0
+    near = tied = jnp.zeros(N, bool)
+    G = rounding = jnp.zeros_like(scores)
+    for part in hinges:
+        offsets, doubt = part.offsets, part.roundings * slack[:, None]
+        near |= jnp.any(jnp.abs(offsets) <= jnp.maximum(doubt, reach[:, None]), axis=1)
+        tied |= jnp.any(offsets == 0, axis=1)
+        most = offsets + doubt
+        slope = jnp.where(offsets > 0, part.height.derivative(jnp.maximum(offsets, 0)), 0)
+        magnitude = jnp.where(most >= 0, part.height.derivative(jnp.maximum(most, 0)), 0)
+        G += _on_scores(part, slope, label)
+        rounding += SAFETY * eps * jnp.sqrt(N + 16.0) * _on_scores(part, magnitude, label, abs)
+        if part.height.curvature is not None:
+            error = jnp.where(most >= 0, 2 * part.roundings * part.height.curvature * doubt, 0)
+            rounding += _on_scores(part, error, label, abs)
+    G = jnp.where(near[:, None], 0, G)
     tolerance = dot_transpose(rounding, sizes) / N
-    tolerance += SAFETY * eps * jnp.abs(penalty_gradient(objective, W))
-    return _Survey(hinges, active, slack, near, dot_transpose(G, X) / N, tolerance)
+    # 16 more roundings, above: of the terms themselves, the division by N, the penalty's addition.
+    tolerance += SAFETY * eps * jnp.abs(objective.reg * penalty.gradient(W))
+    promised = score_gradient(objective, scores, y)
+    return _Survey(hinges, promised, slack, near, tied, dot_transpose(G, X) / N, tolerance)
+
+
+def _on_scores(
+    part: ScoreHinges, slopes: Array, label: Array, size: Callable[[float], float] = float
+) -> Array:
+    """Return hinges' slopes (or with ``size=abs`` their magnitudes) as slopes along the scores."""
+
+    def at(rates: tuple[float, float]) -> Array:
+        return slopes * jnp.where(label, size(rates[1]), size(rates[0])).astype(slopes.dtype)
+
+    own = at(part.own)
+    if part.shared is None:
+        return own
+    others = at(part.shared)
+    every = jnp.sum(others, axis=1, keepdims=True)
+    return own + (jnp.where(label, every, 0) if part.only_label else every - others)
 
 
 @jax.jit
@@ -173,7 +194,7 @@ def _weigh(
     index: Array,
     num_near: int | Array,
     certain: Array,
-) -> tuple[tuple[Array, ...], ScoreHinges]:
+) -> tuple[tuple[Array, ...], tuple[ScoreHinges, ...]]:
     """Return the arrays of `Evidence` up to the penalty, and the near examples' hinges.
 
     Args:
@@ -184,60 +205,65 @@ def _weigh(
         certain: of each row, whether its ties are beyond doubt and held to the convention.
     """
     N = data.X.shape[0]
+    _, penalty = require(objective, "check_gradient")
     X, y = data.X[index], data.y[index]
     real = (jnp.arange(len(index)) < num_near)[:, None]
-    hinges = replace(survey.hinges, margins=jnp.where(real, survey.hinges.margins[index], -jnp.inf))
-    slack, active = survey.slack[index][:, None], survey.active[index]
-
-    scaled = replace(hinges, margins=hinges.margins / h)
-    total, _ = sum_terms(difference_term(hinges.power, "central"), scaled, X, y, odd=True)
-    numerical = survey.far + total * h ** (hinges.power - 1) / N
-    numerical += objective.reg * penalty_difference(objective, W, h, "central")
+    slack = survey.slack[index][:, None]
+    hinges = tuple(
+        replace(
+            part,
+            offsets=jnp.where(real, part.offsets[index], -jnp.inf),
+            height=part.height.map(lambda leaf: leaf[index]),
+        )
+        for part in survey.hinges
+    )
+    reg, zero = objective.reg, jnp.zeros_like(W)
+    numerical = survey.far + reg * penalty.difference(W, h, True)
+    for part in hinges:
+        numerical += sum_terms(difference("central"), part, X, y, unit=h, odd=True)[0] / N
 
     # To both sides: what is 0 to rounding may have either slope. A square has but one.
-    margins = hinges.margins
-    tie = (jnp.abs(margins) <= slack) & (hinges.power == 1)
-    undecided = jnp.where(tie, 0, margins)
-    # To accept: certain ties contribute as the library has it.
-    certain = certain[:, None]
-    convention = jnp.where(active, jnp.ones_like(margins), -1)
-    decided = jnp.where(certain, jnp.where(margins == 0, convention, margins), undecided)
-    # A loop, the second time only where it matters: the slopes are compiled once.
-    passes = 1 + (jnp.any(certain) & (hinges.power == 1)).astype(jnp.int32)
-    both = jnp.stack([undecided, decided])
-    slopes = lax.fori_loop(
-        0,
-        passes,
-        lambda i, out: out.at[i].set(_slopes(replace(hinges, margins=both[i]), X, y)),
-        jnp.zeros((2, 2, *W.shape), W.dtype),
-    )
+    def undecided(part: ScoreHinges) -> Array:
+        tie = jnp.abs(part.offsets) <= part.roundings * slack
+        return part.offsets if part.height.is_smooth else jnp.where(tie, 0, part.offsets)
+
+    # A loop, the second time only where it matters: the slopes are compiled once. In the second
+    # pass what is certain contributes as the library promises.
+    passes = 1 + jnp.any(certain).astype(jnp.int32)
+    both = [
+        jnp.stack([offsets, jnp.where(certain[:, None], -jnp.inf, offsets)])
+        for offsets in map(undecided, hinges)
+    ]
+
+    def one_pass(i: Array, out: Array) -> Array:
+        sides = jnp.zeros((2, *W.shape), W.dtype)
+        for part, offsets in zip(hinges, both, strict=True):
+            up, down = sum_terms(_one_sided, replace(part, offsets=offsets[i]), X, y)
+            sides += jnp.stack([-down, up])
+        return out.at[i].set(sides)
+
+    slopes = lax.fori_loop(0, passes, one_pass, jnp.zeros((2, 2, *W.shape), W.dtype))
     (left, right), (low, high) = slopes[0], slopes[passes - 1]
-    exact = penalty_gradient(objective, W)
-    kink = jnp.zeros_like(W)
-    if objective.penalty is l1_penalty:
-        kink = jnp.abs(objective.reg) * (W == 0).astype(W.dtype)
+    promised = jnp.where(certain[:, None] & real, survey.promised[index], 0)
+    exact = reg * penalty.gradient(W)
+    kink = jnp.abs(reg) * penalty.half_jump(W) + zero
     rest = survey.far + exact
+    decided = rest + dot_transpose(promised, X) / N
     return (
         numerical,
         rest + left / N - kink,
         rest + right / N + kink,
-        rest + low / N,
-        rest + high / N,
+        decided + low / N,
+        decided + high / N,
         survey.tolerance,
         exact,
     ), hinges
 
 
-def _slopes(hinges: ScoreHinges, X: Features, y: Labels) -> Float[Array, "2 C D"]:
-    """Return the sums of the hinges' slopes to the left and to the right."""
-
-    def slope(m: Array, x: Array) -> Array:
-        if hinges.power == 2:
-            return 2 * jnp.maximum(m, 0) * x
-        return jnp.where(m > 0, x, jnp.where(m < 0, 0, jnp.maximum(x, 0)))
-
-    up, down = sum_terms(slope, hinges, X, y)
-    return jnp.stack([-down, up])
+def _one_sided(height: Height, m: Array, x: Array) -> Array:
+    """Return the slope of one hinge towards a move by x, as a term of `sum_terms`."""
+    on = jnp.where(m > 0, x, jnp.where(m < 0, 0, jnp.maximum(x, 0)))
+    return jnp.where(m > -jnp.inf, height.derivative(jnp.maximum(m, 0)) * on, 0)
 
 
 def _sums_are_exact(X: Features, W: np.ndarray, objective: Objective) -> np.ndarray:

@@ -11,135 +11,120 @@ X is taken for a coordinate: 2·P evaluations of the loss become one pass over X
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from jaxsvm.core.arguments import check_shapes
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import Features, dense
-from jaxsvm.core.losses import (
-    Objective,
-    check_shapes,
-    crammer_singer_loss,
-    hinge_terms,
-    is_label,
-    l1_penalty,
-    l2_penalty,
-    margins,
-    score,
-)
-from jaxsvm.core.types import Data, Labels, ScalarLike, Scores, Weights
+from jaxsvm.core.hinges import Height, ScoreHinges
+from jaxsvm.core.objective import Objective, require, score
+from jaxsvm.core.penalties import hinge_difference
+from jaxsvm.core.types import Data, Labels, ScalarLike, Weights
 
-Pair = tuple[Array, Array]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class ScoreHinges:
-    """An example's loss along each of its scores: hinges, rising in s_k, falling in the label's.
-
-    Attributes:
-        margins: (N, C); along s_k, k ≠ y_i, the loss is a constant + max(0, margins[i, k] + t)**p.
-            −∞ where there is no hinge.
-        coupled: along the label's score, the sum of max(0, margins[i, j] − t)**p over all j
-            (Weston-Watkins), or the one hinge at j = y_i (one against rest, Crammer-Singer).
-        power: p, 1 or 2.
-    """
-
-    margins: Array
-    coupled: bool = field(metadata={"static": True})
-    power: int = field(metadata={"static": True})
-
-
-def score_hinges(objective: Objective, scores: Scores, y: Labels) -> ScoreHinges:
-    """Return the hinges that each example's loss is along each of its scores.
-
-    For `crammer_singer_loss`, no sum of hinges in all scores together, it is still one along each
-    score: s_k matters from where it overtakes the other classes' largest violation.
-
-    Raises:
-        ValueError: the loss is not one of `jaxsvm.core.losses`.
-    """
-    label = is_label(scores, y)
-    if objective.loss is crammer_singer_loss:
-        wrong = jnp.where(label, -jnp.inf, margins(scores, y, delta=objective.delta))
-        largest = jnp.max(wrong, axis=1, keepdims=True)
-        first = jnp.argmax(wrong, axis=1)[:, None] == jnp.arange(scores.shape[1])[None, :]
-        second = jnp.max(jnp.where(first, -jnp.inf, wrong), axis=1, keepdims=True)
-        others = jnp.maximum(jnp.where(first, second, largest), 0)
-        return ScoreHinges(jnp.where(label, largest, wrong - others), False, 1)
-    terms = hinge_terms(objective)
-    all_margins = terms.margins(scores, y, delta=objective.delta)
-    if terms.margins is margins:
-        return ScoreHinges(jnp.where(label, -jnp.inf, all_margins), True, terms.power)
-    return ScoreHinges(all_margins, False, terms.power)
-
-
-def hinge_difference(start: Array, step: Array) -> Array:
-    """Return max(0, start + step) − max(0, start) without subtracting the two.
-
-    One of 0, ``step``, ``start + step`` and ``−start``: where no kink is crossed it is exact, and
-    where one is, its error is a rounding of ``step``, never of ``start``.
-    """
-    return jnp.maximum(jnp.minimum(step, start + step), jnp.minimum(-start, 0))
+Pair: TypeAlias = tuple[Array, Array]
+# What one hinge of an example contributes, ``(height, margins, moves)``, elementwise.
+Term: TypeAlias = Callable[[Height, Array, Array], Array]
 
 
 def sum_terms(
-    term: Callable[[Array, Array], Array],
+    term: Term,
     hinges: ScoreHinges,
     X: Features,
     y: Labels,
     *,
+    unit: ScalarLike = 1.0,
     odd: bool = False,
 ) -> tuple[Float[Array, "C D"], Float[Array, "C D"]]:
-    """Return the sums over all hinges of ``term(margin, move)``, for W[k, d] up and for it down.
+    """Return the sums over all hinges of a term, for W[k, d] up by a unit and for it down.
 
-    Where W[k, d] rises by a unit, a hinge of class k moves by x_d and a hinge of the label k by
-    −x_d; where it falls, by the opposite.
+    Where W[k, d] rises by a unit, a hinge moves by its rate times x_d; where it falls, by the
+    opposite. Margins are handed to the term in units of that rate, so that a move is ±x_d.
 
     Args:
-        term: elementwise, ``(C, 1)`` margins and ``(1, D)`` moves to (C, D); 0 at a margin of −∞.
-        hinges: of N examples.
+        term: ``(C, 1)`` heights and margins and ``(1, D)`` moves to (C, D); 0 at a margin of −∞.
+        hinges: of N examples, along their scores.
         X: their features.
         y: their labels.
+        unit: of W, > 0. The sums are of ``term / unit``: a difference becomes a quotient.
         odd: ``term(m, −x) = −term(m, x)``; then one of the two sums is not computed.
 
     Returns:
-        The two sums, (C, D) each. Cost: N·C·D terms, twice that unless odd; memory
-        a block's rows and O(C·D) beyond the arguments.
+        The two sums, (C, D) each. Cost: N·C·D terms, twice that unless odd, and twice again where
+        hinges move at two rates; memory: a block's rows and O(C·D) beyond the arguments.
     """
     N, D = X.shape
-    C = hinges.margins.shape[1]
+    C = hinges.offsets.shape[1]
+    dtype = hinges.offsets.dtype
     index, labels = _blocks_of_one_label(y, C)
-    dtype = hinges.margins.dtype
-    # A block's empty places point at the row N, which has no hinges.
-    padded = jnp.concatenate([hinges.margins, jnp.full((1, C), -jnp.inf, dtype)])
+    own, shared = hinges.own, hinges.shared
+    label_of = y[:, None] == jnp.arange(C, dtype=y.dtype)[None, :]
 
-    def block(totals: tuple[Array, Array], places: tuple[Array, Array]) -> tuple[Pair, None]:
-        rows, label = places
-        x = dense(X[jnp.minimum(rows, N - 1)]).astype(dtype)
+    def in_units(rates: tuple[float, float]) -> tuple[Array, Height]:
+        """Return margins and heights in units of the rates, and a row without hinges."""
+        a, b = (abs(rate) or 1.0 for rate in rates)
+        size = jnp.where(label_of, b, a).astype(dtype) * unit
+        height = hinges.height.scaled(size).map(lambda leaf: jnp.pad(leaf, ((0, 1), (0, 0))))
+        margins = hinges.offsets / size
+        return jnp.concatenate([margins, jnp.full((1, C), -jnp.inf, dtype)]), height
 
-        def add(sums: tuple[Array, Array], example: tuple[Array, Array]) -> tuple[Pair, None]:
-            m, x = example[0][:, None], example[1][None, :]
-            up = sums[0] + term(m, x)
-            return (up, sums[1] if odd else sums[1] + term(m, -x)), None
+    def sums(scaled: tuple[Array, Height], rows: Array, x: Array) -> Pair:
+        """Return the sums of a block's terms, moved up and moved down by x."""
+
+        def add(total: Pair, example: tuple[tuple[Array, Height], Array]) -> tuple[Pair, None]:
+            (m, height), x = jax.tree.map(lambda leaf: leaf[:, None], example[0]), example[1][None]
+            up = total[0] + term(height, m, x)
+            return (up, total[1] if odd else total[1] + term(height, m, -x)), None
 
         zero = jnp.zeros((C, D), dtype)
-        (up, down), _ = lax.scan(add, (zero, zero), (padded[rows], x), unroll=block_sizes().unroll)
-        down = -up if odd else down
-        # All examples of the block have one label, so its row needs no sum of its own over them.
-        of_label = [jnp.sum(s, axis=0) if hinges.coupled else s[label] for s in (down, up)]
-        return (
-            totals[0] + up.at[label].set(of_label[0]),
-            totals[1] + down.at[label].set(of_label[1]),
-        ), None
+        here = jax.tree.map(lambda leaf: leaf[rows], scaled)
+        (up, down), _ = lax.scan(add, (zero, zero), (here, x), unroll=block_sizes().unroll)
+        return up, -up if odd else down
+
+    def directed(up: Array, down: Array, rates: tuple[float, float], label: Array) -> Array:
+        """Return the sums for hinges that move at these rates, the label's in its own row."""
+
+        def at(rate: float) -> Array:
+            way = up if rate >= 0 else down
+            if not hinges.height.is_plain or abs(rate) in (0.0, 1.0):
+                return way
+            return way * abs(rate) ** hinges.height.power
+
+        wrong, right = at(rates[0]), at(rates[1])
+        return wrong if right is wrong else wrong.at[label].set(right[label])
+
+    scaled = in_units(own)
+    is_one_rate = shared is None or abs(shared[0]) == abs(own[0])
+    scaled_shared = scaled if shared is None or is_one_rate else in_units(shared)
+
+    def block(totals: Pair, places: tuple[Array, Array]) -> tuple[Pair, None]:
+        rows, label = places
+        # A block's empty places point at the row N, which has no hinges.
+        x = dense(X[jnp.minimum(rows, N - 1)]).astype(dtype)
+        both = sums(scaled, rows, x)
+        moved = both if is_one_rate else sums(scaled_shared, rows, x)
+        out = []
+        for total, (up, down), (s_up, s_down) in (
+            (totals[0], both, moved),
+            (totals[1], both[::-1], moved[::-1]),
+        ):
+            row = directed(up, down, own, label)
+            if shared is not None:
+                other = directed(s_up, s_down, shared, label)
+                every = jnp.sum(other, axis=0)
+                row = row.at[label].set(every) if hinges.only_label else row + every - other
+            out.append(total + row)
+        return (out[0], out[1]), None
 
     zero = jnp.zeros((C, D), dtype)
     totals, _ = lax.scan(block, (zero, zero), (index, labels))
-    return totals
+    power = hinges.height.power if hinges.height.is_plain else 0
+    scale = jnp.asarray(unit, dtype) ** (power - 1)
+    return totals[0] * scale, totals[1] * scale
 
 
 def _blocks_of_one_label(y: Labels, C: int) -> tuple[Int[Array, "blocks B"], Int[Array, " blocks"]]:
@@ -176,7 +161,7 @@ def termwise_numerical_gradient(
     all; only the rounding differs: here it is that of one sum over the examples, whatever h is.
 
     Args:
-        objective: a loss and a penalty of `jaxsvm.core.losses`.
+        objective: any `Hinge` with `l2_penalty` or `l1_penalty`.
         W: (C, D) weights.
         data: N examples; labels in [0, C), not checked.
         h: the step, > 0 (not checked), in units of W: it moves a margin by h·x.
@@ -187,8 +172,8 @@ def termwise_numerical_gradient(
         product for the scores; 1 MB or so of memory beyond the arguments and the scores.
 
     Raises:
-        ValueError: a loss or penalty not of `losses`, an unknown method, empty data, shapes
-            that disagree.
+        ValueError: the loss has no hinges, the penalty is a function of your own, the method is
+            unknown, the data is empty, or shapes disagree.
 
     Source: CS231n notes, "Optimization", computing the gradient numerically.
 
@@ -200,42 +185,23 @@ def termwise_numerical_gradient(
     if method not in ("forward", "central"):
         raise ValueError(f"method = {method!r}: expected 'forward' or 'central'")
     check_shapes(data)
-    hinges = score_hinges(objective, score(W, data.X), data.y)
-    step = jnp.asarray(h, W.dtype)
-    # Margins in units of the step: a coordinate then moves them by x itself.
-    scaled = replace(hinges, margins=hinges.margins / step)
+    loss, penalty = require(objective, "termwise_numerical_gradient")
     central = method == "central"
-    sums, _ = sum_terms(difference_term(hinges.power, method), scaled, data.X, data.y, odd=central)
-    data_part = sums * step ** (hinges.power - 1) / data.X.shape[0]
-    return data_part + objective.reg * penalty_difference(objective, W, step, method)
+    step = jnp.asarray(h, W.dtype)
+    scores = score(W, data.X)
+    total = jnp.zeros_like(W)
+    for hinges in loss.along_scores(scores, data.y, delta=objective.delta):
+        total += sum_terms(difference(method), hinges, *data, unit=step, odd=central)[0]
+    return total / data.X.shape[0] + objective.reg * penalty.difference(W, step, central)
 
 
-def difference_term(power: int, method: str) -> Callable[[Array, Array], Array]:
-    """Return the difference quotient of one hinge, as ``term(margin / h, x)`` for `sum_terms`."""
+def difference(method: str) -> Term:
+    """Return the difference of one hinge's height over a step of 1, as a term of `sum_terms`."""
 
-    def term(m: Array, x: Array) -> Array:
+    def term(height: Height, m: Array, x: Array) -> Array:
         # The step is 2x from m − x, halved: halves are exact.
         start, step, weight = (m - x, 2 * x, 0.5) if method == "central" else (m, x, 1.0)
-        difference = weight * hinge_difference(start, step)
-        if power == 1:
-            return difference
-        # a² − b² = (a − b)(a + b), and neither factor cancels.
-        return difference * (jnp.maximum(start, 0) + jnp.maximum(start + step, 0))
+        total = jnp.maximum(start, 0) + jnp.maximum(start + step, 0)
+        return height.between(weight * hinge_difference(start, step), total)
 
     return term
-
-
-def penalty_difference(objective: Objective, W: Weights, h: Array, method: str) -> Weights:
-    """Return the difference quotient of the penalty along each weight, exactly."""
-    if objective.penalty is l2_penalty:
-        return 2 * W if method == "central" else 2 * W + h
-    if objective.penalty is l1_penalty:
-        # |w| = 2·max(0, w) − w
-        if method == "central":
-            return hinge_difference(W / h - 1, jnp.full_like(W, 2)) - 1
-        return 2 * hinge_difference(W / h, jnp.ones_like(W)) - 1
-    name = getattr(objective.penalty, "__name__", objective.penalty)
-    raise ValueError(
-        f"objective.penalty is {name}: expected l2_penalty or l1_penalty; numerical_gradient takes "
-        "any function"
-    )

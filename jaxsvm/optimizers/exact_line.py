@@ -13,10 +13,11 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from jaxsvm.core import features
-from jaxsvm.core.losses import Objective, check_shapes, score
+from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scores, Weights
-from jaxsvm.gradients.analytic import penalty_gradient, score_gradient
-from jaxsvm.lines import line
+from jaxsvm.gradients.analytic import score_gradient
+from jaxsvm.lines.line import line_of_scores
 from jaxsvm.optimizers.contract import Optimizer
 
 # After so many steps the carried scores are taken afresh, so that rounding cannot pile up.
@@ -105,6 +106,8 @@ def line_search_descent(
     ):
         raise ValueError(f'momentum = {momentum!r}: expected a number >= 0 or "conjugate"')
 
+    _, penalty = require(objective, "line_search_descent")
+
     def init(params: Weights, data: Data) -> LineSearchState:
         check_shapes(data)
         scores = score(params, data.X)
@@ -118,7 +121,7 @@ def line_search_descent(
         stale = (state.num_steps % REFRESH_STEPS == 0) & (state.num_steps > 0)
         scores = lax.cond(stale, lambda: score(W, data.X), lambda: state.scores)
         push = score_gradient(objective, scores, data.y) / scores.shape[0]
-        gradient = features.dot_transpose(push, data.X) + penalty_gradient(objective, W)
+        gradient = features.dot_transpose(push, data.X) + objective.reg * penalty.gradient(W)
 
         if momentum == "conjugate":
             before = jnp.sum(state.gradient * state.gradient)
@@ -129,10 +132,10 @@ def line_search_descent(
         direction = keep * state.direction - gradient
         direction_scores = keep * state.direction_scores - score(gradient, data.X)
 
-        ahead = line.from_scores(objective, scores, direction_scores, W, direction, data.y)
-        loss, best = line.value(ahead, 0.0), line.minimum(ahead)
+        ahead = line_of_scores(objective, scores, direction_scores, W, direction, data.y)
+        loss, best = ahead.value(0.0), ahead.minimum()
         t = jnp.clip(jnp.zeros((), W.dtype), best.t_low, best.t_high)
-        stuck = ~(line.value(ahead, t) < loss)
+        stuck = ~(ahead.value(t) < loss)
         t = jnp.where(stuck, 0, t)
         after = LineSearchState(
             params=W + t * direction,

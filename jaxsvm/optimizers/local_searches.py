@@ -22,7 +22,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from jaxsvm.core import features
-from jaxsvm.core.losses import Objective
+from jaxsvm.core.objective import Objective
 from jaxsvm.core.types import Data, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer
 from jaxsvm.optimizers.random_search import (

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from jaxsvm.core.losses import MARGIN_LOSSES, Objective, one_vs_rest_loss
+from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer
 from jaxsvm.optimizers.random_search import SearchState, draw_each, keep_if_lower, normal, start
@@ -99,12 +99,7 @@ def pruned_random_search(
     """
     check_positive("scale", scale)
     check_count("block_size", block_size)
-    if objective.loss not in (*MARGIN_LOSSES, one_vs_rest_loss):
-        name = getattr(objective.loss, "__name__", objective.loss)
-        raise ValueError(
-            f"objective.loss is {name}: expected a loss of jaxsvm.loss, which are known to be "
-            "convex; random_search takes any"
-        )
+    require(objective, "pruned_random_search", penalty=False)  # a Hinge is convex in the scores
 
     def init(params: Weights, data: Data) -> PrunedState:
         found = start(objective, params, data)

@@ -20,7 +20,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from jaxsvm.core import features
-from jaxsvm.core.losses import Objective
+from jaxsvm.core.objective import Objective
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer
 from jaxsvm.optimizers.schedules import check_count, check_positive

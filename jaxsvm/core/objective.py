@@ -1,0 +1,250 @@
+"""The objective: scores, a loss, a penalty; its value and its gradient in one pass over X.
+
+    f(W) = (1/N) Σ_i loss(X Wᵀ, y)_i  +  reg · R(W)
+
+The bias is a column of ones at the end of X, so ``reg`` shrinks the bias as well.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Float, Int
+
+from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.features import Features, check_width, dot, dot_and_transpose
+from jaxsvm.core.losses import Hinge, Loss, hinge_loss
+from jaxsvm.core.penalties import Penalty, l2_penalty
+from jaxsvm.core.types import Data, Labels, PerExample, Scalar, ScalarLike, Scores, Weights
+
+
+def score(W: Weights, X: Features) -> Scores:
+    """Return the class scores of every example.
+
+        scores[i, j] = w_j · x_i
+
+    Args:
+        W: (C, D) weights, one class a row.
+        X: (N, D) features, the bias column last.
+
+    Returns:
+        (N, C) scores.
+
+    Raises:
+        ValueError: W and X differ in D.
+
+    Source: CS231n notes, "Optimization", the score function f(x; W) = W x.
+
+    >>> score(jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.array([[3.0, 4.0]]))
+    Array([[3., 8.]], dtype=float32)
+    """
+    return dot(X, W)
+
+
+def scores_of(X: Features, *weights: Weights) -> tuple[Scores, ...]:
+    """Return the scores of several weights of one shape, by one product.
+
+    Raises:
+        ValueError: they and X differ in D.
+    """
+    check_width(X, weights[0])
+    C = weights[0].shape[0]
+    scores = dot(X, jnp.concatenate(weights))
+    return tuple(scores[:, k * C : (k + 1) * C] for k in range(len(weights)))
+
+
+def predict(W: Weights, X: Features) -> Int[Array, " N"]:
+    """Return the class of the highest score of each example; the first of equals.
+
+    Returns:
+        (N,) int32 classes.
+
+    Raises:
+        ValueError: W and X differ in D.
+
+    >>> predict(jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.array([[3.0, 4.0]]))
+    Array([1], dtype=int32)
+    """
+    return jnp.argmax(score(W, X), axis=1).astype(jnp.int32)
+
+
+def accuracy(W: Weights, data: Data) -> Scalar:
+    """Return the fraction of examples that `predict` gets right, in [0, 1].
+
+    Raises:
+        ValueError: W and X differ in D.
+
+    >>> accuracy(jnp.eye(2), Data(jnp.eye(2), jnp.array([0, 0])))
+    Array(0.5, dtype=float32)
+    """
+    return jnp.mean(predict(W, data.X) == data.y, dtype=W.dtype)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Objective:
+    """The objective in its parts; ``objective(W, data)`` is its value.
+
+        objective(W, data) = (1/N) Σ_i loss(scores, y)_i + reg · penalty(W)
+
+    What exploits the structure takes an `Objective`; what does not takes any
+    ``loss_fn(params, data) -> scalar``, and an objective is one. It is hashable, so it may be a
+    static argument of `jax.jit`; it is a pytree too (``reg`` and ``delta`` its leaves), so that
+    it may be traced and a sweep over ``reg`` compiles once.
+
+    Over more than a hundred or so examples, losses that a shift of all scores does not change take
+    the scores relative to the last class: fewer products, and every margin rounds like the last
+    class's score.
+
+    Attributes:
+        loss: a `Hinge`, or any ``loss(scores, y, *, delta) -> (N,)``.
+        penalty: `l2_penalty`, `l1_penalty`, or any function of W.
+        reg: the penalty's weight, ≥ 0 (not checked). The notes' λ (or α).
+        delta: the margin handed to the loss.
+
+    >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
+    >>> float(Objective(reg=0.5)(jnp.ones((3, 2)), data))
+    5.0
+    """
+
+    # Static, so that `reg` and `delta` may be traced while the functions stay Python.
+    loss: Hinge | Loss = field(default=hinge_loss, metadata={"static": True})
+    penalty: Penalty | Callable[[Weights], Scalar] = field(
+        default=l2_penalty, metadata={"static": True}
+    )
+    reg: ScalarLike = 0.0
+    delta: ScalarLike = 1.0
+
+    def __call__(self, W: Weights, data: Data) -> Scalar:
+        """Return the objective at W, a scalar in W's dtype.
+
+        Raises:
+            ValueError: the data is empty, X and y differ in length, or W and X differ in D.
+        """
+        check_shapes(data)
+        return _mean_loss(self.loss, W, data, self.delta) + self.reg * self.penalty(W)
+
+    def data_loss(self, scores: Scores, y: Labels) -> Scalar:
+        """Return the mean loss of scores at hand: the objective without its penalty."""
+        return jnp.mean(self.loss(scores, y, delta=self.delta))
+
+
+def require(
+    objective: Objective, caller: str, *, penalty: bool = True, bound: bool = False
+) -> tuple[Hinge, Penalty]:
+    """Return the objective's loss and penalty as records, or say what cannot do without them.
+
+    Args:
+        objective: anything that was passed for one.
+        caller: the function's name, for the message.
+        penalty: whether the penalty has to be a record as well.
+        bound: whether the penalty has to have a conjugate.
+
+    Raises:
+        ValueError: not an `Objective`, the loss has no hinges, or the penalty is a plain function
+            or has no conjugate where one is needed.
+    """
+    if not isinstance(objective, Objective):
+        kind = type(objective).__name__
+        raise ValueError(
+            f"objective is a {kind}: {caller} expected an Objective(loss, penalty, reg)"
+        )
+    others = (
+        "jax.grad, searches, descents and slices take any, and numerical_gradient takes any "
+        "function"
+    )
+    if not isinstance(objective.loss, Hinge):
+        raise ValueError(
+            f"objective.loss is {_name(objective.loss)}, which has no hinges: {caller} expected a "
+            f"Hinge, such as hinge_loss or crammer_singer_loss; {others}"
+        )
+    found: Any = objective.penalty
+    known = isinstance(found, Penalty)
+    if penalty and not (known and (found.conjugate is not None or not bound)):
+        wanted = "l2_penalty" if bound else "l2_penalty or l1_penalty"
+        raise ValueError(
+            f"objective.penalty is {_name(found)}: {caller} expected {wanted}; {others}"
+        )
+    return objective.loss, found
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", None) or repr(function)
+
+
+def _relative(loss: Loss, W: Weights, X: Features) -> bool:
+    """Whether the last class may be the zero that the other classes' scores are counted from.
+
+    Then C − 1 products are enough, and of ten classes a CPU, which takes products eight columns at
+    a time, has the tenth for nothing. Over a few rows it costs more than it saves. A margin's
+    rounding is bounded by γ·Σ_d |x_d| (|w_jd − w_Cd| + |w_yd − w_Cd|) where the plain formula has
+    γ·Σ_d |x_d| (|w_jd| + |w_yd|): less where the classes share something, about twice as much where
+    they are of one size, and more where the last class alone has large weights.
+    """
+    return (
+        getattr(loss, "is_shift_invariant", False)
+        and W.shape[0] > 1
+        and X.shape[0] > block_sizes().few
+    )
+
+
+def _append_zero(scores: Float[Array, "N _K"]) -> Scores:
+    return jnp.pad(scores, ((0, 0), (0, 1)))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _mean_loss(loss: Loss, W: Weights, data: Data, delta: ScalarLike) -> Scalar:
+    """Return the mean loss; its derivative in W takes both products in one pass over X."""
+    if _relative(loss, W, data.X):
+        scores = _append_zero(score(W[:-1] - W[-1:], data.X))
+    else:
+        scores = score(W, data.X)
+    return jnp.mean(loss(scores, data.y, delta=delta))
+
+
+@partial(_mean_loss.defjvp, symbolic_zeros=True)
+def _mean_loss_jvp(loss: Loss, primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
+    W, data, delta = primals
+    others = jax.tree.leaves(tangents[1:], is_leaf=_is_zero)
+    if not all(_is_zero(t) for t in others):
+        # Something but W moves, X or delta say: autodiff of the plain formula.
+        def plain(W: Weights, data: Data, delta: ScalarLike) -> Scalar:
+            return jnp.mean(loss(score(W, data.X), data.y, delta=delta))
+
+        return jax.jvp(plain, primals, jax.tree.map(_instantiate, tangents, is_leaf=_is_zero))
+
+    def value_and_gradient(scores: Scores, y: Labels) -> tuple[PerExample, Scores]:
+        losses, pull_back = jax.vjp(lambda scores: loss(scores, y, delta=delta), scores)
+        return losses, pull_back(jnp.ones_like(losses))[0]
+
+    # Of the gradient all rows are pulled back: the last one as minus the sum of the others would
+    # have their rounding and not its own.
+    if _relative(loss, W, data.X):
+        losses, gradient = dot_and_transpose(
+            lambda scores, y: value_and_gradient(_append_zero(scores), y),
+            data.X,
+            W[:-1] - W[-1:],
+            data.y,
+        )
+    else:
+        losses, gradient = dot_and_transpose(value_and_gradient, data.X, W, data.y)
+    slope = jnp.vdot(gradient, tangents[0], precision="highest") / data.y.shape[0]
+    return jnp.mean(losses), slope
+
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, SymbolicZero)
+
+
+def _instantiate(tangent: Any) -> Any:
+    if not _is_zero(tangent):
+        return tangent
+    zeros = np.zeros if tangent.dtype == jax.dtypes.float0 else jnp.zeros
+    return zeros(tangent.shape, tangent.dtype)
