@@ -1,0 +1,114 @@
+"""The strategies of the race, with settings that suit a dataset's size, and what a run costs.
+
+A cost is in passes over all the data: a loss evaluation needs one product with X, a gradient one
+more, and a batch counts for its share.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax import Array
+
+import jaxsvm
+from experiments.shared.progress import Progress, progress_run
+from experiments.shared.recipes import evaluate_each, minibatch_recipe, zero_weights
+from experiments.shared.settings import settings
+from jaxsvm import Dataset, Objective, Optimizer
+
+BATCH_SIZE = 256
+
+
+class Strategy(NamedTuple):
+    """A strategy of the race.
+
+    Attributes:
+        optimizer: with its settings.
+        num_steps: how many it takes.
+        share: of the data that one evaluation looks at.
+    """
+
+    optimizer: Optimizer
+    num_steps: int
+    share: float = 1.0
+
+
+class Course(NamedTuple):
+    """A run of a strategy, at each of the k points of its path.
+
+    Attributes:
+        progress: the run.
+        loss_evaluations: (k,) passes over the data for losses.
+        gradient_evaluations: (k,) passes over the data for gradients.
+        objective: (k,) on the training data.
+    """
+
+    progress: Progress
+    loss_evaluations: np.ndarray
+    gradient_evaluations: np.ndarray
+    objective: np.ndarray
+
+
+def strategies(
+    dataset: Dataset,
+    reg: float,
+    *,
+    search_steps: int | None,
+    full_steps: int | None,
+    batch_steps: int,
+) -> dict[str, Strategy]:
+    """Return the strategies by name; none is tuned further than `Settings` says.
+
+    Args:
+        dataset: whose size decides the step sizes.
+        reg: the penalty's weight.
+        search_steps: tries of each search; None for what suits the dataset's size.
+        full_steps: steps of those that see all the data, or None.
+        batch_steps: steps of those that see a batch.
+    """
+    objective, chosen = Objective(reg=reg), settings(dataset)
+    share = min(1.0, BATCH_SIZE / len(dataset.train.y))
+    eta, tries = chosen.race_step_size, search_steps or chosen.search_steps
+    full = full_steps or chosen.full_steps
+    nesterov = jaxsvm.gradient_descent(objective, step_size=eta / 3, momentum=0.9, nesterov=True)
+    batches = minibatch_recipe(BATCH_SIZE, batch_steps, chosen.batch_step_size, reg)
+    adam = optax.adam(optax.linear_schedule(chosen.adam_step_size, 0.0, batch_steps))
+    adam_on_batches = jaxsvm.from_optax(adam, objective, batch_size=BATCH_SIZE)
+    return {
+        "random search": Strategy(jaxsvm.random_search(objective, scale=1e-2), tries),
+        "local search": Strategy(jaxsvm.local_search(objective, step_size=3e-3), tries),
+        "gradient descent": Strategy(jaxsvm.gradient_descent(objective, step_size=eta), full),
+        "Nesterov": Strategy(nesterov, full),
+        "exact line search": Strategy(jaxsvm.line_search_descent(objective), full),
+        "L-BFGS (optax)": Strategy(jaxsvm.from_optax(optax.lbfgs(), objective), full),
+        "mini-batch": Strategy(batches, batch_steps, share),
+        "Adam (optax), mini-batch": Strategy(adam_on_batches, batch_steps, share),
+    }
+
+
+def random_start(dataset: Dataset, seed: int) -> tuple[Array, Array]:
+    """Return (W, key): a start near 0 and the key of a run from it."""
+    start_key, key = jax.random.split(jax.random.key(seed))
+    return 1e-3 * jax.random.normal(start_key, zero_weights(dataset).shape), key
+
+
+def follow(
+    strategy: Strategy, dataset: Dataset, seed: int, objective: Objective, description: str
+) -> Course:
+    """Run a strategy over the training data from a seed's start."""
+    W, key = random_start(dataset, seed)
+    progress = progress_run(
+        strategy.optimizer, key, W, dataset.train, strategy.num_steps,
+        description=description, num_chunks=10,
+    )  # fmt: skip
+
+    def passes(counts: Any) -> np.ndarray:
+        return strategy.share * np.append(0, np.cumsum(counts))[progress.path_steps]
+
+    return Course(
+        progress,
+        passes(progress.info.loss_evaluations),
+        passes(progress.info.gradient_evaluations),
+        evaluate_each(objective, progress.path, dataset.train).loss,
+    )
