@@ -63,24 +63,13 @@ def run(config: Config) -> dict[str, Any]:
         batch_steps=config.batch_steps,
     )  # fmt: skip
     courses = {name: follow(known[name], dataset, 0, objective, name) for name in STRATEGIES}
-    paths = {name: course.progress.path for name, course in courses.items()}
+    paths = {name: course.path for name, course in courses.items()}
     regs: dict[str, Any] = {"regs": config.regs, "gap_tolerance": 0.02, "max_passes": 300}
-    points = list(jaxsvm.regularization_path(Objective(), data, dataset.validation, **regs))
-    path = [
-        (
-            point.reg, point.accuracy, float(accuracy(point.solution.W, test)),
-            point.solution.gap / point.solution.primal,
-        )
-        for point in points
-    ]  # fmt: skip
-    columns = ("path_reg", "path_accuracy", "path_test_accuracy", "path_gap")
+    path = list(jaxsvm.regularization_path(Objective(), data, dataset.validation, **regs))
     return {
         "strategies": {
-            name: {
-                "passes": course.loss_evaluations + course.gradient_evaluations,
-                "objective": course.objective,
-            }
-            for name, course in courses.items()
+            name: {"passes": c.loss_evaluations + c.gradient_evaluations, "objective": c.objective}
+            for name, c in courses.items()
         },
         "reg": config.reg,
         "primal": solution.primal,
@@ -90,7 +79,10 @@ def run(config: Config) -> dict[str, Any]:
         "solver": solution.history._asdict(),
         "summary": str(solution),
         "test_accuracy": float(accuracy(solution.W, test)),
-        **dict(zip(columns, np.array(path).T, strict=True)),
+        "path_reg": np.array([p.reg for p in path]),
+        "path_accuracy": np.array([p.accuracy for p in path]),
+        "path_test_accuracy": np.array([float(accuracy(p.solution.W, test)) for p in path]),
+        "path_gap": np.array([p.solution.gap / p.solution.primal for p in path]),
         **hardest(config.dataset, dataset, solution),
         **plane(objective, data, solution.W, paths),
     }
@@ -169,30 +161,24 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 def report(arrays: dict[str, Any]) -> str:
     primal, dual, test_accuracy = arrays["primal"], arrays["dual"], arrays["path_test_accuracy"]
-    rows = []
+    ends = []
     for name, found in arrays["strategies"].items():
         value = float(found["objective"][-1])
         above = f"{max(value - primal, 0):.4f} to {value - dual:.4f}"
-        rows.append((name, found["passes"][-1], value, above))
-    ends = table(
-        {"strategy": "", "passes": ".0f", "objective": ".4f", "above the minimum": ""}, rows
-    )
+        ends.append((name, found["passes"][-1], value, above))
+    columns = ("path_reg", "path_accuracy", "path_test_accuracy", "path_gap")
     path = table(
-        {
-            "reg": "g", "held-out accuracy, %": ".2%", "test accuracy, %": ".2%",
-            "relative gap proved": ".1e",
-        },
-        zip(
-            arrays["path_reg"], arrays["path_accuracy"], test_accuracy, arrays["path_gap"],
-            strict=True,
-        ),
-    )  # fmt: skip
+        "reg {:g} | held-out accuracy, % {:.2%} | test accuracy, % {:.2%} | "
+        "relative gap proved {:.1e}",
+        zip(*(arrays[column] for column in columns), strict=True),
+    )
     best = int(np.argmax(arrays["path_accuracy"]))
     return (
         f"reg {arrays['reg']:g}. The minimum is between {dual:.5f} and {primal:.5f}, proved in "
         f"{arrays['passes']} passes; test accuracy there {100 * arrays['test_accuracy']:.2f} %; "
         f"{100 * arrays['support']:.1f} % of the examples are support vectors. One seed.\n\n"
-        f"{ends}\n\n{path}\n\n"
+        + table("strategy | passes {:.0f} | objective {:.4f} | above the minimum", ends)
+        + f"\n\n{path}\n\n"
         f"Chosen by the held-out part: reg {arrays['path_reg'][best]:g}, with a test accuracy of "
         f"{100 * test_accuracy[best]:.2f} %."
     )

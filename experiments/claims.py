@@ -312,7 +312,7 @@ def report(arrays: dict[str, Any]) -> str:
     return (
         f"{seeds} seeds. Cells say median [lowest, highest] over seeds; raw, centred (the mean "
         "image subtracted) and scaled (then to about [-1, 1]) are the pixels.\n\n"
-        + table(("the source says", "measured", "verdict"), arrays["rows"])
+        + table("the source says | measured | verdict", arrays["rows"])
     )
 
 

@@ -15,6 +15,7 @@ wrong, the more the larger h, `check_gradient` none. A tenth of a minute on digi
 minutes on two cores.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -144,15 +145,15 @@ def compare_checkers(trials: int = 2) -> dict[str, Any]:
     """
     alarms: dict[str, np.ndarray] = {}
     with jax.enable_x64(True):
-        for seed in range(trials):
-            for name, function, point, svm in (svm_with_ties(seed), relu_network(seed)):
-                f = jax.jit(function)
-                g = jax.grad(f)(point)
-                for column, mutate in enumerate(MUTATIONS.values()):
-                    key = jax.random.fold_in(jax.random.key(seed), column)
-                    for checker, alarm in ask_checkers(f, point, mutate(g), key, svm).items():
-                        row = alarms.setdefault(f"{name}: {checker}", np.zeros(len(MUTATIONS), int))
-                        row[column] += alarm
+        for seed, make in itertools.product(range(trials), (svm_with_ties, relu_network)):
+            name, function, point, svm = make(seed)
+            f = jax.jit(function)
+            g = jax.grad(f)(point)
+            for column, mutate in enumerate(MUTATIONS.values()):
+                key = jax.random.fold_in(jax.random.key(seed), column)
+                for checker, alarm in ask_checkers(f, point, mutate(g), key, svm).items():
+                    row = alarms.setdefault(f"{name}: {checker}", np.zeros(len(MUTATIONS), int))
+                    row[column] += alarm
     return {
         "trials": trials,
         "columns": list(MUTATIONS),
@@ -172,8 +173,7 @@ def ask_checkers(
         "check_directions": jaxsvm.check_directions(f, point, gradient, key=key).num_wrong > 0,
     }
     if svm is not None:
-        W = svm[1]
-        found = check_gradient(*svm, gradient=gradient.reshape(W.shape))
+        found = check_gradient(*svm, gradient=gradient.reshape(svm[1].shape))
         told["check_gradient"] = found.num_wrong > 0
     return told
 
@@ -217,12 +217,9 @@ def _raises(check: Callable[..., Any], *arguments: Any) -> bool:
 
 def plot(arrays: dict[str, Any]) -> Figures:
     parts = {
-        "measured": "measured",
-        "crossing": "crossed kinks",
-        "rounding": "rounding",
-        "predicted_crossing": "crossings, predicted",
-        "predicted_rounding": "rounding, predicted",
-    }
+        "measured": "measured", "crossing": "crossed kinks", "rounding": "rounding",
+        "predicted_crossing": "crossings, predicted", "predicted_rounding": "rounding, predicted",
+    }  # fmt: skip
     figures = {}
     for dtype, curve in arrays["curves"].items():
         # A logarithmic axis has no place for "no kink crossed".
@@ -251,30 +248,27 @@ def report(arrays: dict[str, Any]) -> str:
     told, steps = arrays["checkers"], arrays["verdict_steps"]
     names = ("smooth", "kink", "wrong", "naive_doubtful", "naive_wrong")
     counts = table(
-        {
-            "pixels": "", "h": ".1g", "smooth": ",", "kink": ",", "wrong": ",",
-            "naive: error > 1e-4": ",", "naive: > 1e-2": ",",
-        },
-        [
+        "pixels | h {:.1g} | smooth {:,} | kink {:,} | wrong {:,} | naive: error > 1e-4 {:,} | "
+        "naive: > 1e-2 {:,}",
+        (
             (kind, h, *(v[name][i] for name in names))
             for kind, v in arrays["verdicts"].items()
             for i, h in enumerate(steps)
-        ],
-    )  # fmt: skip
-    best = table(
-        {
-            "precision": "", "suggested h": ".2g", "least error measured": ".2g", "at h": ".2g",
-            "error at the suggested h": ".2g",
-        },
-        [
-            (dtype, c["suggested"], c["measured"].min(), c["h"][c["measured"].argmin()],
-             c["measured"][len(c["h"]) // 2])
-            for dtype, c in arrays["curves"].items()
-        ],
-    )  # fmt: skip
+        ),
+    )
+    best = []
+    for dtype, curve in arrays["curves"].items():
+        h, error = curve["h"], curve["measured"]
+        least, middle = error.argmin(), len(h) // 2  # the middle of the steps is the suggested one
+        best.append((dtype, curve["suggested"], error[least], h[least], error[middle]))
+    errors = table(
+        "precision | suggested h {:.2g} | least error measured {:.2g} | at h {:.2g} | "
+        "error at the suggested h {:.2g}",
+        best,
+    )
     alarms = ([f"{int(n)} of {told['trials']}" for n in row] for row in told["alarms"])
     checkers = table(
-        ("function: checker", *told["columns"]),
+        " | ".join(["function: checker", *told["columns"]]),
         ((name, *row) for name, row in zip(told["names"], alarms, strict=True)),
     )
     return (
@@ -282,7 +276,7 @@ def report(arrays: dict[str, Any]) -> str:
         f"{arrays['examples']:,} examples. The gradient is the closed form, so every alarm is a "
         f"false one:\n\n{counts}\n\n"
         "The error of a central difference falls with h while rounding rules and rises when kinks "
-        f"are crossed:\n\n{best}\n\n"
+        f"are crossed:\n\n{errors}\n\n"
         "How often each checker raises an alarm, at its defaults in float64: on the correct "
         f"gradient it should never, on each mistake always.\n\n{checkers}\n"
     )

@@ -60,11 +60,12 @@ class Config(options.Config):
     """Which runs to make."""
 
 
-class SweptState(NamedTuple):
-    """A descent's state, and its settings: step sizes (T,) and momentum."""
+class Swept(NamedTuple):
+    """A descent's state, and the settings that differ between the runs."""
 
     inner: Any
-    settings: tuple[Array, Array]
+    step_sizes: Array
+    momentum: Array
 
     @property
     def params(self) -> Array:
@@ -83,13 +84,13 @@ def swept(objective: Objective, *, nesterov: bool) -> Optimizer:
             objective, step_size=lambda t: step_sizes[t], momentum=momentum, nesterov=nesterov
         )
 
-    def init(start: tuple[Array, Array, Array], data: Data) -> SweptState:
-        W, step_sizes, momentum = start
-        settings = (step_sizes, momentum)
-        return SweptState(descent(*settings).init(W, data), settings)
+    def init(start: tuple[Array, Array, Array], data: Data) -> Swept:
+        W, *settings = start
+        return Swept(descent(*settings).init(W, data), *settings)
 
-    def step(key: Array, state: SweptState, data: Data) -> tuple[SweptState, Any]:
-        inner, info = descent(*state.settings).step(key, state.inner, data)
+    def step(key: Array, state: Swept, data: Data) -> tuple[Swept, Any]:
+        inner, *settings = state
+        inner, info = descent(*settings).step(key, inner, data)
         return state._replace(inner=inner), info
 
     return Optimizer(init, step)
@@ -161,17 +162,17 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    columns = {
-        "run": "", "last objective": ".4g", "lowest objective": ".4g",
-        "training accuracy, %": ".2%", "test accuracy, %": ".2%", "seconds": ".2f", "outcome": "",
-    }  # fmt: skip
+    header = (
+        "run | last objective {:.4g} | lowest objective {:.4g} | training accuracy, % {:.2%} | "
+        "test accuracy, % {:.2%} | seconds {:.2f} | outcome"
+    )
     shown = itemgetter(
         "name", "loss", "lowest_loss", "train_accuracy", "test_accuracy", "seconds", "outcome"
     )
     return (
         f"{arrays['num_steps']} steps from W = 0, reg {arrays['reg']:g}. A step costs one loss and "
         "one gradient of all the training data. A run that diverges keeps its last W with a finite "
-        "loss.\n\n" + table(columns, map(shown, arrays["rows"]))
+        "loss.\n\n" + table(header, map(shown, arrays["rows"]))
     )
 
 

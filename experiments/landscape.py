@@ -153,9 +153,8 @@ def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str,
         grid = jax.jit(line.values_on_grid, static_argnames="num")
         kinks = np.asarray(jax.jit(line.kinks)(ahead)) - float(lowest.t_low)
         t = np.stack([np.linspace(-1 / zoom, 1 / zoom, 401) for zoom in ZOOMS])
-        rise = [
-            grid(ahead, start=lowest.t_low + t[0], stop=lowest.t_low + t[-1], num=401) for t in t
-        ]
+        ends = lowest.t_low + t[:, [0, -1]]
+        rise = [grid(ahead, start=start, stop=stop, num=401) for start, stop in ends]
     return {
         "t": t,
         "rise": np.stack(rise) - float(lowest.value),
@@ -167,22 +166,20 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     """Strategies from one start, over the plane of their paths' two principal directions."""
     data, objective = dataset.train, Objective(reg=1e-3)
     step, scale = settings(dataset).batch_step_size, 0.3 * config.scale
+    batches = jaxsvm.minibatch_gradient_descent(objective, step_size=step, batch_size=32)
     strategies = {
         "gradient descent": jaxsvm.gradient_descent(objective, step_size=step),
         "momentum": jaxsvm.gradient_descent(objective, step_size=step, momentum=0.9),
-        "mini-batches of 32": jaxsvm.minibatch_gradient_descent(
-            objective, step_size=step, batch_size=32
-        ),
+        "mini-batches of 32": batches,
         "exact steps": jaxsvm.line_search_descent(objective),
         "exact, conjugate": jaxsvm.line_search_descent(objective, momentum="conjugate"),
         "local search": jaxsvm.local_search(objective, step_size=scale, block_size=3),
         "random search": jaxsvm.random_search(objective, scale=scale, block_size=3),
     }
     W = scale * jax.random.normal(jax.random.key(3), zero_weights(dataset).shape)
+    key, T = jax.random.key(4), config.num_steps
     found = {
-        name: progress_run(
-            optimizer, jax.random.key(4), W, data, config.num_steps, description=name
-        ).path
+        name: progress_run(optimizer, key, W, data, T, description=name).path
         for name, optimizer in strategies.items()
     }
     directions, share = jax.jit(jaxsvm.principal_directions)(jnp.concatenate(list(found.values())))
@@ -190,26 +187,26 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     origin = jnp.asarray(found["gradient descent"][-1])
     a, b = directions * jnp.linalg.norm(W - origin)
     project = jax.jit(jaxsvm.project_path)
-    shadows = {
-        name: project(objective, jnp.asarray(path), origin, a, b, data)
-        for name, path in found.items()
-    }
+    shadows = {name: project(objective, p, origin, a, b, data) for name, p in found.items()}
     reach = 1.15 * max(float(jnp.max(jnp.abs(s.coordinates))) for s in shadows.values())
     surface = _slice_2d(objective, origin, a, b, data, start=-reach, stop=reach, num=num)
     here, there = (jnp.asarray(found[name][-1]) for name in BETWEEN)
     way = jaxsvm.direction_between(here, there)
     between = _slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
-    moved = [float(np.linalg.norm(path[-1] - path[0])) for path in found.values()]
+
+    def last(field: str) -> np.ndarray:
+        return np.array([getattr(shadow, field)[-1] for shadow in shadows.values()])
+
     return {
         "t": np.asarray(surface.t),
         "loss": np.asarray(surface.loss),
         "share": np.asarray(share),
         "names": list(shadows),
         "coordinates": {name: np.asarray(s.coordinates) for name, s in shadows.items()},
-        "residual": np.array([float(s.residual[-1]) for s in shadows.values()]),
-        "distance": np.array(moved),
-        "last_loss": np.array([float(s.loss[-1]) for s in shadows.values()]),
-        "drawn_loss": np.array([float(s.plane_loss[-1]) for s in shadows.values()]),
+        "residual": last("residual"),
+        "distance": np.array([np.linalg.norm(path[-1] - path[0]) for path in found.values()]),
+        "last_loss": last("loss"),
+        "drawn_loss": last("plane_loss"),
         "between": {name: np.asarray(getattr(between, name)) for name in ("t", "loss", "accuracy")},
     }
 
@@ -278,26 +275,24 @@ def report(arrays: dict[str, Any]) -> str:
     every, near, found = arrays["all"], arrays["zooms"], arrays["paths"]
     nodes = arrays["grid"] ** 2
     kinks = table(
-        {"zoom": "", "window": "", "kinks in it": ","},
+        "zoom | window | kinks in it {:,}",
         [
             (f"{zoom}×", f"±{1 / zoom:g}", count)
             for zoom, count in zip(ZOOMS, near["num_kinks"], strict=True)
         ],
     )
+    columns = ("names", "last_loss", "drawn_loss", "residual", "distance")
     ends = table(
-        {
-            "strategy": "", "objective at its end": ".4g", "at its shadow": ".4g",
-            "off the plane": ".3g", "moved in all": ".3g",
-        },
-        list(zip(*(found[k] for k in
-             ("names", "last_loss", "drawn_loss", "residual", "distance")), strict=True)),
-    )  # fmt: skip
+        "strategy | objective at its end {:.4g} | at its shadow {:.4g} | off the plane {:.3g} | "
+        "moved in all {:.3g}",
+        zip(*(found[column] for column in columns), strict=True),
+    )
     way = found["between"]
     (start, end), lowest = ends_of(way["t"]), int(np.argmin(way["loss"]))
     between = table(
-        {"": "", "t": "", "objective": ".4g", "accuracy on the same data, %": ".2f"},
+        " | t | objective {:.4g} | accuracy on the same data, % {:.2%}",
         [
-            (name, t, way["loss"][k], 100 * way["accuracy"][k])
+            (name, t, way["loss"][k], way["accuracy"][k])
             for name, t, k in (
                 (BETWEEN[0], "0", start),
                 (BETWEEN[1], "1", end),

@@ -81,7 +81,7 @@ def report(arrays: dict[str, Any]) -> str:
     return (
         f"{num_steps} tries, {seeds} seeds; a try is kept if it lowers the training loss. Unlike "
         "in the notes' listing the start is evaluated, so the first try has to earn its place.\n\n"
-        + table(("measured", "median [lowest, highest] over seeds"), rows)
+        + table("measured | median [lowest, highest] over seeds", rows)
     )
 
 

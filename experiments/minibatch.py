@@ -146,10 +146,10 @@ def report(arrays: dict[str, Any]) -> str:
         ("test accuracy, %", spread(recipe["test_accuracy"], ".2%")),
         ("seconds of training", spread(recipe["seconds"], ".2f")),
     ]
-    columns = {
-        "batch size": "", "steps": "", "first step size": ".3g", "seconds": ".2f",
-        "training objective": ".4f", "test accuracy, %": ".2%",
-    }  # fmt: skip
+    header = (
+        "batch size | steps | first step size {:.3g} | seconds {:.2f} | "
+        "training objective {:.4f} | test accuracy, % {:.2%}"
+    )
     curves = (
         (c["batch_size"], c["num_steps"], c["step_size"], c["seconds"][-1], c["loss"][-1],
          c["test_accuracy"])
@@ -161,17 +161,17 @@ def report(arrays: dict[str, Any]) -> str:
         f"Batches of {recipe['batch_size']}, {recipe['num_steps']} steps from W = 0, step size "
         f"{recipe['step_size']:g} falling linearly to 0, reg {recipe['reg']:g}; "
         f"{len(recipe['seconds'])} seeds.\n\n"
-        + table(("measured", "median [lowest, highest] over seeds"), measured)
+        + table("measured | median [lowest, highest] over seeds", measured)
         + "\n\n### Batch sizes\n\n"
         "Every batch size sees the same number of examples. The first step size goes with the "
         "square root of the batch size; none is tuned.\n\n"
-        + table(columns, curves)
+        + table(header, curves)
         + "\n\n### The claims\n\n"
         f"The gradient of 100 examples at once takes 1/{arrays['at_once_speedup']:.1f} of the "
         "time of 100 gradients of one example.\n\n"
         "Time an example takes in a batch of a power of two, over the mean of the two sizes "
         "beside it; below 1 is faster. The verdict asks for separate quartiles.\n\n"
-        + table({"batch size": "", "time ratio": ".3f", "verdict": ""}, powers)
+        + table("batch size | time ratio {:.3f} | verdict", powers)
         + f"\n\n{twice['copies']} copies of {twice['examples']} examples: the loss differs from "
         f"that of one copy by {twice['loss']:.1e} of itself and the gradient by "
         f"{twice['gradient']:.1e} of its largest entry, in float64: rounding."

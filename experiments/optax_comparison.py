@@ -36,16 +36,11 @@ from jaxsvm import run as run_steps
 from jaxsvm.optimizers.contract import advance
 
 METHODS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
-    "sgd": optax.sgd,
-    "adam": optax.adam,
-    "adamw": optax.adamw,
-    "rmsprop": optax.rmsprop,
-    "adagrad": optax.adagrad,
-    "lion": optax.lion,
-    "polyak_sgd": optax.polyak_sgd,
+    "sgd": optax.sgd, "adam": optax.adam, "adamw": optax.adamw, "rmsprop": optax.rmsprop,
+    "adagrad": optax.adagrad, "lion": optax.lion, "polyak_sgd": optax.polyak_sgd,
     "schedule-free": optax.contrib.schedule_free_sgd,
     "lbfgs": lambda step_size: optax.lbfgs(),  # its line search decides
-}
+}  # fmt: skip
 # Half decades; a best step size at either end is marked in the table.
 STEP_SIZES = 10.0 ** np.arange(-5, 1.5, 0.5)
 CHECKPOINTS = 20
@@ -198,16 +193,16 @@ def report(arrays: dict[str, Any]) -> str:
                 seen["seconds"],
             )
         )
-    columns = {
-        "method": "", "step size": "", "objective": "", "test accuracy, %": "", "gradients": ".0f",
-        "seconds a run": ".3f",
-    }  # fmt: skip
+    header = (
+        "method | step size | objective | test accuracy, % | gradients {:.0f} | "
+        "seconds a run {:.3f}"
+    )
     same = ", ".join(f"{name} {value:.1e}" for name, value in arrays["same_traces"].items())
     return (
         f"{arrays['num_examples']} training examples, all of them at every step. The largest "
         f"relative difference between our loss traces and `optax.sgd`'s: {same}.\n\n"
         "Median [quartiles] over seeds after the last step; seconds without compilation.\n\n"
-        + table(columns, rows)
+        + table(header, rows)
     )
 
 

@@ -18,7 +18,6 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from experiments.shared import options, runner
-from experiments.shared.recipes import evaluate_each
 from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table
 from experiments.shared.settings import load
 from experiments.shared.strategies import follow, strategies
@@ -27,6 +26,10 @@ from jaxsvm import Objective
 STRATEGIES = (
     "random search", "local search", "gradient descent", "Nesterov", "exact line search",
     "L-BFGS (optax)", "mini-batch", "Adam (optax), mini-batch",
+)  # fmt: skip
+# Of each run, what is kept.
+MEASURED = (
+    "loss_evaluations", "gradient_evaluations", "seconds", "objective", "test_accuracy",
 )  # fmt: skip
 
 
@@ -60,13 +63,8 @@ def run(config: Config) -> dict[str, Any]:
             follow(known[name], dataset, seed, objective, f"{name}, seed {seed}")
             for seed in range(config.seeds)
         ]
-        ends = [course.progress.state.params for course in courses]
         results[name] = {
-            "loss_evaluations": np.stack([c.loss_evaluations for c in courses]),
-            "gradient_evaluations": np.stack([c.gradient_evaluations for c in courses]),
-            "seconds": np.stack([c.progress.path_seconds for c in courses]),
-            "objective": np.stack([c.objective for c in courses]),
-            "test_accuracy": evaluate_each(objective, ends, dataset.test).accuracy,
+            field: np.stack([getattr(course, field) for course in courses]) for field in MEASURED
         }
     return {"strategies": results, "reg": config.reg}
 
@@ -91,15 +89,14 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    columns = {
-        "strategy": "", "loss evaluations": ".0f", "gradient evaluations": ".0f", "seconds": ".2f",
-        "training objective": "", "test accuracy, %": "",
-    }  # fmt: skip
-    costs = ("loss_evaluations", "gradient_evaluations", "seconds")
+    header = (
+        "strategy | loss evaluations {:.0f} | gradient evaluations {:.0f} | seconds {:.2f} | "
+        "training objective | test accuracy, %"
+    )
     rows = [
         (
             name,
-            *(np.median(found[cost][:, -1]) for cost in costs),
+            *(np.median(found[cost][:, -1]) for cost in MEASURED[:3]),
             quartile_cell(found["objective"][:, -1], ".4f"),
             quartile_cell(found["test_accuracy"], ".2%"),
         )
@@ -109,7 +106,7 @@ def report(arrays: dict[str, Any]) -> str:
     return (
         f"reg {arrays['reg']:g}, {seeds} seeds. Evaluations are of all the training data (a batch "
         "counts for its share). Cells say median [lower quartile, upper quartile] over seeds. Step "
-        "sizes are fixed for each dataset's size and not tuned further.\n\n" + table(columns, rows)
+        "sizes are fixed for each dataset's size and not tuned further.\n\n" + table(header, rows)
     )
 
 

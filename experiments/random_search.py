@@ -117,11 +117,10 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    columns = {
-        "scale of W": "g", "lowest training loss": "", "test accuracy, %": "",
-        "mean loss of a draw ± standard error": "", "its closed form": ".4f",
-        "seconds a run": ".2f",
-    }  # fmt: skip
+    header = (
+        "scale of W {:g} | lowest training loss | test accuracy, % | "
+        "mean loss of a draw ± standard error | its closed form {:.4f} | seconds a run {:.2f}"
+    )
     rows = zip(
         arrays["scales"],
         (spread(losses, ".3f") for losses in arrays["best_loss"]),
@@ -136,7 +135,7 @@ def report(arrays: dict[str, Any]) -> str:
         f"{num_steps} draws of W, {seeds} seeds; the W of the lowest training loss is tested. "
         f"Chance is {100 * arrays['chance']:.0f} %. Cells say median [lowest, highest] over seeds. "
         "The same draws at another scale give other losses and the same predictions.\n\n"
-        f"{table(columns, rows)}\n\n"
+        f"{table(header, rows)}\n\n"
         f"A search of {long['lowest'].shape[1]:,} draws of scale {arrays['scales'][0]:g}: lowest "
         f"loss {spread(long['lowest'][:, -1], '.3f')}, test accuracy "
         f"{spread(long['test_accuracy'], '.1%')} %, {spread(long['evaluations'], '.0f')} loss "

@@ -175,11 +175,11 @@ def report(arrays: dict[str, Any]) -> str:
     straight = np.ptp(slopes[-2:]) / abs(slopes[-1])
     tail = arrays["tail_intercept"] + arrays["tail_slope"] * steps[-1]
     sampled = table(
-        {"step size η": ".0e", "loss after it": ".6f", "slope since the row above": ".6g"},
+        "step size η {:.0e} | loss after it {:.6f} | slope since the row above {:.6g}",
         [("0", start, ""), *zip(steps, losses, slopes, strict=True)],
     )
     facts = table(
-        ("of the curve", "measured"),
+        "of the curve | measured",
         [
             ("slope at 0", f"{arrays['slope_at_start']:.6g}"),
             ("−‖∇L‖²", f"{-arrays['gradient_norm_squared']:.6g}"),

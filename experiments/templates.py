@@ -64,7 +64,7 @@ def report(arrays: dict[str, Any]) -> str:
     rows = zip(arrays["class_names"], arrays["norm"], arrays["bias"], strict=True)
     return (
         f"The rows of the recipe's W, {100 * arrays['test_accuracy']:.2f} % of the test images "
-        "right.\n\n" + table({"class": "", "length of the template": ".3f", "bias": "+.3f"}, rows)
+        "right.\n\n" + table("class | length of the template {:.3f} | bias {:+.3f}", rows)
     )
 
 

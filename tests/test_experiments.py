@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from experiments import templates as templates_section
 from experiments.shared import batches, options, progress, report, runner, settings
 from experiments.shared.progress import progress_run
 from experiments.shared.timing import Row
-from jaxsvm import Data, Objective
+from jaxsvm import Objective
 from jaxsvm import plot as draw
 from jaxsvm.files import atomic_file
 from tests.problems import byte_problem, problem
@@ -187,8 +188,8 @@ def test_a_section_imports_shared_code_and_never_a_section():
 
 @pytest.mark.parametrize(("pixels", "expected"), [("raw", (0, 16)), ("scaled", (-2, 2))])
 def test_a_dataset_has_three_forms_of_the_same_bytes(pixels, expected):
-    centred = settings.load("digits", "centred")
-    other = settings.load("digits", pixels)
+    centred: Any = settings.load("digits", "centred")
+    other: Any = settings.load("digits", pixels)
     scale = {"scale": 1 / 8} if pixels == "scaled" else {"center": False}
     X = np.asarray(jaxsvm.load_dataset("digits", **scale).test.X)
     np.testing.assert_array_equal(np.asarray(other.test.X), X)
@@ -199,7 +200,8 @@ def test_a_dataset_has_three_forms_of_the_same_bytes(pixels, expected):
 def test_settings_follow_the_size_and_the_pixel_range():
     digits = settings.load("digits", "centred")
     assert settings.settings(digits) == settings.SMALL
-    large = digits._replace(train=Data(np.broadcast_to(np.float32(0), (49_000, 3073)), None))
+    train: Any = SimpleNamespace(X=np.broadcast_to(0, (49_000, 3073)))
+    large = digits._replace(train=train)
     assert settings.settings(large) == settings.LARGE
     assert settings.unit_scale(np.array([0, 16])) == 1 / 8
     assert settings.unit_scale(np.array([0, 255])) == 1 / 128
@@ -272,7 +274,7 @@ def fake_section(tmp_path, run):
         __file__=str(tmp_path / "fake.py"),
         run=run,
         plot=plot,
-        report=lambda arrays: report.table(("<b>", "b|"), [(1, "`x<y`"), ("**c**", 2)]),
+        report=lambda arrays: report.table("<b> | b|", [(1, "`x<y`"), ("**c**", 2)]),
     )
 
 
@@ -351,7 +353,7 @@ def test_a_run_leaves_a_report_and_numbers_that_others_can_read(tmp_path, capsys
 
 def test_text_from_outside_stays_text(tmp_path):
     hostile = "<script>x</script> ![a](https://example.org/a.png) [b](https://example.org) &lt;"
-    body = f"{hostile}\n\n{report.table(('name',), [(hostile,)])}"
+    body = f"{hostile}\n\n{report.table('name', [(hostile,)])}"
     report.write_report(tmp_path, hostile, [report.Chapter(hostile, body)])
     text = (tmp_path / "report.html").read_text()
     assert not {"script", "a", "img"} & set(Page(text).seen)

@@ -21,11 +21,12 @@ PACKAGES = (
 def environment() -> dict[str, Any]:
     """Return versions, commit, device, dtype and machine of this process."""
     device = jax.devices()[0]
+    installed = {found.name: found.version for found in importlib.metadata.distributions()}
     return {
         "versions": {
             "python": platform.python_version(),
             "jaxsvm": jaxsvm.__version__,
-            **{name: found for name in PACKAGES if (found := _version(name))},
+            **{name: installed[name] for name in PACKAGES if name in installed},
         },
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
@@ -35,18 +36,14 @@ def environment() -> dict[str, Any]:
         "x64": bool(jax.config.read("jax_enable_x64")),
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": _cores(),
     }
 
 
-def _version(package: str) -> str | None:
-    """Return the version of a package, or None where it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def _cores() -> int | None:
+    """Return how many cores this process may use; where nothing says, how many there are."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count()
 
 
 def _processor() -> str:

@@ -55,10 +55,9 @@ def in_float64(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), tree)
 
 
-# Kept, so that runs of the same recipe are compiled once.
 @functools.cache
 def minibatch_recipe(batch_size: int, num_steps: int, step_size: float, reg: float) -> Optimizer:
-    """Return the recipe's optimizer."""
+    """Return the recipe's optimizer, the same one for the same settings: it is compiled once."""
     schedule = optax.linear_schedule(step_size, 0.0, num_steps)
     return minibatch_gradient_descent(Objective(reg=reg), batch_size=batch_size, step_size=schedule)
 

@@ -10,6 +10,7 @@ that no page fetches anything.
 """
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -29,6 +30,7 @@ MARKDOWN = MarkdownIt("zero", {"html": False}).enable(
 )
 # Figure options of two logarithmic axes.
 LOG_LOG: dict[str, Any] = {"xscale": "log", "yscale": "log"}
+_COLUMN = re.compile(r"^(.*?)(?: ?\{:(.*)\})?$")
 PAGES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -67,24 +69,24 @@ def quartile_cell(values: Any, form: str) -> str:
     return f"{median} [{low}, {high}]"
 
 
-def table(columns: Iterable[str] | Mapping[str, str], rows: Iterable[Iterable[Any]]) -> str:
+def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
     """Return a markdown table; a bar inside a cell is escaped.
 
     Args:
-        columns: the header, or header to form of a column's numbers: ``".3f"``, or ``".1%"`` where
-            the header says that the numbers are percentages.
+        header: the columns' names between bars, each with the form of its numbers if it has some:
+            ``"name | loss {:.3f} | accuracy, % {:.1%}"``.
         rows: the cells; text is taken as it is.
     """
-    forms = columns if isinstance(columns, Mapping) else dict.fromkeys(columns, "")
+    names, forms = zip(*(_COLUMN.findall(column)[0] for column in header.split(" | ")), strict=True)
 
     def line(cells: Iterable[Any]) -> str:
         texts = (
             cell if isinstance(cell, str) else number(cell, form)
-            for cell, form in zip(cells, forms.values(), strict=True)
+            for cell, form in zip(cells, forms, strict=True)
         )
         return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
 
-    return "\n".join([line(forms), line(["---"] * len(forms)), *map(line, rows)])
+    return "\n".join([line(names), line(["---"] * len(names)), *map(line, rows)])
 
 
 def curves_over_seeds(curves: Mapping[str, tuple[Any, Any]], **options: Any) -> Figure:

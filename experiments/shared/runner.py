@@ -185,17 +185,13 @@ def _about(metrics: dict[str, Any]) -> str:
     """Return the report's last chapter: what a reader needs to repeat the run."""
     rows = [(key, metrics[key]) for key in ABOUT] + list(metrics["versions"].items())
     sections = metrics["sections"].items()
+    seconds = ((name, part["seconds"]) for name, part in sections)
     options = []
     for name, part in sections:
         fields = dataclasses.asdict(part["config"]).items()
         options.append(f"- `{name}`: " + ", ".join(f"{key} {value}" for key, value in fields))
-    return "\n\n".join(
-        [
-            table(("what", "which"), rows),
-            table(
-                {"section": "", "seconds, with compilation": ".1f"},
-                [(name, part["seconds"]) for name, part in sections],
-            ),
-            "\n".join(options),
-        ]
+    tables = (
+        table("what | which", rows),
+        table("section | seconds, with compilation {:.1f}", seconds),
     )
+    return "\n\n".join([*tables, "\n".join(options)])

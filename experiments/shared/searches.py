@@ -13,15 +13,10 @@ from experiments.shared.recipes import evaluate_each, zero_weights
 from jaxsvm import Dataset, Objective, Optimizer, local_searches, random_search
 
 
-# Kept, so that sections that run the same search in one process compile it once.
 @functools.cache
-def _random_search(make: Callable[..., Optimizer], scale: float) -> Optimizer:
-    return make(Objective(), scale=scale)
-
-
-@functools.cache
-def _local_searches(step_size: float) -> Optimizer:
-    return local_searches(Objective(), step_size=step_size)
+def _search(make: Callable[..., Optimizer], **settings: float) -> Optimizer:
+    """Return the same optimizer for the same settings, so that it is compiled once."""
+    return make(Objective(), **settings)
 
 
 def search_at_random(
@@ -36,7 +31,7 @@ def search_at_random(
     W = jnp.full_like(zero_weights(dataset), jnp.nan)
     runs = [
         progress_run(
-            _random_search(make, scale), jax.random.key(seed), W, dataset.train, num_steps,
+            _search(make, scale=scale), jax.random.key(seed), W, dataset.train, num_steps,
             description=f"scale {scale:g}, seed {seed}",
         )
         for seed in range(seeds)
@@ -61,7 +56,7 @@ def search_locally(
     starts = jnp.stack([start_scale * jax.random.normal(key, shape) for key in keys])
     # The seeds' searches share their matrix products.
     progress = progress_run(
-        _local_searches(step_size), jax.random.key(0), starts, train, num_steps,
+        _search(local_searches, step_size=step_size), jax.random.key(0), starts, train, num_steps,
         description=f"{seeds} searches",
     )  # fmt: skip
     return {

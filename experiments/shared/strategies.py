@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-from jax import Array
 
 import jaxsvm
-from experiments.shared.progress import Progress, progress_run
-from experiments.shared.recipes import evaluate_each, minibatch_recipe, zero_weights
+from experiments.shared.progress import progress_run
+from experiments.shared.recipes import evaluate, evaluate_each, minibatch_recipe, zero_weights
 from experiments.shared.settings import settings
 from jaxsvm import Dataset, Objective, Optimizer
 
@@ -38,16 +37,20 @@ class Course(NamedTuple):
     """A run of a strategy, at each of the k points of its path.
 
     Attributes:
-        progress: the run.
+        path: (k, C, D) where it stood.
         loss_evaluations: (k,) passes over the data for losses.
         gradient_evaluations: (k,) passes over the data for gradients.
+        seconds: (k,) of running, without compilation.
         objective: (k,) on the training data.
+        test_accuracy: of the last W.
     """
 
-    progress: Progress
+    path: np.ndarray
     loss_evaluations: np.ndarray
     gradient_evaluations: np.ndarray
+    seconds: np.ndarray
     objective: np.ndarray
+    test_accuracy: float
 
 
 def strategies(
@@ -87,17 +90,12 @@ def strategies(
     }
 
 
-def random_start(dataset: Dataset, seed: int) -> tuple[Array, Array]:
-    """Return (W, key): a start near 0 and the key of a run from it."""
-    start_key, key = jax.random.split(jax.random.key(seed))
-    return 1e-3 * jax.random.normal(start_key, zero_weights(dataset).shape), key
-
-
 def follow(
     strategy: Strategy, dataset: Dataset, seed: int, objective: Objective, description: str
 ) -> Course:
-    """Run a strategy over the training data from a seed's start."""
-    W, key = random_start(dataset, seed)
+    """Run a strategy over the training data, from a random start near 0."""
+    start_key, key = jax.random.split(jax.random.key(seed))
+    W = 1e-3 * jax.random.normal(start_key, zero_weights(dataset).shape)
     progress = progress_run(
         strategy.optimizer, key, W, dataset.train, strategy.num_steps,
         description=description, num_chunks=10,
@@ -107,8 +105,10 @@ def follow(
         return strategy.share * np.append(0, np.cumsum(counts))[progress.path_steps]
 
     return Course(
-        progress,
-        passes(progress.info.loss_evaluations),
-        passes(progress.info.gradient_evaluations),
-        evaluate_each(objective, progress.path, dataset.train).loss,
+        path=progress.path,
+        loss_evaluations=passes(progress.info.loss_evaluations),
+        gradient_evaluations=passes(progress.info.gradient_evaluations),
+        seconds=progress.path_seconds,
+        objective=evaluate_each(objective, progress.path, dataset.train).loss,
+        test_accuracy=evaluate(objective, progress.state.params, dataset.test).accuracy,
     )
