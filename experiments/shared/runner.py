@@ -154,7 +154,10 @@ def _measure_in_child(name: str, config: Any) -> tuple[dict[str, Any], float]:
     # seconds are what is measured.
     small = settings(load(config.dataset, "centred")).mostly_compilation
     quick = small and not config.measures_seconds
-    jax.config.update("jax_disable_most_optimizations", quick)
+    if jax.config.read("jax_disable_most_optimizations") != quick:
+        # A program that was compiled the other way has another speed and another rounding.
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", quick)
     return _measure(importlib.import_module(name), config)
 
 
