@@ -44,10 +44,6 @@ MUTATIONS: dict[str, Callable[[Any], Any]] = {
     "3 % off": lambda g: 1.03 * g,
 }
 
-_analytic = jax.jit(jaxsvm.analytic_gradient)
-_termwise = jax.jit(jaxsvm.termwise_numerical_gradient)
-_budget = jax.jit(jaxsvm.error_budget)
-
 
 @dataclass(frozen=True)
 class Config(options.Config):
@@ -108,14 +104,15 @@ def u_curve(W: Any, data: Data, config: Config) -> dict[str, Any]:
 
     best = jaxsvm.suggest_h(objective, W, data)
     h = jnp.asarray(best * np.logspace(-3, 3, config.num), W.dtype)
-    exact = _analytic(objective, W, data).ravel()[some]
+    exact = jax.jit(jaxsvm.analytic_gradient)(objective, W, data).ravel()[some]
+    summed = jax.jit(jaxsvm.termwise_numerical_gradient)
     errors = []
     for step in tqdm(h, desc=f"U-curve, {W.dtype}", disable=None, leave=False, delay=1):
         black_box = evaluated(W, data, step)
-        termwise = _termwise(objective, W, data, h=step).ravel()[some]
+        termwise = summed(objective, W, data, h=step).ravel()[some]
         causes = (black_box - exact, termwise - exact, black_box - termwise)
         errors.append([float(jnp.sqrt(jnp.mean(error**2))) for error in causes])
-    budget = _budget(objective, W, data, h)
+    budget = jax.jit(jaxsvm.error_budget)(objective, W, data, h)
     return dict(zip(("measured", "crossing", "rounding"), np.array(errors).T, strict=True)) | {
         "h": np.asarray(h),
         "predicted_crossing": np.asarray(budget.crossing),

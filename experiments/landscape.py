@@ -36,7 +36,6 @@ ZOOMS = (1, 10, 100, 1000)
 # The two strategies between whose ends a line is drawn.
 BETWEEN = ("gradient descent", "momentum")
 
-_along = jax.jit(jaxsvm.along)
 _slice_1d = jax.jit(jaxsvm.slice_1d, static_argnames="num")
 _slice_2d = jax.jit(jaxsvm.slice_2d, static_argnames="num")
 
@@ -146,7 +145,7 @@ def bowl() -> dict[str, Any]:
 
 def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:
     """All examples along a line, in ever smaller windows about its minimum."""
-    ahead = _along(objective, W, direction, data)
+    ahead = jax.jit(jaxsvm.along)(objective, W, direction, data)
     with jax.enable_x64(True):
         ahead = in_float64(ahead)
         lowest = jax.jit(line.minimum)(ahead)

@@ -92,8 +92,8 @@ def scores(objective: Objective, answers: Array, data: Data) -> tuple[Array, Arr
 
 
 def compare_method(
-    method: str, objective: Objective, config: Config, starts: Any, parts: Any
-) -> Any:
+    method: str, objective: Objective, config: Config, starts: Array, parts: tuple[Data, ...]
+) -> dict[str, Any]:
     """Choose the step size by one vmapped sweep, then run every seed with it."""
     train, validation, test = parts
     one = functools.partial(run_method, method, objective, config.num_steps)

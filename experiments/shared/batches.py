@@ -21,7 +21,7 @@ ONE_BY_ONE = "100 times one"
 
 @functools.cache
 def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
-    """Time gradients of batches round the powers of two, of 100 examples, and 100 of one.
+    """Time gradients of batches around the powers of two, of 100 examples, and 100 of one.
 
     Each timed call takes gradients in a row inside one compiled loop, so that the cost of a call is
     not what is measured. The rows' seconds are of one gradient. Kept, for sections that share it.

@@ -41,13 +41,13 @@ def environment() -> dict[str, Any]:
 
 
 def _cores() -> int | None:
-    """Return how many cores this process may use; where nothing says, how many there are."""
+    """Return how many cores this process may use, or how many there are where that is unknown."""
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed else os.cpu_count()
 
 
 def _processor() -> str:
-    """Return the processor's name: Linux has it in a file, others where Python looks."""
+    """Return the processor's name, from Linux's own file where there is one."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

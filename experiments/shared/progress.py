@@ -86,7 +86,7 @@ def progress_run(
         params: the start.
         data: the examples.
         num_steps: how many steps, ≥ 1.
-        description: the bar's.
+        description: what the bar says.
         num_chunks: into about how many parts the run is cut; a part that takes long is run in
             pieces, for the bar.
 

@@ -25,7 +25,7 @@ MOST_INLINE = 2000
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can say it: arrays as lists, NaN and infinity as None."""
+    """Return a value in JSON's types: arrays as lists, NaN and infinity as None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -30,12 +30,9 @@ MARKDOWN = MarkdownIt("zero", {"html": False}).enable(
 )
 # Figure options of two logarithmic axes.
 LOG_LOG: dict[str, Any] = {"xscale": "log", "yscale": "log"}
+# A column of a table's header: its name and, in braces, the form of its numbers.
 _COLUMN = re.compile(r"^(.*?)(?: ?\{:(.*)\})?$")
-PAGES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-)
+PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
 
 
 class Chapter(NamedTuple):
