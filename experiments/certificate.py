@@ -58,10 +58,7 @@ def run(config: Config) -> dict[str, Any]:
     solution = jaxsvm.solve(
         objective, data, gap_tolerance=config.gap_tolerance, num_classes=C, max_passes=1000
     )
-    known = strategies(
-        dataset, config.reg, search_steps=config.search_steps, full_steps=config.full_steps,
-        batch_steps=config.batch_steps,
-    )  # fmt: skip
+    known = strategies(dataset, config)
     courses = {name: follow(known[name], dataset, 0, objective, name) for name in STRATEGIES}
     paths = {name: course.path for name, course in courses.items()}
     regs: dict[str, Any] = {"regs": config.regs, "gap_tolerance": 0.02, "max_passes": 300}

@@ -122,15 +122,12 @@ def facts(found: dict[str, Any]) -> dict[str, Any]:
         return "; ".join(f"{name} {text(part)}" for name, part in searches.items())
 
     return found | {
-        "C": C,
-        "D": D,
         "wrong_classes": C - 1,
         "parameters": C * D,
         "terms": found["num_examples"] * (C - 1),
         "evaluations": (C * D + 1, 2 * C * D),
         "percent_right": 100 * found["overfit"]["accuracy"],
-        "range": centred["range"],
-        "scaled_range": searches["scaled"]["range"],
+        "pixels": (*centred["range"], *searches["scaled"]["range"]),
         "draws": each(lambda part: mean_and_deviation(part["random"]["losses"])),
         "listing": mean_and_deviation(LISTING, ddof=1),
         "random_accuracy": each(lambda part: spread(part["random"]["test_accuracy"], ".1%")),
@@ -228,7 +225,7 @@ class Claim(NamedTuple):
 
 
 CLAIMS = (
-    Claim("W is 10 × 3073: 30,730 parameters", "{C} × {D}: {parameters:,}",
+    Claim("W is 10 × 3073: 30,730 parameters", "{shape[0]} × {shape[1]}: {parameters:,}",
           lambda f: f["parameters"] == 30_730, cifar_only=True),
     Claim("up to 450,000 max(0, ·) terms",
           "{num_examples:,} training examples × {wrong_classes}: {terms:,}",
@@ -238,7 +235,7 @@ CLAIMS = (
           lambda f: "depends on the formula: the figure is the one-sided one's", cifar_only=True),
     Claim("subtracting the mean image leaves pixels in about [-127, 127]; they may then be scaled "
           "to [-1, 1]",
-          "[{range[0]:.0f}, {range[1]:.0f}], scaled [{scaled_range[0]:.2f}, {scaled_range[1]:.2f}]",
+          "[{pixels[0]:.0f}, {pixels[1]:.0f}], scaled [{pixels[2]:.2f}, {pixels[3]:.2f}]",
           lambda f: "reproduced as “about”: the mean image is not 127 everywhere", cifar_only=True),
     Claim("scores [13, -7, 11], label 0, Δ = 10: the loss is 8", "{worked_loss:g}",
           lambda f: f["worked_loss"] == 8),

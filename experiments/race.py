@@ -53,10 +53,7 @@ class Config(options.Config):
 
 def run(config: Config) -> dict[str, Any]:
     dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
-    known = strategies(
-        dataset, config.reg, search_steps=config.search_steps, full_steps=config.full_steps,
-        batch_steps=config.batch_steps,
-    )  # fmt: skip
+    known = strategies(dataset, config)
     results: dict[str, dict[str, np.ndarray]] = {}
     for name in config.strategies:
         courses = [

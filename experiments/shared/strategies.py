@@ -53,29 +53,22 @@ class Course(NamedTuple):
     test_accuracy: float
 
 
-def strategies(
-    dataset: Dataset,
-    reg: float,
-    *,
-    search_steps: int | None,
-    full_steps: int | None,
-    batch_steps: int,
-) -> dict[str, Strategy]:
+def strategies(dataset: Dataset, config: Any) -> dict[str, Strategy]:
     """Return the strategies by name; none is tuned further than `Settings` says.
 
     Args:
         dataset: whose size decides the step sizes.
-        reg: the penalty's weight.
-        search_steps: tries of each search; None for what suits the dataset's size.
-        full_steps: steps of those that see all the data, or None.
-        batch_steps: steps of those that see a batch.
+        config: a section's options: ``reg``, ``search_steps`` (tries of each search),
+            ``full_steps`` (of those that see all the data) and ``batch_steps`` (of those that see a
+            batch). The first two numbers of steps may be None, for what suits the dataset's size.
     """
-    objective, chosen = Objective(reg=reg), settings(dataset)
+    objective, chosen = Objective(reg=config.reg), settings(dataset)
     share = min(1.0, BATCH_SIZE / len(dataset.train.y))
-    eta, tries = chosen.race_step_size, search_steps or chosen.search_steps
-    full = full_steps or chosen.full_steps
+    eta, batch_steps = chosen.race_step_size, config.batch_steps
+    tries = config.search_steps or chosen.search_steps
+    full = config.full_steps or chosen.full_steps
     nesterov = jaxsvm.gradient_descent(objective, step_size=eta / 3, momentum=0.9, nesterov=True)
-    batches = minibatch_recipe(BATCH_SIZE, batch_steps, chosen.batch_step_size, reg)
+    batches = minibatch_recipe(BATCH_SIZE, batch_steps, chosen.batch_step_size, config.reg)
     adam = optax.adam(optax.linear_schedule(chosen.adam_step_size, 0.0, batch_steps))
     adam_on_batches = jaxsvm.from_optax(adam, objective, batch_size=BATCH_SIZE)
     return {
