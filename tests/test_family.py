@@ -593,7 +593,7 @@ def test_a_tie_that_counts_is_found(name, x64):
 # --- bounds ------------------------------------------------------------------------------------
 
 lower_bound = jax.jit(jaxsvm.lower_bound)
-dual_value = jax.jit(jaxsvm.dual_value)
+dual_value = jax.jit(jaxsvm.certificate.dual_value)
 
 
 @functools.lru_cache

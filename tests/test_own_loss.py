@@ -167,10 +167,12 @@ def test_bounds_and_the_certified_optimum(base, x64):
     np.testing.assert_allclose(below, best, rtol=2e-8)
     rng = np.random.default_rng(0)
     for dual in (rng.uniform(-1, 2, (12, 4)), rng.uniform(0, 0.5, (12, 4))):
-        assert float(jaxsvm.dual_value(objective, jnp.asarray(dual), data)) <= best * (1 + 1e-9)
+        assert float(jaxsvm.certificate.dual_value(objective, jnp.asarray(dual), data)) <= best * (
+            1 + 1e-9
+        )
     slopes = reference.family_random_slopes(rng, machine, data.y, 4)
     exact = reference.family_dual_value(machine, slopes, data.X, data.y, reg=REG, delta=DELTA)
-    got = float(jaxsvm.dual_value(objective, jnp.asarray(slopes), data))
+    got = float(jaxsvm.certificate.dual_value(objective, jnp.asarray(slopes), data))
     assert exact - 1e-9 * (1 + abs(exact)) <= got <= exact + 1e-12
     assert 0 < float(jaxsvm.lower_bound(objective, 0.1 * W, data)) <= best * (1 + 1e-9)
     solution = jaxsvm.solve(objective, data, gap_tolerance=5e-7, num_classes=4, max_passes=20_000)
