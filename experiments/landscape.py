@@ -30,6 +30,7 @@ from experiments.shared.report import Figures, table
 from experiments.shared.settings import load, settings
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
+from jaxsvm.lines import spanned
 from jaxsvm.lines.line import Line
 
 ZOOMS = (1, 10, 100, 1000)
@@ -99,8 +100,9 @@ def plane(
 
 def one_plane(objective: Objective, W: Any, a: Any, b: Any, data: Data, num: int) -> dict[str, Any]:
     """One example over a plane, with the pieces of its kink lines that cross the square."""
-    lines = jaxsvm.kink_lines(objective, W, a, b, data)
-    parts = np.stack([np.asarray(part)[0] for part in lines], axis=1)
+    found = spanned(objective, W, a, b, data)
+    lines = (found.offset, found.slope_a, found.slope_b)
+    parts = np.stack([np.asarray(part)[:, 0] for part in lines], axis=1)
     parts = parts[(parts[:, 1:] != 0).any(axis=1)]
     # Wide enough that most of the lines cross the square.
     reach = 1.5 * float(np.median(np.abs(parts[:, 0]) / np.hypot(parts[:, 1], parts[:, 2])))

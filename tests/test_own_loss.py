@@ -6,6 +6,7 @@ of the family it must do with this one, and is held to the oracle's loops for it
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import chex
 import jax
@@ -49,8 +50,9 @@ def machine_of(base, costs=COSTS):
 
 
 def objective_of(base, costs=COSTS, delta=DELTA):
-    margins, terms, join, power, *_ = reference.FAMILY[base]
-    return Objective(CostSensitive(margins, terms, join, power, costs=costs), reg=REG, delta=delta)
+    names = ("margins", "terms", "join", "power")
+    choices: dict[str, Any] = dict(zip(names, reference.FAMILY[base], strict=False))
+    return Objective(CostSensitive(**choices, costs=costs), reg=REG, delta=delta)
 
 
 def tolerance():
