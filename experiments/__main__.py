@@ -9,42 +9,30 @@ Every section is also a command of its own, with its own options: `python -m exp
 import importlib
 import sys
 from dataclasses import dataclass
+from typing import Annotated
 
 import tyro
 
-from experiments import common
+from experiments.shared import options, runner
 
 # In the notes' order.
 SECTIONS = (
-    "landscape",
-    "random_search",
-    "local_search",
-    "gradient_check",
-    "step_size",
-    "gradient_descent",
-    "minibatch",
-    "templates",
-    "race",
-    "claims",
-)
+    "landscape", "random_search", "local_search", "gradient_check", "step_size", "gradient_descent",
+    "minibatch", "templates", "race", "claims",
+)  # fmt: skip
 # Beyond the notes; run them by name, here or as commands of their own.
 FURTHER = ("optax_comparison", "certificate")
 
 
 @dataclass(frozen=True)
-class Config(common.Config):
+class Config(options.Config):
     """The options of the main job; each section keeps its defaults for the rest."""
 
-    sections: tuple[str, ...] = SECTIONS
+    sections: tuple[Annotated[str, options.one_of(SECTIONS + FURTHER)], ...] = SECTIONS
     """Which sections, in which order; optax_comparison and certificate may be named too."""
 
-    workers: int = 2
+    workers: options.Count = 2
     """Sections run at a time. 1 gives each the whole machine: for seconds to be quoted."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        common.at_least("workers", self.workers, 1)
-        common.one_of("sections", self.sections, SECTIONS + FURTHER)
 
 
 def main() -> None:
@@ -52,9 +40,9 @@ def main() -> None:
     sections = []
     for name in config.sections:
         module = importlib.import_module(f"experiments.{name}")
-        options = {"dataset": config.dataset, "seeds": config.seeds, "out": config.out}
-        sections.append((module, module.Config(**options, name=config.name)))
-    sys.exit(common.execute("notes", sections, config, config.workers))
+        same = {"dataset": config.dataset, "seeds": config.seeds, "out": config.out}
+        sections.append((module, module.Config(**same, name=config.name)))
+    sys.exit(runner.execute("notes", sections, config, config.workers))
 
 
 if __name__ == "__main__":

@@ -11,20 +11,24 @@ stops where the loss is no longer finite.
 Expected on digits: the best training accuracy is above 99 %. A few seconds; minutes on CIFAR-10.
 """
 
-import sys
+import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array
 
-from experiments import common, reporting
+from experiments.shared import options, runner
+from experiments.shared.progress import progress_run
+from experiments.shared.recipes import evaluate, zero_weights
+from experiments.shared.report import LOG_LOG, Figures, table
+from experiments.shared.settings import load, settings
 from jaxsvm import Data, Objective, Optimizer, gradient_descent
 from jaxsvm import plot as draw
-from jaxsvm.optimizers import schedules as schedule
 
 RUNS = (
     "constant", "step decay", "exponential", "1/t", "linear to 0", "momentum", "Nesterov",
@@ -32,41 +36,36 @@ RUNS = (
 )  # fmt: skip
 
 
+def fraction(name: str, value: float) -> None:
+    """Check that a value is between 0 and 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} = {value}: expected a number between 0 and 1")
+
+
 @dataclass(frozen=True)
-class Config(common.Config):
+class Config(options.Config):
     """Follow the gradient of all the data. Nothing is random: --seeds changes nothing."""
 
-    num_steps: int | None = None
+    num_steps: options.Count | None = None
     """Steps of each run; by default 1000 on digits and 150 on anything larger."""
-    step_size: float | None = None
+    step_size: options.Positive | None = None
     """At the first step; by default 0.3 on digits and 0.003 on anything larger."""
-    momentum: float = 0.9
+    momentum: Annotated[float, fraction] = 0.9
     """For the two runs with momentum; their step size is (1 - momentum) times the others'."""
-    reg: float = 1e-3
+    reg: options.NonNegative = 1e-3
     """The penalty's weight."""
-    too_large: float = 1e4
+    too_large: options.Positive = 1e4
     """The step size of the run that is to diverge."""
-    runs: tuple[str, ...] = RUNS
+    runs: tuple[Annotated[str, options.one_of(RUNS)], ...] = RUNS
     """Which runs to make."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.num_steps is not None:
-            common.at_least("num_steps", self.num_steps, 1)
-        if self.step_size is not None:
-            common.positive("step_size", self.step_size)
-        common.positive("too_large", self.too_large)
-        common.at_least("reg", self.reg, 0)
-        if not 0 < self.momentum < 1:
-            raise ValueError(f"momentum = {self.momentum}: expected a number between 0 and 1")
-        common.one_of("runs", self.runs, RUNS)
 
-
-class SweptState(NamedTuple):
-    """A descent's state with the settings that a sweep changes."""
+class Swept(NamedTuple):
+    """A descent's state, and the settings that differ between the runs."""
 
     inner: Any
-    settings: tuple[Array, Array]
+    step_sizes: Array
+    momentum: Array
 
     @property
     def params(self) -> Array:
@@ -80,120 +79,102 @@ def swept(objective: Objective, *, nesterov: bool) -> Optimizer:
     What differs between the runs is part of the state, so one compiled program serves them all.
     """
 
-    def descent(settings: tuple[Array, Array]) -> Optimizer:
-        table, momentum = settings
+    def descent(step_sizes: Array, momentum: Array) -> Optimizer:
         return gradient_descent(
-            objective, step_size=lambda t: table[t], momentum=momentum, nesterov=nesterov
+            objective, step_size=lambda t: step_sizes[t], momentum=momentum, nesterov=nesterov
         )
 
-    def init(start: tuple[Array, Array, Array], data: Data) -> SweptState:
-        W, table, momentum = start
-        settings = (table, momentum)
-        return SweptState(descent(settings).init(W, data), settings)
+    def init(start: tuple[Array, Array, Array], data: Data) -> Swept:
+        W, *settings = start
+        return Swept(descent(*settings).init(W, data), *settings)
 
-    def step(key: Array, state: SweptState, data: Data) -> tuple[SweptState, Any]:
-        inner, info = descent(state.settings).step(key, state.inner, data)
-        return SweptState(inner, state.settings), info
+    def step(key: Array, state: Swept, data: Data) -> tuple[Swept, Any]:
+        inner, *settings = state
+        inner, info = descent(*settings).step(key, inner, data)
+        return state._replace(inner=inner), info
 
     return Optimizer(init, step)
 
 
 def run(config: Config) -> dict[str, Any]:
-    small = config.dataset == "digits"
-    T = config.num_steps or (1000 if small else 150)
-    eta = config.step_size or (0.3 if small else 0.003)
-    dataset = common.load(config.dataset, scale=common.unit_scale(config.dataset))
-    objective = Objective(reg=config.reg)
-    W = jnp.zeros((len(dataset.class_names), dataset.train.X.shape[1]))
-    slow = (1 - config.momentum) * eta
-    variants: dict[str, tuple[schedule.Schedule, float]] = {
-        "constant": (schedule.constant(eta), 0.0),
-        "step decay": (schedule.step_decay(eta, factor=0.5, every=-(-T // 5)), 0.0),
-        "exponential": (schedule.exponential_decay(eta, rate=5 / T), 0.0),
-        "1/t": (schedule.inverse_decay(eta, rate=20 / T), 0.0),
-        "linear to 0": (schedule.linear_decay(eta, num_steps=T), 0.0),
-        "momentum": (schedule.constant(slow), config.momentum),
-        "Nesterov": (schedule.constant(slow), config.momentum),
-        "too large": (schedule.constant(config.too_large), 0.0),
+    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
+    T = config.num_steps or settings(dataset).descent_steps
+    eta = config.step_size or settings(dataset).descent_step_size
+    slow = optax.constant_schedule((1 - config.momentum) * eta)
+    schedules = {
+        "constant": optax.constant_schedule(eta),
+        "step decay": optax.exponential_decay(eta, -(-T // 5), 0.5, staircase=True),
+        "exponential": optax.exponential_decay(eta, T, math.exp(-5)),
+        "1/t": lambda t: eta / (1 + 20 * t / T),
+        "linear to 0": optax.linear_schedule(eta, 0.0, T),
+        "momentum": slow,
+        "Nesterov": slow,
+        "too large": optax.constant_schedule(config.too_large),
     }
-    plain, nesterov = swept(objective, nesterov=False), swept(objective, nesterov=True)
-    key = jax.random.key(0)  # no step looks at it
+    descents = {nesterov: swept(objective, nesterov=nesterov) for nesterov in (False, True)}
     rows: list[dict[str, Any]] = []
-    losses: dict[str, np.ndarray] = {}
-    trace: dict[str, list[Any]] = {"run": [], "step": [], "loss": [], "step_size": []}
+    infos = {}
     for name in config.runs:
-        step_size, momentum = variants[name]
-        table = jax.vmap(step_size)(jnp.arange(T))
-        progress = common.progress_run(
-            nesterov if name == "Nesterov" else plain,
-            key,
-            (W, table, jnp.asarray(momentum)),
+        sizes = jnp.broadcast_to(jnp.asarray(schedules[name](jnp.arange(T)), float), T)
+        momentum = jnp.asarray(config.momentum if name in ("momentum", "Nesterov") else 0.0)
+        progress = progress_run(
+            descents[name == "Nesterov"],
+            jax.random.key(0),  # no step looks at it
+            (zero_weights(dataset), sizes, momentum),
             dataset.train,
             T,
             description=name,
         )
-        info, final = progress.info, progress.state.params
-        loss, train_accuracy = common.evaluate(objective, final, dataset.train)
-        losses[name] = info.loss
-        trace["run"] += [name] * len(info.loss)
-        trace["step"] += range(len(info.loss))
-        trace["loss"] += info.loss.tolist()
-        trace["step_size"] += info.step_size.tolist()
+        infos[name] = info = progress.info
+        loss, train_accuracy = evaluate(objective, progress.state.params, dataset.train)
         rows.append(
             {
                 "name": name,
                 "loss": loss,
                 "lowest_loss": min(float(np.min(info.loss)), loss),
                 "train_accuracy": train_accuracy,
-                "test_accuracy": common.evaluate(objective, final, dataset.test)[1],
+                "test_accuracy": evaluate(objective, progress.state.params, dataset.test).accuracy,
                 "seconds": float(progress.seconds[-1]),
                 "gradient_evaluations": int(info.gradient_evaluations.sum()),
                 "outcome": progress.divergence.describe() if progress.divergence else "finished",
             }
         )
+    losses = {name: info.loss for name, info in infos.items()}
+    steps = {name: np.arange(len(loss)) for name, loss in losses.items()}
+    trace = {
+        "run": np.repeat(list(steps), list(map(len, steps.values()))),
+        "step": np.concatenate(list(steps.values())),
+        "loss": np.concatenate(list(losses.values())),
+        "step_size": np.concatenate([info.step_size for info in infos.values()]),
+    }
     return {"rows": rows, "losses": losses, "reg": config.reg, "num_steps": T, "trace": trace}
 
 
-def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
-    finished = {
-        row["name"]: (np.arange(1, len(loss) + 1), loss)
-        for row, loss in zip(arrays["rows"], arrays["losses"].values(), strict=True)
-        if row["outcome"] == "finished"
-    }
+def plot(arrays: dict[str, Any]) -> Figures:
+    losses = arrays["losses"]
+    finished = [row["name"] for row in arrays["rows"] if row["outcome"] == "finished"]
     figure = draw.lines(
-        finished,
-        xlabel="steps (gradients of all the data)",
-        ylabel="training objective",
+        {name: (np.arange(1, len(losses[name]) + 1), losses[name]) for name in finished},
+        xlabel="steps (gradients of all the data)", ylabel="training objective", **LOG_LOG,
         title="Gradient descent: schedules and momentum",
-        xscale="log",
-        yscale="log",
-    )
-    return [draw.save_figure(figure, path / "schedules_and_momentum.png")]
+    )  # fmt: skip
+    return {"schedules_and_momentum": figure}
 
 
 def report(arrays: dict[str, Any]) -> str:
-    cells = [
-        (
-            row["name"],
-            f"{row['loss']:.4g}",
-            f"{row['lowest_loss']:.4g}",
-            f"{100 * row['train_accuracy']:.2f}",
-            f"{100 * row['test_accuracy']:.2f}",
-            f"{row['seconds']:.2f}",
-            row["outcome"],
-        )
-        for row in arrays["rows"]
-    ]
     header = (
-        "run", "last objective", "lowest objective", "training accuracy, %", "test accuracy, %",
-        "seconds", "outcome",
-    )  # fmt: skip
+        "run | last objective {:.4g} | lowest objective {:.4g} | training accuracy, % {:.2%} | "
+        "test accuracy, % {:.2%} | seconds {:.2f} | outcome"
+    )
+    shown = itemgetter(
+        "name", "loss", "lowest_loss", "train_accuracy", "test_accuracy", "seconds", "outcome"
+    )
     return (
         f"{arrays['num_steps']} steps from W = 0, reg {arrays['reg']:g}. A step costs one loss and "
         "one gradient of all the training data. A run that diverges keeps its last W with a finite "
-        "loss.\n\n" + reporting.table(header, cells)
+        "loss.\n\n" + table(header, map(shown, arrays["rows"]))
     )
 
 
 if __name__ == "__main__":
-    common.main(sys.modules[__name__])
+    runner.main(__name__)

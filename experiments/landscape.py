@@ -14,70 +14,50 @@ training examples over the whole grid in about the time of a few hundred single 
 on digits at 128 × 128; a minute on CIFAR-10 at 1024 × 1024, on two cores.
 """
 
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import common, reporting
-from experiments.step_size import in_float64
-from jaxsvm import (
-    Data,
-    Objective,
-    along,
-    gradient_descent,
-    line_search_descent,
-    local_search,
-    minibatch_gradient_descent,
-    project_path,
-    random_direction,
-    random_search,
-    slice_1d,
-    slice_2d,
-)
+import jaxsvm
+from experiments.shared import options, runner
+from experiments.shared.progress import progress_run
+from experiments.shared.recipes import in_float64, zero_weights
+from experiments.shared.report import Figures, table
+from experiments.shared.settings import load, settings
+from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
-from jaxsvm.lines import direction_between, principal_directions, spanned
+from jaxsvm.lines import spanned
 from jaxsvm.lines.line import Line
 
 ZOOMS = (1, 10, 100, 1000)
 # The two strategies between whose ends a line is drawn.
 BETWEEN = ("gradient descent", "momentum")
 
-_slice_1d = jax.jit(slice_1d, static_argnames="num")
-_slice_2d = jax.jit(slice_2d, static_argnames="num")
+_slice_1d = jax.jit(jaxsvm.slice_1d, static_argnames="num")
+_slice_2d = jax.jit(jaxsvm.slice_2d, static_argnames="num")
 
 
 @dataclass(frozen=True)
-class Config(common.Config):
+class Config(options.Config):
     """Draw the loss along lines and planes through a random W. One W is drawn: seed 0."""
 
-    grid: int | None = None
+    grid: Annotated[int, options.at_least(2)] | None = None
     """Nodes on each axis of the planes; by default 1024, and 128 on digits."""
-    num_steps: int = 60
+    num_steps: Annotated[int, options.at_least(20)] = 60
     """Steps of the strategies whose paths are drawn."""
-    scale: float = 0.1
+    scale: options.Positive = 0.1
     """Standard deviation of W's entries, for pixels of about [-1, 1]."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.grid is not None:
-            common.at_least("grid", self.grid, 2)
-        common.at_least("num_steps", self.num_steps, 20)
-        common.positive("scale", self.scale)
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = common.load(config.dataset, scale=common.unit_scale(config.dataset))
-    num = config.grid or (128 if config.dataset == "digits" else 1024)
-    data, objective = dataset.train, Objective()
-    shape = (len(dataset.class_names), data.X.shape[1])
-    W = config.scale * jax.random.normal(jax.random.key(0), shape)
-    a, b = (random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
+    dataset, objective = load(config.dataset, "scaled"), Objective()
+    data, num = dataset.train, config.grid or settings(dataset).plane_nodes
+    W = config.scale * jax.random.normal(jax.random.key(0), zero_weights(dataset).shape)
+    a, b = (jaxsvm.random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
     return {
         "scale": config.scale,
         "grid": num,
@@ -97,13 +77,12 @@ def first(data: Data, n: int) -> Data:
 
 def one_line(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:
     """One example along a line, wide enough to hold most of its kinks."""
-    kinks, _ = along(objective, W, direction, data).kinks_between(-1e6, 1e6)
+    ahead = jaxsvm.along(objective, W, direction, data)
+    kinks, _ = ahead.kinks_between(-1e6, 1e6)
     reach = 1.2 * float(np.quantile(np.abs(kinks), 0.7))
     found = _slice_1d(objective, W, direction, data, start=-reach, stop=reach, num=801)
     inside = kinks[np.abs(kinks) < reach]
-    values = jax.vmap(Line.value, in_axes=(None, 0))(
-        along(objective, W, direction, data), jnp.asarray(inside)
-    )
+    values = jax.vmap(Line.value, in_axes=(None, 0))(ahead, jnp.asarray(inside))
     return {"t": found.t, "loss": found.loss, "kinks": inside, "kink_losses": np.asarray(values)}
 
 
@@ -115,13 +94,8 @@ def plane(
     began = time.perf_counter()
     found = jax.block_until_ready(call(objective, W, a, b, data, start=-reach, stop=reach))
     seconds = time.perf_counter() - began
-    return {
-        "t": np.asarray(found.t),
-        "loss": np.asarray(found.loss),
-        "accuracy": np.asarray(found.accuracy),
-        "seconds": seconds,
-        "examples": data.y.shape[0],
-    }
+    shown = {name: np.asarray(getattr(found, name)) for name in ("t", "loss", "accuracy")}
+    return {**shown, "seconds": seconds, "examples": data.y.shape[0]}
 
 
 def one_plane(objective: Objective, W: Any, a: Any, b: Any, data: Data, num: int) -> dict[str, Any]:
@@ -157,14 +131,13 @@ def bowl() -> dict[str, Any]:
 
     L_0 falls in w_0, the other two rise, each from its own kink on.
     """
-    X, y = jnp.array([[1.0], [0.8], [1.5]]), jnp.array([0, 1, 2], jnp.int32)
+    data = Data(jnp.array([[1.0], [0.8], [1.5]]), jnp.array([0, 1, 2], jnp.int32))
     W, direction = jnp.array([[0.0], [1.2], [-0.6]]), jnp.array([[1.0], [0.0], [0.0]])
-    options = {"start": -4.0, "stop": 6.0, "num": 501}
-    each = [
-        _slice_1d(Objective(), W, direction, Data(X[i : i + 1], y[i : i + 1]), **options)
-        for i in range(3)
-    ]
-    total = _slice_1d(Objective(), W, direction, Data(X, y), **options)
+    parts = [Data(data.X[i : i + 1], data.y[i : i + 1]) for i in range(3)]
+    *each, total = (
+        _slice_1d(Objective(), W, direction, part, start=-4.0, stop=6.0, num=501)
+        for part in (*parts, data)
+    )
     return {
         "w": np.asarray(total.t),
         "examples": np.stack([part.loss for part in each]),
@@ -174,16 +147,15 @@ def bowl() -> dict[str, Any]:
 
 def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:
     """All examples along a line, in ever smaller windows about its minimum."""
-    ahead = jax.jit(along)(objective, W, direction, data)
+    ahead = jax.jit(jaxsvm.along)(objective, W, direction, data)
     with jax.enable_x64(True):
         ahead = in_float64(ahead)
         lowest = jax.jit(Line.minimum)(ahead)
         grid = jax.jit(Line.values, static_argnames="num")
         kinks = np.asarray(jax.jit(Line.kinks)(ahead)) - float(lowest.t_low)
         t = np.stack([np.linspace(-1 / zoom, 1 / zoom, 401) for zoom in ZOOMS])
-        rise = [
-            grid(ahead, start=lowest.t_low + t[0], stop=lowest.t_low + t[-1], num=401) for t in t
-        ]
+        ends = lowest.t_low + t[:, [0, -1]]
+        rise = [grid(ahead, start=start, stop=stop, num=401) for start, stop in ends]
     return {
         "t": t,
         "rise": np.stack(rise) - float(lowest.value),
@@ -191,140 +163,110 @@ def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str,
     }
 
 
-def paths(dataset: Any, config: Config, num: int) -> dict[str, Any]:
+def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     """Strategies from one start, over the plane of their paths' two principal directions."""
     data, objective = dataset.train, Objective(reg=1e-3)
-    step = 0.1 if config.dataset == "digits" else 0.003
+    step, scale = settings(dataset).batch_step_size, 0.3 * config.scale
+    batches = jaxsvm.minibatch_gradient_descent(objective, step_size=step, batch_size=32)
     strategies = {
-        "gradient descent": gradient_descent(objective, step_size=step),
-        "momentum": gradient_descent(objective, step_size=step, momentum=0.9),
-        "mini-batches of 32": minibatch_gradient_descent(objective, step_size=step, batch_size=32),
-        "exact steps": line_search_descent(objective),
-        "exact, conjugate": line_search_descent(objective, momentum="conjugate"),
-        "local search": local_search(objective, step_size=0.3 * config.scale, block_size=3),
-        "random search": random_search(objective, scale=0.3 * config.scale, block_size=3),
+        "gradient descent": jaxsvm.gradient_descent(objective, step_size=step),
+        "momentum": jaxsvm.gradient_descent(objective, step_size=step, momentum=0.9),
+        "mini-batches of 32": batches,
+        "exact steps": jaxsvm.line_search_descent(objective),
+        "exact, conjugate": jaxsvm.line_search_descent(objective, momentum="conjugate"),
+        "local search": jaxsvm.local_search(objective, step_size=scale, block_size=3),
+        "random search": jaxsvm.random_search(objective, scale=scale, block_size=3),
     }
-    shape = (len(dataset.class_names), data.X.shape[1])
-    W = 0.3 * config.scale * jax.random.normal(jax.random.key(3), shape)
+    W = scale * jax.random.normal(jax.random.key(3), zero_weights(dataset).shape)
+    key, T = jax.random.key(4), config.num_steps
     found = {
-        name: common.progress_run(
-            optimizer, jax.random.key(4), W, data, config.num_steps, description=name
-        ).path
+        name: progress_run(optimizer, key, W, data, T, description=name).path
         for name, optimizer in strategies.items()
     }
-    directions, share = jax.jit(principal_directions)(jnp.concatenate(list(found.values())))
+    directions, share = jax.jit(jaxsvm.lines.principal_directions)(
+        jnp.concatenate(list(found.values()))
+    )
     # The plane through the end of gradient descent; its axes as long as the start is far away.
     origin = jnp.asarray(found["gradient descent"][-1])
     a, b = directions * jnp.linalg.norm(W - origin)
-    project = jax.jit(project_path)
-    shadows = {
-        name: project(objective, jnp.asarray(path), origin, a, b, data)
-        for name, path in found.items()
-    }
+    project = jax.jit(jaxsvm.project_path)
+    shadows = {name: project(objective, p, origin, a, b, data) for name, p in found.items()}
     reach = 1.15 * max(float(jnp.max(jnp.abs(s.coordinates))) for s in shadows.values())
     surface = _slice_2d(objective, origin, a, b, data, start=-reach, stop=reach, num=num)
     here, there = (jnp.asarray(found[name][-1]) for name in BETWEEN)
-    way = direction_between(here, there)
+    way = jaxsvm.lines.direction_between(here, there)
     between = _slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
+
+    def last(field: str) -> np.ndarray:
+        return np.array([getattr(shadow, field)[-1] for shadow in shadows.values()])
+
     return {
         "t": np.asarray(surface.t),
         "loss": np.asarray(surface.loss),
         "share": np.asarray(share),
         "names": list(shadows),
         "coordinates": {name: np.asarray(s.coordinates) for name, s in shadows.items()},
-        "residual": np.array([float(s.residual[-1]) for s in shadows.values()]),
-        "distance": np.array(
-            [float(np.linalg.norm(path[-1] - path[0])) for path in found.values()]
-        ),
-        "last_loss": np.array([float(s.loss[-1]) for s in shadows.values()]),
-        "drawn_loss": np.array([float(s.plane_loss[-1]) for s in shadows.values()]),
-        "between": {
-            "t": np.asarray(between.t),
-            "loss": np.asarray(between.loss),
-            "accuracy": np.asarray(between.accuracy),
-        },
+        "residual": last("residual"),
+        "distance": np.array([np.linalg.norm(path[-1] - path[0]) for path in found.values()]),
+        "last_loss": last("loss"),
+        "drawn_loss": last("plane_loss"),
+        "between": {name: np.asarray(getattr(between, name)) for name in ("t", "loss", "accuracy")},
     }
 
 
-def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
+def plot(arrays: dict[str, Any]) -> Figures:
     one, facets, every = arrays["one_line"], arrays["one_plane"], arrays["all"]
-    bowl_, near, found = arrays["bowl"], arrays["zooms"], arrays["paths"]
+    three, near, found = arrays["bowl"], arrays["zooms"], arrays["paths"]
+    way, share = found["between"], 100 * found["share"]
     examples = f"{every['examples']:,} examples"
-    way = found["between"]
-    ends = way["loss"][ends_of(way["t"])]
+    chord = ([0, 1], way["loss"][ends_of(way["t"])])
 
-    def surface(part: dict[str, Any], values: Any, label: str, title: str, **options: Any) -> Any:
-        return draw.plane(
-            part["t"],
-            part["t"],
-            values,
-            xlabel="along a (rows of W's own length)",
-            ylabel="along b (the same)",
-            label=label,
-            title=title,
-            **options,
-        )
+    def surface(part: dict[str, Any], title: str, **options: Any) -> Any:
+        texts = {"xlabel": "along a (rows of W's own length)", "ylabel": "along b (the same)"}
+        look = {"values": part["loss"], "label": "loss", **texts, **options}
+        return draw.plane(part["t"], part["t"], title=title, **look)
 
-    figures = {
+    return {
         "svm1d": draw.lines(
-            {"loss": (one["t"], one["loss"])},
-            points={"kinks": (one["kinks"], one["kink_losses"])},
-            xlabel="t, along a random direction",
-            ylabel="loss of one example",
+            {"loss": (one["t"], one["loss"])}, points={"kinks": (one["kinks"], one["kink_losses"])},
+            xlabel="t, along a random direction", ylabel="loss of one example",
             title="One example along a line",
         ),
         "svm_one": surface(
-            facets,
-            facets["loss"],
-            "loss",
-            "One example: a flat facet between kink lines",
-            levels=0,
+            facets, "One example: a flat facet between kink lines", levels=0,
             segments=facets["segments"],
         ),
-        "svm_hundred": surface(
-            arrays["hundred"], arrays["hundred"]["loss"], "loss", "A hundred examples"
-        ),
-        "svm_all": surface(every, every["loss"], "loss", examples),
+        "svm_hundred": surface(arrays["hundred"], "A hundred examples"),
+        "svm_all": surface(every, examples),
         "svm_all_accuracy": surface(
-            every, 100 * every["accuracy"], "accuracy, %", examples, levels=0
+            every, examples, values=100 * every["accuracy"], label="accuracy, %", levels=0
         ),
         "svmbowl": draw.lines(
-            {f"L{'₀₁₂'[i]}": (bowl_["w"], loss) for i, loss in enumerate(bowl_["examples"])}
-            | {"mean of the three": (bowl_["w"], bowl_["mean"])},
-            xlabel="the first class's weight",
-            ylabel="loss",
+            {f"L{'₀₁₂'[i]}": (three["w"], loss) for i, loss in enumerate(three["examples"])}
+            | {"mean of the three": (three["w"], three["mean"])},
+            xlabel="the first class's weight", ylabel="loss",
             title="Three hinge losses add up to a bowl",
         ),
         "zooms": draw.panels(
             [
-                ({"": (t, rise)}, f"{zoom}×: {count:,} kinks")
-                for zoom, t, rise, count in zip(
-                    ZOOMS, near["t"], near["rise"], near["num_kinks"], strict=True
-                )
+                ({"": (near["t"][i], near["rise"][i])}, f"{zoom}×: {near['num_kinks'][i]:,} kinks")
+                for i, zoom in enumerate(ZOOMS)
             ],
-            xlabel="t, from the lowest point",
-            ylabel="loss above its lowest",
+            xlabel="t, from the lowest point", ylabel="loss above its lowest",
         ),
-        "paths": draw.plane(
-            found["t"],
-            found["t"],
-            np.log10(found["loss"]),
-            xlabel=f"first principal direction ({100 * found['share'][0]:.0f} % of the variance)",
-            ylabel=f"second ({100 * found['share'][1]:.0f} %)",
-            label="log₁₀ of the objective",
-            title="The strategies' shadows on one plane",
-            paths=found["coordinates"],
+        "paths": surface(
+            found, "The strategies' shadows on one plane", paths=found["coordinates"],
+            values=np.log10(found["loss"]), label="log₁₀ of the objective",
+            xlabel=f"first principal direction ({share[0]:.0f} % of the variance)",
+            ylabel=f"second ({share[1]:.0f} %)",
         ),
         "between": draw.lines(
-            {"objective": (way["t"], way["loss"])},
-            dashed={"chord": ([0, 1], ends)},
-            points={"the two ends": ([0, 1], ends)},
+            {"objective": (way["t"], way["loss"])}, dashed={"chord": chord},
+            points={"the two ends": chord}, ylabel="objective",
             xlabel=f"t, from {BETWEEN[0]} (0) to {BETWEEN[1]} (1)",
-            ylabel="objective",
             title="Between two solutions there is no barrier",
         ),
-    }
-    return [draw.save_figure(figure, path / f"{name}.png") for name, figure in figures.items()]
+    }  # fmt: skip
 
 
 def ends_of(t: np.ndarray) -> np.ndarray:
@@ -334,34 +276,32 @@ def ends_of(t: np.ndarray) -> np.ndarray:
 
 def report(arrays: dict[str, Any]) -> str:
     every, near, found = arrays["all"], arrays["zooms"], arrays["paths"]
-    way = found["between"]
-    ends, lowest = ends_of(way["t"]), int(np.argmin(way["loss"]))
-    between = reporting.table(
-        ("", "t", "objective", "accuracy on the same data, %"),
-        [
-            (name, t, f"{way['loss'][k]:.4g}", f"{100 * way['accuracy'][k]:.2f}")
-            for name, t, k in (
-                (BETWEEN[0], "0", ends[0]),
-                (BETWEEN[1], "1", ends[1]),
-                ("lowest on the line", f"{way['t'][lowest]:.2f}", lowest),
-            )
-        ],
-    )
     nodes = arrays["grid"] ** 2
-    kinks = reporting.table(
-        ("zoom", "window", "kinks in it"),
+    kinks = table(
+        "zoom | window | kinks in it {:,}",
         [
-            (f"{zoom}×", f"±{1 / zoom:g}", f"{count:,}")
+            (f"{zoom}×", f"±{1 / zoom:g}", count)
             for zoom, count in zip(ZOOMS, near["num_kinks"], strict=True)
         ],
     )
-    rows = zip(
-        found["names"], found["last_loss"], found["drawn_loss"],
-        found["residual"], found["distance"], strict=True,
-    )  # fmt: skip
-    table = reporting.table(
-        ("strategy", "objective at its end", "at its shadow", "off the plane", "moved in all"),
-        [(n, f"{a:.4g}", f"{b:.4g}", f"{r:.3g}", f"{d:.3g}") for n, a, b, r, d in rows],
+    columns = ("names", "last_loss", "drawn_loss", "residual", "distance")
+    ends = table(
+        "strategy | objective at its end {:.4g} | at its shadow {:.4g} | off the plane {:.3g} | "
+        "moved in all {:.3g}",
+        zip(*(found[column] for column in columns), strict=True),
+    )
+    way = found["between"]
+    (start, end), lowest = ends_of(way["t"]), int(np.argmin(way["loss"]))
+    between = table(
+        " | t | objective {:.4g} | accuracy on the same data, % {:.2%}",
+        [
+            (name, t, way["loss"][k], way["accuracy"][k])
+            for name, t, k in (
+                (BETWEEN[0], "0", start),
+                (BETWEEN[1], "1", end),
+                ("lowest on the line", f"{way['t'][lowest]:.2f}", lowest),
+            )
+        ],
     )
     return (
         f"Around a normal W of scale {arrays['scale']:g}, along directions whose rows are as long "
@@ -369,11 +309,11 @@ def report(arrays: dict[str, Any]) -> str:
         f"accuracy, and took {every['seconds']:.2f} s: "
         f"{1e6 * every['seconds'] / nodes:.2f} µs a node.\n\n{kinks}\n\n"
         "A path is drawn where its nearest point of the plane is. It is not on the surface there: "
-        f"the table says how far off it ends and what the surface claims.\n\n{table}\n\n"
+        f"the table says how far off it ends and what the surface claims.\n\n{ends}\n\n"
         "The objective is convex, so there is no barrier between two of those ends: it stays under "
         f"its chord, and a mixture of the two can be better than either.\n\n{between}"
     )
 
 
 if __name__ == "__main__":
-    common.main(sys.modules[__name__])
+    runner.main(__name__)

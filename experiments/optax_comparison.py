@@ -15,12 +15,10 @@ a gradient evaluation, by far. Half a minute, nearly all of it compilation; minu
 """
 
 import functools
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,45 +27,37 @@ import optax
 from jax import Array, lax
 from tqdm import tqdm
 
-from experiments import common, reporting
+from experiments.shared import options, runner
+from experiments.shared.recipes import zero_weights
+from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table
+from experiments.shared.settings import load
 from jaxsvm import Data, Objective, Optimizer, accuracy, from_optax, gradient_descent
-from jaxsvm import plot as draw
 from jaxsvm import run as run_steps
 from jaxsvm.optimizers.contract import advance
 
 METHODS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
-    "sgd": optax.sgd,
-    "adam": optax.adam,
-    "adamw": optax.adamw,
-    "rmsprop": optax.rmsprop,
-    "adagrad": optax.adagrad,
-    "lion": optax.lion,
-    "polyak_sgd": optax.polyak_sgd,
+    "sgd": optax.sgd, "adam": optax.adam, "adamw": optax.adamw, "rmsprop": optax.rmsprop,
+    "adagrad": optax.adagrad, "lion": optax.lion, "polyak_sgd": optax.polyak_sgd,
     "schedule-free": optax.contrib.schedule_free_sgd,
     "lbfgs": lambda step_size: optax.lbfgs(),  # its line search decides
-}
+}  # fmt: skip
 # Half decades; a best step size at either end is marked in the table.
 STEP_SIZES = 10.0 ** np.arange(-5, 1.5, 0.5)
 CHECKPOINTS = 20
 
 
 @dataclass(frozen=True)
-class Config(common.Config):
+class Config(options.Config):
     """Compare optax's methods, each at its best step size, with ours beside them."""
 
-    num_steps: int = 200
+    num_steps: Annotated[int, options.at_least(CHECKPOINTS)] = 200
     """Steps of each run, in twenty pieces."""
-    num_examples: int | None = None
+    num_examples: options.Count | None = None
     """Training examples; by default all of digits, and 10,000 of anything larger."""
-    reg: float = 1e-3
+    reg: options.NonNegative = 1e-3
     """The penalty's weight."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        common.at_least("num_steps", self.num_steps, CHECKPOINTS)
-        common.at_least("reg", self.reg, 0)
-        if self.num_examples is not None:
-            common.at_least("num_examples", self.num_examples, 1)
+    measures_seconds: ClassVar[bool] = True
 
 
 def run_method(
@@ -96,20 +86,14 @@ def run_method(
 
 
 @jax.jit
-def objectives(objective: Objective, answers: Array, data: Data) -> Array:
-    """Return the objective at each of (k, C, D) answers."""
-    return jax.vmap(objective, in_axes=(0, None))(answers, data)
-
-
-@jax.jit
-def accuracies(answers: Array, data: Data) -> Array:
-    """Return the accuracy of each of (k, C, D) answers."""
-    return jax.vmap(accuracy, in_axes=(0, None))(answers, data)
+def scores(objective: Objective, answers: Array, data: Data) -> tuple[Array, Array]:
+    """Return the objective and the accuracy of each of (k, C, D) answers."""
+    return jax.vmap(lambda W: (objective(W, data), accuracy(W, data)))(answers)
 
 
 def compare_method(
-    method: str, objective: Objective, config: Config, starts: Any, parts: Any
-) -> Any:
+    method: str, objective: Objective, config: Config, starts: Array, parts: tuple[Data, ...]
+) -> dict[str, Any]:
     """Choose the step size by one vmapped sweep, then run every seed with it."""
     train, validation, test = parts
     one = functools.partial(run_method, method, objective, config.num_steps)
@@ -117,7 +101,7 @@ def compare_method(
     answers, _ = jax.jit(jax.vmap(one, in_axes=(0, None, None)))(sizes, starts[0], train)
     # Over the last quarter, since a step too large for the end may be lucky at one point.
     last = CHECKPOINTS // 4
-    final = np.array([objectives(objective, a[-last:], validation).mean() for a in answers])
+    final = np.array([scores(objective, a[-last:], validation)[0].mean() for a in answers])
     best = int(np.argmin(np.where(np.isfinite(final), final, np.inf)))
 
     @jax.jit
@@ -134,26 +118,25 @@ def compare_method(
         "at_the_edge": len(sizes) > 1 and best in (0, len(sizes) - 1),
         "seconds": seconds,
         "gradients": np.asarray(gradients),
-        "loss": np.stack([objectives(objective, a, train) for a in answers]),
-        "accuracy": np.stack([accuracies(a, test) for a in answers]),
+        "loss": np.stack([scores(objective, a, train)[0] for a in answers]),
+        "accuracy": np.stack([scores(objective, a, test)[1] for a in answers]),
     }
 
 
 def same_traces(objective: Objective, W: Array, data: Data, num_steps: int) -> dict[str, float]:
     """Return the largest relative difference of two loss traces, ours and optax's."""
+
+    def losses(optimizer: Optimizer, W: Array, data: Data) -> Array:
+        return run_steps(optimizer, jax.random.key(0), W, data, num_steps=num_steps)[1].loss
+
     differences = {}
-    step = 0.01
     for name, momentum, nesterov in (
         ("gradient descent", 0.0, False),
         ("momentum", 0.9, False),
         ("Nesterov", 0.9, True),
     ):
-        ours = gradient_descent(objective, step_size=step, momentum=momentum, nesterov=nesterov)
-        theirs = from_optax(optax.sgd(step, momentum, nesterov), objective)
-
-        def losses(optimizer: Optimizer, W: Array, data: Data) -> Array:
-            return run_steps(optimizer, jax.random.key(0), W, data, num_steps=num_steps)[1].loss
-
+        ours = gradient_descent(objective, step_size=0.01, momentum=momentum, nesterov=nesterov)
+        theirs = from_optax(optax.sgd(0.01, momentum, nesterov), objective)
         both = jax.jit(lambda W, data, a=ours, b=theirs: (losses(a, W, data), losses(b, W, data)))
         first, second = (np.asarray(trace, float) for trace in both(W, data))
         differences[name] = float(np.max(np.abs(first - second) / np.abs(second)))
@@ -161,40 +144,37 @@ def same_traces(objective: Objective, W: Array, data: Data, num_steps: int) -> d
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = common.load(config.dataset, scale=common.unit_scale(config.dataset))
-    most = config.num_examples or (10_000 if config.dataset != "digits" else len(dataset.train.y))
-    some = slice(0, most)
+    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
+    some = slice(0, config.num_examples or 10_000)
     train = Data(dataset.train.X[some], dataset.train.y[some])
-    objective = Objective(reg=config.reg)
-    shape = (len(dataset.class_names), train.X.shape[1])
     # The first start is the sweep's, so that no seed chose the step size it is judged at.
-    starts = 1e-3 * jax.random.normal(jax.random.key(0), (config.seeds + 1, *shape))
+    shape = (config.seeds + 1, *zero_weights(dataset).shape)
+    starts = 1e-3 * jax.random.normal(jax.random.key(0), shape)
     parts = (train, dataset.validation, dataset.test)
-    results = {"same_traces": same_traces(objective, starts[0], train, config.num_steps)}
-    methods = {
-        method: compare_method(method, objective, config, starts, parts)
-        for method in tqdm(METHODS, desc="methods", disable=None, leave=False)
+    return {
+        "same_traces": same_traces(objective, starts[0], train, config.num_steps),
+        "num_examples": len(train.y),
+        "methods": {
+            method: compare_method(method, objective, config, starts, parts)
+            for method in tqdm(METHODS, desc="methods", disable=None, leave=False)
+        },
     }
-    return results | {"num_examples": len(train.y), "methods": methods}
 
 
-def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
-    files = []
+def plot(arrays: dict[str, Any]) -> Figures:
+    figures = {}
     for cost in ("gradient evaluations", "seconds"):
-        series, bands = {}, {}
+        curves = {}
         for method, seen in arrays["methods"].items():
-            low, median, high = common.quartiles(seen["loss"])
             x = np.median(seen["gradients"], axis=0)
             if cost == "seconds":
                 x = seen["seconds"] * np.arange(1, CHECKPOINTS + 1) / CHECKPOINTS
-            series[method], bands[method] = (x, median), (low, high)
-        figure = draw.lines(
-            series, bands=bands, xlabel=cost, ylabel="objective, training examples",
+            curves[method] = (x, seen["loss"])
+        figures[f"against_{cost.replace(' ', '_')}"] = curves_over_seeds(
+            curves, xlabel=cost, ylabel="objective, training examples", **LOG_LOG,
             title="Each method at its best step size: median and quartiles over seeds",
-            xscale="log", yscale="log",
         )  # fmt: skip
-        files.append(draw.save_figure(figure, path / f"against_{cost.replace(' ', '_')}.png"))
-    return files
+    return figures
 
 
 def report(arrays: dict[str, Any]) -> str:
@@ -207,30 +187,24 @@ def report(arrays: dict[str, Any]) -> str:
             (
                 method,
                 size + (" (end of the grid)" if seen["at_the_edge"] else ""),
-                _spread(seen["loss"][:, -1], ".4f"),
-                _spread(100 * seen["accuracy"][:, -1], ".2f"),
-                f"{np.median(seen['gradients'][:, -1]):.0f}",
-                f"{seen['seconds']:.3f}",
+                quartile_cell(seen["loss"][:, -1], ".4f"),
+                quartile_cell(seen["accuracy"][:, -1], ".2%"),
+                np.median(seen["gradients"][:, -1]),
+                seen["seconds"],
             )
         )
     header = (
-        "method", "step size", "objective", "test accuracy, %", "gradients", "seconds a run",
-    )  # fmt: skip
+        "method | step size | objective | test accuracy, % | gradients {:.0f} | "
+        "seconds a run {:.3f}"
+    )
     same = ", ".join(f"{name} {value:.1e}" for name, value in arrays["same_traces"].items())
-    return "\n\n".join(
-        [
-            f"{arrays['num_examples']} training examples, all of them at every step. The largest "
-            f"relative difference between our loss traces and `optax.sgd`'s: {same}.",
-            "Median [quartiles] over seeds after the last step; seconds without compilation.",
-            reporting.table(header, rows),
-        ]
+    return (
+        f"{arrays['num_examples']} training examples, all of them at every step. The largest "
+        f"relative difference between our loss traces and `optax.sgd`'s: {same}.\n\n"
+        "Median [quartiles] over seeds after the last step; seconds without compilation.\n\n"
+        + table(header, rows)
     )
 
 
-def _spread(values: Any, form: str) -> str:
-    low, median, high = common.quartiles(values)
-    return f"{median:{form}} [{low:{form}}, {high:{form}}]"
-
-
 if __name__ == "__main__":
-    common.main(sys.modules[__name__])
+    runner.main(__name__)

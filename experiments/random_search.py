@@ -16,40 +16,31 @@ search evaluates a handful of its draws (`jaxsvm.pruned_random_search`) and take
 Seconds on digits; 18 s for a seed and a scale on CIFAR-10, on two cores, and 5 s for a long search.
 """
 
-import functools
 import math
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from experiments import common, reporting
-from jaxsvm import Dataset, Objective, Optimizer, pruned_random_search, random_search
+from experiments.shared import options, runner
+from experiments.shared.record import trace
+from experiments.shared.report import Figures, curves_over_seeds, spread, table
+from experiments.shared.searches import search_at_random
+from experiments.shared.settings import load
 from jaxsvm import plot as draw
+from jaxsvm import pruned_random_search
 
 
 @dataclass(frozen=True)
-class Config(common.Config):
+class Config(options.Config):
     """Draw W at random and keep the best."""
 
-    num_steps: int = 1000
+    num_steps: Annotated[int, options.at_least(2)] = 1000
     """How many draws."""
-    scales: tuple[float, ...] = (1e-4, 1e-5)
+    scales: tuple[options.Positive, ...] = (1e-4, 1e-5)
     """Standard deviations of the entries of W."""
-    long_steps: int = 20_000
+    long_steps: options.Count = 20_000
     """How many draws of the first scale in the long search, which evaluates only where it must."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        common.at_least("num_steps", self.num_steps, 2)
-        common.at_least("long_steps", self.long_steps, 1)
-        for scale in self.scales:
-            common.positive("scales", scale)
 
 
 def expected_loss(X: Any, num_classes: int, scale: float, delta: float = 1.0) -> float:
@@ -78,55 +69,21 @@ def expected_loss(X: Any, num_classes: int, scale: float, delta: float = 1.0) ->
 
 def row_norms(X: Any, rows: int = 1000) -> np.ndarray:
     """Return (N,) the Euclidean lengths of the rows, in float64, ``rows`` of them at a time."""
-    blocks = (X[i : i + rows] for i in range(0, X.shape[0], rows))
-    return np.concatenate(
-        [np.linalg.norm(np.asarray(block, np.float64), axis=1) for block in blocks]
-    )
-
-
-@functools.cache
-def strategy(make: Callable[..., Optimizer], scale: float) -> Optimizer:
-    """Return the one optimizer of a scale, so that sections that share it compile it once."""
-    return make(Objective(), scale=scale)
-
-
-def search(
-    dataset: Dataset,
-    scale: float,
-    num_steps: int,
-    seeds: int,
-    make: Callable[..., Optimizer] = random_search,
-) -> dict[str, np.ndarray]:
-    """Run one search a seed; return what its draws saw, and the best W's test accuracy."""
-    # A NaN start counts as an infinite loss: as in the notes, the first draw is always kept.
-    W = jnp.full((len(dataset.class_names), dataset.train.X.shape[1]), jnp.nan, float)
-    infos, accuracy, seconds = [], [], []
-    for seed in range(seeds):
-        progress = common.progress_run(
-            strategy(make, scale), jax.random.key(seed), W, dataset.train, num_steps,
-            description=f"scale {scale:g}, seed {seed}",
-        )  # fmt: skip
-        infos.append(progress.info)
-        seconds.append(progress.seconds[-1])
-        accuracy.append(common.evaluate(Objective(), progress.state.params, dataset.test)[1])
-    return {
-        "losses": np.stack([info.loss for info in infos]),
-        "lowest": np.stack([info.best_loss for info in infos]),
-        "evaluations": np.array([info.loss_evaluations.sum() for info in infos]),
-        "test_accuracy": np.array(accuracy),
-        "seconds": np.array(seconds),
-    }
+    blocks = (np.asarray(X[i : i + rows], np.float64) for i in range(0, X.shape[0], rows))
+    return np.concatenate([np.linalg.norm(block, axis=1) for block in blocks])
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = common.load(config.dataset)
+    dataset = load(config.dataset, "centred")
     C = len(dataset.class_names)
-    parts = [search(dataset, s, config.num_steps, config.seeds) for s in config.scales]
+    parts = [search_at_random(dataset, s, config.num_steps, config.seeds) for s in config.scales]
     found = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
     losses, scales = found["losses"], np.asarray(config.scales)
+    long = search_at_random(
+        dataset, scales[0], config.long_steps, config.seeds, pruned_random_search
+    )
     draws = losses.reshape(len(scales), -1)  # of all seeds: independent, all of them
-    place = np.indices(losses.shape).reshape(3, -1)
-    long = search(dataset, scales[0], config.long_steps, config.seeds, pruned_random_search)
+    steps = trace(("scale", "seed", "step"), loss=losses)
     return {
         **found,
         "long": long,
@@ -136,85 +93,56 @@ def run(config: Config) -> dict[str, Any]:
         "standard_error": draws.std(axis=1, ddof=1) / math.sqrt(draws.shape[1]),
         "expected_loss": np.array([expected_loss(dataset.train.X, C, s) for s in scales]),
         "chance": 1 / C,
-        "trace": {
-            "scale": scales[place[0]],
-            "seed": place[1],
-            "step": place[2],
-            "loss": losses.ravel(),
-        },
+        "trace": steps | {"scale": scales[steps["scale"]]},
     }
 
 
-def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
-    steps = np.arange(1, arrays["losses"].shape[2] + 1)
+def plot(arrays: dict[str, Any]) -> Figures:
+    scales = arrays["scales"]
     # The long search first, so that the others, the same draws, are seen on top of it.
-    low, median, high = common.quartiles(arrays["long"]["lowest"])
-    label = f"scale {arrays['scales'][0]:g}, evaluated only where it may be lower"
-    series = {label: (np.arange(1, len(median) + 1), median)}
-    bands, written = {label: (low, high)}, []
-    for scale, losses, expected in zip(
-        arrays["scales"], arrays["losses"], arrays["expected_loss"], strict=True
-    ):
-        label = f"scale {scale:g}"
-        low, median, high = common.quartiles(np.minimum.accumulate(losses, axis=1))
-        series[label], bands[label] = (steps, median), (low, high)
-        figure = draw.histogram(
-            {f"{losses.size} draws": losses},
-            vertical={f"expected mean {expected:.3f}": expected},
-            xlabel="training loss of a draw",
-            title=f"Random W of scale {scale:g}",
-        )
-        written.append(draw.save_figure(figure, path / f"losses_at_scale_{scale:g}.png"))
-    figure = draw.lines(
-        series,
-        bands=bands,
-        xlabel="draws",
-        ylabel="lowest training loss so far",
+    label = f"scale {scales[0]:g}, evaluated only where it may be lower"
+    lowest, histograms = {label: arrays["long"]["lowest"]}, {}
+    for scale, losses, mean in zip(scales, arrays["losses"], arrays["expected_loss"], strict=True):
+        lowest[f"scale {scale:g}"] = np.minimum.accumulate(losses, axis=1)
+        histograms[f"losses_at_scale_{scale:g}"] = draw.histogram(
+            {f"{losses.size} draws": losses}, vertical={f"expected mean {mean:.3f}": mean},
+            xlabel="training loss of a draw", title=f"Random W of scale {scale:g}",
+        )  # fmt: skip
+    best = curves_over_seeds(
+        {label: (np.arange(1, seen.shape[1] + 1), seen) for label, seen in lowest.items()},
+        xlabel="draws", ylabel="lowest training loss so far", xscale="log", step=True,
         title="Random search: median and quartiles over seeds",
-        xscale="log",
-        step=True,
-    )
-    return [draw.save_figure(figure, path / "best_loss_so_far.png"), *written]
+    )  # fmt: skip
+    return {"best_loss_so_far": best, **histograms}
 
 
 def report(arrays: dict[str, Any]) -> str:
-    rows = [
-        (
-            f"{scale:g}",
-            common.spread(arrays["best_loss"][i], ".3f"),
-            common.spread(100 * arrays["test_accuracy"][i], ".1f"),
-            f"{arrays['mean_loss'][i]:.4f} ± {arrays['standard_error'][i]:.4f}",
-            f"{arrays['expected_loss'][i]:.4f}",
-            f"{np.median(arrays['seconds'][i]):.2f}",
-        )
-        for i, scale in enumerate(arrays["scales"])
-    ]
     header = (
-        "scale of W",
-        "lowest training loss",
-        "test accuracy, %",
-        "mean loss of a draw ± standard error",
-        "its closed form",
-        "seconds a run",
+        "scale of W {:g} | lowest training loss | test accuracy, % | "
+        "mean loss of a draw ± standard error | its closed form {:.4f} | seconds a run {:.2f}"
     )
-    seeds, num_steps = arrays["losses"].shape[1:]
-    long = arrays["long"]
-    draws, evaluated = long["lowest"].shape[1], common.spread(long["evaluations"], ".0f")
-    further = (
-        f"A search of {draws:,} draws of scale {arrays['scales'][0]:g}: lowest loss "
-        f"{common.spread(long['lowest'][:, -1], '.3f')}, test accuracy "
-        f"{common.spread(100 * long['test_accuracy'], '.1f')} %, {evaluated} loss evaluations and "
-        f"{np.median(long['seconds']):.1f} seconds a run. The loss's tangent plane at W = 0, which "
-        "lies below it, refused all other draws without a look at the data."
+    rows = zip(
+        arrays["scales"],
+        (spread(losses, ".3f") for losses in arrays["best_loss"]),
+        (spread(accuracies, ".1%") for accuracies in arrays["test_accuracy"]),
+        map("{:.4f} ± {:.4f}".format, arrays["mean_loss"], arrays["standard_error"]),
+        arrays["expected_loss"],
+        np.median(arrays["seconds"], axis=1),
+        strict=True,
     )
+    (seeds, num_steps), long = arrays["losses"].shape[1:], arrays["long"]
     return (
         f"{num_steps} draws of W, {seeds} seeds; the W of the lowest training loss is tested. "
         f"Chance is {100 * arrays['chance']:.0f} %. Cells say median [lowest, highest] over seeds. "
         "The same draws at another scale give other losses and the same predictions.\n\n"
-        + reporting.table(header, rows)
-        + f"\n\n{further}"
+        f"{table(header, rows)}\n\n"
+        f"A search of {long['lowest'].shape[1]:,} draws of scale {arrays['scales'][0]:g}: lowest "
+        f"loss {spread(long['lowest'][:, -1], '.3f')}, test accuracy "
+        f"{spread(long['test_accuracy'], '.1%')} %, {spread(long['evaluations'], '.0f')} loss "
+        f"evaluations and {np.median(long['seconds']):.1f} seconds a run. The loss's tangent plane "
+        "at W = 0, which lies below it, refused all other draws without a look at the data."
     )
 
 
 if __name__ == "__main__":
-    common.main(sys.modules[__name__])
+    runner.main(__name__)

@@ -13,56 +13,55 @@ to the last digit. The notes' own digits cannot come from their listing: at rand
 about 9 or more, never 2.2. Seconds on digits; half a minute on CIFAR-10, on two cores.
 """
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import common, reporting
+from experiments.shared import options, runner
+from experiments.shared.recipes import in_float64, uniform_weights
+from experiments.shared.report import LOG_LOG, Figures, table
+from experiments.shared.settings import load, settings
 from jaxsvm import Objective, along, analytic_gradient, random_direction, slice_2d
 from jaxsvm import plot as draw
 from jaxsvm.lines.line import Line
 
+# In the plane's axes a step down the gradient moves both coordinates alike: W is at (−1, −1).
+LINE = {"start": (-1.0, -1.0), "arrow": (-0.3, -0.3), "end": (2.0, 2.0)}
+
 
 @dataclass(frozen=True)
-class Config(common.Config):
+class Config(options.Config):
     """Follow minus the gradient to every distance at once. One W is drawn: seed 0."""
 
     lowest: int | None = None
     """The smallest step size is 10 to this power; by default -10, as in the notes (digits: -7)."""
-    num: int = 10
+    num: Annotated[int, options.at_least(4)] = 10
     """How many step sizes, each ten times the one before."""
-    grid: int = 65
+    grid: Annotated[int, options.at_least(2)] = 65
     """Nodes on each axis of the figure of the plane."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        common.at_least("num", self.num, 4)
-        common.at_least("grid", self.grid, 2)
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = common.load(config.dataset)
-    data, objective = dataset.train, Objective()
-    shape = (len(dataset.class_names), data.X.shape[1])
-    W = 0.001 * jax.random.uniform(jax.random.key(0), shape)
+    dataset, objective = load(config.dataset, "centred"), Objective()
+    data, W = dataset.train, uniform_weights(dataset, seed=0)
     gradient = jax.jit(analytic_gradient)(objective, W, data)
     ahead = jax.jit(along)(objective, W, -gradient, data)
-    lowest = config.lowest or (-7 if config.dataset == "digits" else -10)
+    lowest = settings(dataset).first_power if config.lowest is None else config.lowest
     with jax.enable_x64(True):
         found = exact_curve(in_float64(ahead), lowest, config.num)
-    squared = float(np.sum(np.square(np.asarray(gradient), dtype=np.float64)))
-    plane, corners = around(objective, W, gradient, found["best_step"], data, config.grid)
-    return {**found, "gradient_norm_squared": squared, "plane": plane, "line": corners}
-
-
-def in_float64(ahead: Line) -> Line:
-    """Return the line with the same numbers in float64, so that sums of them round less."""
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), ahead)
+    a, b, bottom = axes(W, gradient, found["best_step"])
+    plane = jax.jit(slice_2d, static_argnames="num")(
+        objective, bottom, a, b, data, start=-2.0, stop=2.0, num=config.grid
+    )
+    return {
+        **found,
+        "gradient_norm_squared": float(np.sum(np.square(np.asarray(gradient), dtype=np.float64))),
+        "plane": {"t": np.asarray(plane.t), "loss": np.asarray(plane.loss)},
+        "line": LINE,
+    }
 
 
 def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
@@ -70,11 +69,12 @@ def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
     value, slopes = jax.jit(Line.value), jax.jit(Line.slopes)
     # lax.map: one point after the other, without num copies of the terms.
     values = jax.jit(lambda ahead, t: jax.lax.map(lambda s: ahead.value(s), t))
-    start = float(value(ahead, 0.0))
+    grid = jax.jit(Line.values, static_argnames="num")
     best = jax.jit(Line.minimum)(ahead)
+    start, best_step = float(value(ahead, 0.0)), float(best.t_low)
     every = np.asarray(jax.jit(Line.kinks)(ahead))
-    ahead_of_us = every[(every > 0) & np.isfinite(every)]
-    best_step = float(best.t_low)
+    kinks = every[(every > 0) & np.isfinite(every)]
+    first, last = float(kinks[0]), float(kinks[-1])
 
     # Past its minimum a convex curve rises for good: double until it is above the start, bisect.
     low, high = best_step, 2 * best_step
@@ -84,20 +84,17 @@ def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
         middle = (low + high) / 2
         low, high = (middle, high) if float(value(ahead, middle)) < start else (low, middle)
 
-    last = float(ahead_of_us[-1])
     tail_slope = float(slopes(ahead, last)[1])
     sampled = 10.0 ** np.arange(lowest, lowest + num)
-    first_kink = float(ahead_of_us[0])
-    curve = np.geomspace(min(sampled[0], first_kink / 2), sampled[-1], 301)
-    near = np.linspace(0, 5 * best_step, 241)
+    curve = np.geomspace(min(sampled[0], first / 2), sampled[-1], 301)
     return {
         "loss_before": start,
         "step_sizes": sampled,
         "losses": np.asarray(values(ahead, jnp.asarray(sampled))),
         "slope_at_start": float(slopes(ahead, 0.0)[1]),
-        "first_kink": first_kink,
-        "num_kinks": len(ahead_of_us),
-        "kinks_before_best": int((ahead_of_us < best_step).sum()),
+        "first_kink": first,
+        "num_kinks": len(kinks),
+        "kinks_before_best": int((kinks < best_step).sum()),
         "best_step": best_step,
         "best_step_high": float(best.t_high),
         "best_loss": float(best.value),
@@ -107,36 +104,24 @@ def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
         "tail_intercept": float(value(ahead, 2 * last)) - tail_slope * 2 * last,
         "curve": {"step_size": curve, "loss": np.asarray(values(ahead, jnp.asarray(curve)))},
         "near": {
-            "step_size": near,
-            "loss": np.asarray(
-                jax.jit(Line.values, static_argnames="num")(
-                    ahead, start=0.0, stop=5 * best_step, num=241
-                )
-            ),
+            "step_size": np.linspace(0, 5 * best_step, 241),
+            "loss": np.asarray(grid(ahead, start=0.0, stop=5 * best_step, num=241)),
         },
     }
 
 
-def around(
-    objective: Objective, W: Any, gradient: Any, best_step: float, data: Any, num: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the plane of the gradient and a random direction about the best step's end.
+def axes(W: Any, gradient: Any, best_step: float) -> tuple[Any, Any, Any]:
+    """Return the two axes of a plane about the best step's end, and that end.
 
-    The two axes are the half sum and the half difference of the two, so that the way down runs
-    along the diagonal, where no axis hides it.
+    The plane is that of the gradient and a random direction. Its axes are the half sum and the half
+    difference of the two, so that the way down runs along the diagonal, where no axis hides it.
     """
     down = -best_step * gradient
     sideways = random_direction(jax.random.key(1), W, normalize="unit")
     unit = down / jnp.linalg.norm(down)
     sideways = sideways - jnp.sum(sideways * unit) * unit
     sideways = sideways * (jnp.linalg.norm(down) / jnp.linalg.norm(sideways))
-    a, b = (down + sideways) / 2, (down - sideways) / 2
-    found = jax.jit(slice_2d, static_argnames="num")(
-        objective, W + down, a, b, data, start=-2.0, stop=2.0, num=num
-    )
-    plane = {"t": np.asarray(found.t), "loss": np.asarray(found.loss)}
-    # In these axes a step along `down` moves both coordinates alike: W is at (−1, −1).
-    return plane, {"start": (-1.0, -1.0), "arrow": (-0.3, -0.3), "end": (2.0, 2.0)}
+    return (down + sideways) / 2, (down - sideways) / 2, W + down
 
 
 def secants(arrays: dict[str, Any]) -> np.ndarray:
@@ -146,81 +131,55 @@ def secants(arrays: dict[str, Any]) -> np.ndarray:
     return np.diff(losses) / np.diff(steps)
 
 
-def tail_formula(arrays: dict[str, Any]) -> str:
-    return f"tail {arrays['tail_intercept']:.4g} + {arrays['tail_slope']:.4g} η"
-
-
-def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
-    marks = {
-        f"first kink {arrays['first_kink']:.3g}": arrays["first_kink"],
-        f"best {arrays['best_step']:.3g}": arrays["best_step"],
-        f"break-even {arrays['break_even']:.3g}": arrays["break_even"],
-    }
+def plot(arrays: dict[str, Any]) -> Figures:
+    curve, near, plane = arrays["curve"], arrays["near"], arrays["plane"]
+    intercept, slope = arrays["tail_intercept"], arrays["tail_slope"]
+    names = {"first kink": "first_kink", "best": "best_step", "break-even": "break_even"}
+    marks = {f"{name} {arrays[key]:.3g}": arrays[key] for name, key in names.items()}
     start = {f"no step {arrays['loss_before']:.4g}": arrays["loss_before"]}
-    curve, near = arrays["curve"], arrays["near"]
-    tail = arrays["tail_intercept"] + arrays["tail_slope"] * curve["step_size"]
+    tail = intercept + slope * curve["step_size"]
     # On logarithmic axes: where the line is far below the curve there is nothing to see.
     tail = np.where(tail > 0.5 * arrays["best_loss"], tail, np.nan)
-    table = draw.lines(
-        {"exact": (curve["step_size"], curve["loss"])},
-        dashed={tail_formula(arrays): (curve["step_size"], tail)},
-        points={"the table's steps": (arrays["step_sizes"], arrays["losses"])},
-        vertical=marks,
-        horizontal=start,
-        xlabel="step size η",
-        ylabel="loss after the step, L(W − η ∇L)",
-        title="The step size: every one of them",
-        xscale="log",
-        yscale="log",
-    )
-    inside = arrays["step_sizes"] <= near["step_size"][-1]
-    close = draw.lines(
-        {"exact": (near["step_size"], near["loss"])},
-        points={"the table's steps": (arrays["step_sizes"][inside], arrays["losses"][inside])},
-        vertical=dict(list(marks.items())[:2]),
-        horizontal=start,
-        xlabel="step size η",
-        ylabel="loss after the step",
-        title="Near the best step",
-    )
-    where = arrays["line"]
-    bowl = draw.plane(
-        arrays["plane"]["t"],
-        arrays["plane"]["t"],
-        np.log10(arrays["plane"]["loss"]),
-        xlabel="half the best step and as far to one side",
-        ylabel="half the best step and as far to the other",
-        label="log₁₀ of the loss",
-        title="Along minus the gradient: how far?",
-        points={"W": where["start"]},
-        arrow=(where["start"], where["arrow"]),
-        dashes=[(where["start"], where["end"])],
-    )
-    return [
-        draw.save_figure(table, path / "step_table.png"),
-        draw.save_figure(close, path / "near_the_best_step.png"),
-        draw.save_figure(bowl, path / "stepsize.png"),
-    ]
+    steps, losses = arrays["step_sizes"], arrays["losses"]
+    inside = steps <= near["step_size"][-1]
+    return {
+        "step_table": draw.lines(
+            {"exact": (curve["step_size"], curve["loss"])},
+            dashed={f"tail {intercept:.4g} + {slope:.4g} η": (curve["step_size"], tail)},
+            points={"the table's steps": (steps, losses)}, vertical=marks, horizontal=start,
+            xlabel="step size η", ylabel="loss after the step, L(W − η ∇L)", **LOG_LOG,
+            title="The step size: every one of them",
+        ),
+        "near_the_best_step": draw.lines(
+            {"exact": (near["step_size"], near["loss"])},
+            points={"the table's steps": (steps[inside], losses[inside])},
+            vertical=dict(list(marks.items())[:2]), horizontal=start,
+            xlabel="step size η", ylabel="loss after the step", title="Near the best step",
+        ),
+        "stepsize": draw.plane(
+            plane["t"], plane["t"], np.log10(plane["loss"]), points={"W": LINE["start"]},
+            arrow=(LINE["start"], LINE["arrow"]), dashes=[(LINE["start"], LINE["end"])],
+            xlabel="half the best step and as far to one side",
+            ylabel="half the best step and as far to the other",
+            label="log₁₀ of the loss", title="Along minus the gradient: how far?",
+        ),
+    }  # fmt: skip
 
 
 def report(arrays: dict[str, Any]) -> str:
     start, steps, losses = arrays["loss_before"], arrays["step_sizes"], arrays["losses"]
     slopes = secants(arrays)
-    table = reporting.table(
-        ("step size η", "loss after it", "slope since the row above"),
-        [("0", f"{start:.6f}", "")]
-        + [
-            (f"{e:.0e}", f"{f:.6f}", f"{s:.6g}")
-            for e, f, s in zip(steps, losses, slopes, strict=True)
-        ],
-    )
     falls = int((np.diff(slopes) < -1e-9 * np.max(np.abs(slopes))).sum())
     lowest = int(np.argmin(losses))
     worse = steps[(steps > steps[lowest]) & (losses > start)]
     straight = np.ptp(slopes[-2:]) / abs(slopes[-1])
     tail = arrays["tail_intercept"] + arrays["tail_slope"] * steps[-1]
-    facts = reporting.table(
-        ("of the curve", "measured"),
+    sampled = table(
+        "step size η {:.0e} | loss after it {:.6f} | slope since the row above {:.6g}",
+        [("0", start, ""), *zip(steps, losses, slopes, strict=True)],
+    )
+    facts = table(
+        "of the curve | measured",
         [
             ("slope at 0", f"{arrays['slope_at_start']:.6g}"),
             ("−‖∇L‖²", f"{-arrays['gradient_norm_squared']:.6g}"),
@@ -242,11 +201,10 @@ def report(arrays: dict[str, Any]) -> str:
     return (
         "W is uniform in [0, 0.001), no penalty. The notes' table has these properties too: it "
         "starts straight, its secants never fall, and it ends in a straight line, so no penalty is "
-        "in it. "
-        "Its digits do not come from its listing: scores that do not depend on the label give a "
-        f"loss near 9 or above, here {start:.4f}.\n\n{table}\n\n{facts}"
+        "in it. Its digits do not come from its listing: scores that do not depend on the label "
+        f"give a loss near 9 or above, here {start:.4f}.\n\n{sampled}\n\n{facts}"
     )
 
 
 if __name__ == "__main__":
-    common.main(sys.modules[__name__])
+    runner.main(__name__)

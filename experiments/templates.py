@@ -10,34 +10,30 @@ Expected: on digits, strokes; on CIFAR-10, blurred colours: blue round ships and
 with two heads. A few seconds on digits, half a minute on CIFAR-10.
 """
 
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments import common, minibatch, reporting
+from experiments.shared import options, runner
+from experiments.shared.recipes import evaluate, train_recipe
+from experiments.shared.report import Figures, table
+from experiments.shared.settings import load
 from jaxsvm import Objective
 from jaxsvm import plot as draw
 
 
 @dataclass(frozen=True)
-class Config(common.Config):
+class Config(options.Config):
     """Draw the rows of a trained W. --seeds changes nothing: seed 0 is drawn."""
 
-    num_steps: int = 4000
+    num_steps: options.Count = 4000
     """Of the mini-batch recipe that trains W."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        common.at_least("num_steps", self.num_steps, 1)
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = common.load(config.dataset, scale=common.unit_scale(config.dataset))
-    recipe = minibatch.Config(dataset=config.dataset, seeds=1, num_steps=config.num_steps)
-    (progress,) = minibatch.train_recipe(recipe, dataset)
+    dataset = load(config.dataset, "scaled")
+    (progress,) = train_recipe(dataset, 1, num_steps=config.num_steps)
     W = np.asarray(progress.state.params)
     weights, bias = W[:, :-1], W[:, -1]
     return {
@@ -45,15 +41,15 @@ def run(config: Config) -> dict[str, Any]:
         "bias": bias,
         "norm": np.linalg.norm(weights, axis=1),
         "class_names": list(dataset.class_names),
-        "test_accuracy": common.evaluate(Objective(), progress.state.params, dataset.test)[1],
+        "test_accuracy": evaluate(Objective(), W, dataset.test).accuracy,
     }
 
 
-def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
+def plot(arrays: dict[str, Any]) -> Figures:
     templates, names = arrays["templates"], arrays["class_names"]
-    limit = float(np.max(np.abs(templates)))
     if templates.shape[-1] == 1:
         # Signed weights of grey pixels: blue speaks against the class, red for it.
+        limit = float(np.max(np.abs(templates)))
         figure = draw.images(
             templates[..., 0], names, limits=(-limit, limit), cmap="RdBu_r", label="weight"
         )
@@ -61,21 +57,16 @@ def plot(arrays: dict[str, Any], path: Path) -> list[Path]:
         # Each template over its own range, 0 in the middle, so that colours are its weights' signs.
         largest = np.abs(templates).max(axis=(1, 2, 3), keepdims=True)
         figure = draw.images(0.5 + 0.5 * templates / largest, names)
-    return [draw.save_figure(figure, path / "templates.png")]
+    return {"templates": figure}
 
 
 def report(arrays: dict[str, Any]) -> str:
-    rows = [
-        (name, f"{norm:.3f}", f"{bias:+.3f}")
-        for name, norm, bias in zip(
-            arrays["class_names"], arrays["norm"], arrays["bias"], strict=True
-        )
-    ]
+    rows = zip(arrays["class_names"], arrays["norm"], arrays["bias"], strict=True)
     return (
         f"The rows of the recipe's W, {100 * arrays['test_accuracy']:.2f} % of the test images "
-        "right.\n\n" + reporting.table(("class", "length of the template", "bias"), rows)
+        "right.\n\n" + table("class | length of the template {:.3f} | bias {:+.3f}", rows)
     )
 
 
 if __name__ == "__main__":
-    common.main(sys.modules[__name__])
+    runner.main(__name__)

@@ -1,11 +1,13 @@
 """The experiments: each runs small and finds what it should, and no result is overwritten."""
 
+import ast
 import html.parser
 import importlib
 import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +18,12 @@ import scipy.stats
 
 import experiments.__main__ as notes
 import jaxsvm
-from experiments import claims, common, local_search, minibatch, race, random_search, reporting
+from experiments import claims, local_search, minibatch, race, random_search
 from experiments import gradient_descent as descent
 from experiments import templates as templates_section
-from experiments.benchmark.common import Row
+from experiments.shared import batches, options, progress, report, runner, settings
+from experiments.shared.progress import progress_run
+from experiments.shared.timing import Row
 from jaxsvm import Objective
 from jaxsvm import plot as draw
 from jaxsvm.files import atomic_file
@@ -30,7 +34,7 @@ pytestmark = pytest.mark.experiments
 
 def check_report(module, arrays, path):
     """Draw the figures and write the report; return its text."""
-    figures = module.plot(arrays, path)
+    figures = report.save_figures(module.plot(arrays), path)
     assert figures
     for figure in figures:
         assert figure.parent == path
@@ -91,7 +95,7 @@ def test_descent_fits_the_digits_and_a_divergent_run_says_so(tmp_path):
 
 
 def test_minibatch_recipe_timings_and_duplicates(tmp_path, monkeypatch):
-    monkeypatch.setattr(minibatch, "POWERS", (32,))
+    monkeypatch.setattr(batches, "POWERS", (32,))
     config = minibatch.Config(seeds=1, num_steps=200, batch_sizes=(16, 0), epochs=2, repeats=2)
     arrays = minibatch.run(config)
     assert arrays["recipe"]["train"][0, 0] < 0.5
@@ -110,10 +114,10 @@ def test_the_verdict_on_powers_of_two_asks_for_separate_quartiles():
             Row("", "", str(B), s, s * (1 - band), s * (1 + band), 5) for B, s in seconds.items()
         ]
 
-    verdict = minibatch.power_against_neighbours(timings(16.0), 32)
+    verdict = batches.power_against_neighbours(timings(16.0), 32)
     assert verdict == {"batch_size": 32, "time_ratio": 0.5, "verdict": "faster"}
-    assert minibatch.power_against_neighbours(timings(64.0), 32)["verdict"] == "slower"
-    assert minibatch.power_against_neighbours(timings(16.0, 0.6), 32)["verdict"] == "no difference"
+    assert batches.power_against_neighbours(timings(64.0), 32)["verdict"] == "slower"
+    assert batches.power_against_neighbours(timings(16.0, 0.6), 32)["verdict"] == "no difference"
 
 
 def test_templates_are_the_rows_of_w(tmp_path):
@@ -143,7 +147,7 @@ def test_every_strategy_of_the_race_improves_and_is_charged_for_it(tmp_path):
 
 
 def test_claims_have_verdicts(tmp_path, monkeypatch):
-    monkeypatch.setattr(minibatch, "POWERS", (32,))
+    monkeypatch.setattr(batches, "POWERS", (32,))
     arrays = claims.run(claims.Config(seeds=2, num_steps=50, repeats=2))
     verdicts = {source: verdict for source, _, verdict in arrays["rows"]}
     assert verdicts["the loss is convex"] == "reproduced"
@@ -160,17 +164,60 @@ def test_claims_have_verdicts(tmp_path, monkeypatch):
     check_report(claims, found, tmp_path)
 
 
+# --- what they share ---
+
+
+def test_a_section_imports_shared_code_and_never_a_section():
+    """The import graph: all see `shared` and `jaxsvm` only, and `timing` stands alone."""
+    root = Path(options.__file__).parents[1]
+    for path in [*root.glob("*.py"), *root.glob("shared/*.py")]:
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, path
+                # `from experiments import x` names a module in its second half.
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                found |= {name for name in names if name.startswith("experiments.")}
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+                found |= {name for name in names if name.split(".")[0] == "experiments"}
+        assert all(name.startswith("experiments.shared.") for name in found), (path.name, found)
+        if path.name == "timing.py":
+            assert not found
+
+
+@pytest.mark.parametrize(("pixels", "expected"), [("raw", (0, 16)), ("scaled", (-2, 2))])
+def test_a_dataset_has_three_forms_of_the_same_bytes(pixels, expected):
+    centred: Any = settings.load("digits", "centred")
+    other: Any = settings.load("digits", pixels)
+    scale = {"scale": 1 / 8} if pixels == "scaled" else {"center": False}
+    X = np.asarray(jaxsvm.load_dataset("digits", **scale).test.X)
+    np.testing.assert_array_equal(np.asarray(other.test.X), X)
+    assert expected[0] <= X.min() < X.max() <= expected[1]
+    assert other.train.X.values is centred.train.X.values
+
+
+def test_settings_follow_the_size_and_the_pixel_range():
+    digits = settings.load("digits", "centred")
+    assert settings.settings(digits) == settings.SMALL
+    train: Any = SimpleNamespace(X=np.broadcast_to(0, (49_000, 3073)))
+    large = digits._replace(train=train)
+    assert settings.settings(large) == settings.LARGE
+    assert settings.unit_scale(np.array([0, 16])) == 1 / 8
+    assert settings.unit_scale(np.array([0, 255])) == 1 / 128
+
+
 # --- the loop with a progress bar ---
 
 
-@pytest.mark.parametrize("longest", [common.LONGEST_CHUNK_SECONDS, 0.0])
+@pytest.mark.parametrize("longest", [progress.LONGEST_CHUNK_SECONDS, 0.0])
 def test_progress_run_has_the_bits_of_run(longest, monkeypatch):
     # On a slow machine parts are run in pieces; what comes out must be the same.
-    monkeypatch.setattr(common, "LONGEST_CHUNK_SECONDS", longest)
+    monkeypatch.setattr(progress, "LONGEST_CHUNK_SECONDS", longest)
     W, data = problem(0)
     optimizer = jaxsvm.local_search(Objective(), step_size=0.1, block_size=4)
     key = jax.random.key(3)
-    got = common.progress_run(optimizer, key, W, data, 50, num_chunks=5)
+    got = progress_run(optimizer, key, W, data, 50, num_chunks=5)
     state, info = jax.jit(jaxsvm.run, static_argnames=("optimizer", "num_steps"))(
         optimizer, key, W, data, num_steps=50
     )
@@ -194,7 +241,7 @@ def test_a_divergent_run_stops_and_keeps_the_last_finite_w(num_chunks):
     _, info = run(optimizer, key, W, data, num_steps=200)
     first_bad = int(np.argmin(np.isfinite(info.loss)))
     assert 0 < first_bad < 199
-    got = common.progress_run(optimizer, key, W, data, 200, num_chunks=num_chunks)
+    got = progress_run(optimizer, key, W, data, 200, num_chunks=num_chunks)
     assert got.divergence is not None
     assert got.divergence.step == first_bad
     assert got.divergence.step_size == 50.0
@@ -207,7 +254,7 @@ def test_a_divergent_run_stops_and_keeps_the_last_finite_w(num_chunks):
 def test_a_start_without_a_finite_loss_is_a_divergence_at_step_0():
     W, data = problem(0)
     optimizer = jaxsvm.gradient_descent(Objective(), step_size=0.1)
-    got = common.progress_run(optimizer, jax.random.key(0), jnp.nan * W, data, 5)
+    got = progress_run(optimizer, jax.random.key(0), jnp.nan * W, data, 5)
     assert got.divergence is not None
     assert got.divergence.step == 0
     assert len(got.info.loss) == 0
@@ -217,18 +264,17 @@ def test_a_start_without_a_finite_loss_is_a_divergence_at_step_0():
 
 
 def fake_section(tmp_path, run):
-    """A section as `common` sees one, without a file of its own."""
+    """A section as the runner sees one, without a file of its own."""
 
-    def plot(arrays, path):
+    def plot(arrays):
         x = np.arange(3.0)
-        figure = draw.lines({"a": (x, x)}, xlabel="x", ylabel="y")
-        return [draw.save_figure(figure, path / "a_line.png")]
+        return {"a_line": draw.lines({"a": (x, x)}, xlabel="x", ylabel="y")}
 
     return SimpleNamespace(
         __file__=str(tmp_path / "fake.py"),
         run=run,
         plot=plot,
-        report=lambda arrays: reporting.table(("<b>", "b|"), [(1, "`x<y`"), ("**c**", 2)]),
+        report=lambda arrays: report.table("<b> | b|", [(1, "`x<y`"), ("**c**", 2)]),
     )
 
 
@@ -242,9 +288,9 @@ def found(config):
 
 
 def execute(tmp_path, *runs, name="run"):
-    config = common.Config(out=tmp_path / "runs", name=name)
+    config = options.Config(out=tmp_path / "runs", name=name)
     sections = [(fake_section(tmp_path, run), config) for run in runs]
-    return common.execute("fake <title>", sections, config)
+    return runner.execute("fake <title>", sections, config)
 
 
 class Page(html.parser.HTMLParser):
@@ -296,7 +342,8 @@ def test_a_run_leaves_a_report_and_numbers_that_others_can_read(tmp_path, capsys
     page = Page(text)
     assert {"h2", "table", "img", "td"} <= set(page.seen)
     assert "<title>fake &lt;title&gt;</title>" in text
-    assert "<th>&lt;b&gt;</th><th>b|</th>" in text
+    assert "<th>&lt;b&gt;</th>" in text
+    assert "<th>b|</th>" in text
     assert "<code>x&lt;y</code>" in text
     assert "<strong>c</strong>" in text
     assert "![a line](fake/a_line.png)" in (folder / "report.md").read_text()
@@ -304,10 +351,19 @@ def test_a_run_leaves_a_report_and_numbers_that_others_can_read(tmp_path, capsys
     assert "report.html" in capsys.readouterr().out
 
 
+def test_text_from_outside_stays_text(tmp_path):
+    hostile = "<script>x</script> ![a](https://example.org/a.png) [b](https://example.org) &lt;"
+    body = f"{hostile}\n\n{report.table('name', [(hostile,)])}"
+    report.write_report(tmp_path, hostile, [report.Chapter(hostile, body)])
+    text = (tmp_path / "report.html").read_text()
+    assert not {"script", "a", "img"} & set(Page(text).seen)
+    assert text.count("&lt;script&gt;x&lt;/script&gt; ![a](https://example.org/a.png)") == 5
+
+
 def test_results_are_never_overwritten(tmp_path, capsys):
     assert execute(tmp_path, found) == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert execute(tmp_path, found) == common.CANNOT_WRITE
+    assert execute(tmp_path, found) == runner.CANNOT_WRITE
     message = capsys.readouterr().err
     assert message.startswith("error: ")
     assert "--name" in message
@@ -325,7 +381,7 @@ def test_two_runs_cannot_share_a_folder(tmp_path, capsys):
         return found(config)
 
     assert execute(tmp_path, run_twice) == 0
-    assert status == [common.CANNOT_WRITE]
+    assert status == [runner.CANNOT_WRITE]
     assert "in use" in capsys.readouterr().err
 
 
@@ -333,12 +389,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
     def bad(config):
         raise ValueError("the data\nare bad")
 
-    assert execute(tmp_path, bad) == common.BAD_INPUT
+    assert execute(tmp_path, bad) == runner.BAD_INPUT
     assert capsys.readouterr().err == "error: the data are bad\n"
     assert list((tmp_path / "runs").iterdir()) == []
     (tmp_path / "file").write_text("")
-    config = common.Config(out=tmp_path / "file")
-    assert common.execute("fake", [], config) == common.CANNOT_WRITE
+    config = options.Config(out=tmp_path / "file")
+    assert runner.execute("fake", [], config) == runner.CANNOT_WRITE
     assert (tmp_path / "file").read_text() == ""
 
 
@@ -346,7 +402,7 @@ def test_an_interrupted_run_keeps_its_finished_sections(tmp_path, capsys):
     def interrupted(config):
         raise KeyboardInterrupt
 
-    assert execute(tmp_path, found, interrupted) == common.INTERRUPTED
+    assert execute(tmp_path, found, interrupted) == runner.INTERRUPTED
     assert "interrupted" in capsys.readouterr().err
     assert "fake" in read_strict(tmp_path / "runs" / "run" / "metrics.json")["sections"]
 
@@ -371,7 +427,7 @@ def test_every_section_has_help(name, monkeypatch, capsys):
     module = importlib.import_module(f"experiments.{name}")
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit) as end:
-        common.main(module)
+        runner.main(module.__name__)
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert "--dataset" in text
@@ -396,7 +452,7 @@ def test_bad_options_exit_2_and_say_why(name, arguments, tmp_path, monkeypatch, 
     arguments = [argument.format(out=tmp_path) for argument in arguments]
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     with pytest.raises(SystemExit) as end:
-        common.main(module)
+        runner.main(module.__name__)
     assert end.value.code == 2
     message = capsys.readouterr().err
     assert arguments[0].strip("-").replace("-", "_").split("_")[0] in message

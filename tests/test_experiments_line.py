@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import landscape, step_size
+from experiments.shared.recipes import in_float64
 from jaxsvm import Objective, along, analytic_gradient
 from tests.problems import problem
 
@@ -40,7 +41,7 @@ def curve():
     gradient = analytic_gradient(Objective(), W, data)
     ahead = along(Objective(), W, -gradient, data)
     with jax.enable_x64(True):
-        found = step_size.exact_curve(step_size.in_float64(ahead), -5, 10)
+        found = step_size.exact_curve(in_float64(ahead), -5, 10)
     return found, float(jnp.sum(gradient * gradient))
 
 

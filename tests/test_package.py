@@ -160,7 +160,7 @@ def imported(folder):
 def declared():
     """The declared modules: (of the package, of the experiments, of the tests)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    modules = {"scikit-learn": "sklearn", "pillow": "PIL"}
+    modules = {"scikit-learn": "sklearn", "pillow": "PIL", "markdown-it-py": "markdown_it"}
 
     def names(lines):
         found = {re.split(r"[<>=\[]", line)[0].strip() for line in lines}

@@ -16,8 +16,8 @@ from typing import Any
 
 import tyro
 
-from experiments import reporting
 from experiments.benchmark.harness import Row, show
+from experiments.shared import report
 
 # A peer's name may end in what its run reached, and that differs between runs.
 OUTCOME = re.compile(r"(: |, (under|OVER) ).*")
@@ -49,7 +49,7 @@ def compare(
         medians = (show(row, row.median) for row in (old[name], new[name]))
         cells.append((*name, *medians, f"{ratio:.3f}", "SLOWER" if slower else ""))
     header = "part | work | who | before | after | after / before | flag"
-    print(reporting.table(header.split(" | "), cells))
+    print(report.table(header, cells))
     print(f"\n{flagged} of {len(cells)} rows are slower by more than {percent:g} %")
     for path, missing in ((before, old.keys() - new.keys()), (after, new.keys() - old.keys())):
         for name in sorted(missing):

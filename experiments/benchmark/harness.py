@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments import reporting
-from experiments.shared import timing
+from experiments.shared import record, report, timing
+from experiments.shared.environment import environment
 from experiments.shared.timing import Row as Row
 from experiments.shared.timing import row_of as row_of
 from jaxsvm import Data, StandardizedFeatures
@@ -231,7 +231,7 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
         ratio = f"{row.median / base:.2f}"
         quartiles = f"{lower} .. {upper}"
         cells.append((row.part, row.work, peer, row.dtype, median, quartiles, ratio, share))
-    return reporting.table(header.split(" | "), cells)
+    return report.table(header, cells)
 
 
 def show(row: Row, value: float) -> str:
@@ -248,14 +248,14 @@ def write(
     path: Path, rows: Sequence[Row], limits: Limits, config: Config, command: Sequence[str]
 ) -> None:
     """Write rows, limits, machine and command as JSON; the file is whole or is not there."""
-    record = {
+    result = {
         "command": command,
         "config": config,
-        "machine": reporting.environment(),
+        "machine": environment(),
         "limits": limits._asdict(),
         "rows": [row._asdict() for row in rows],
     }
-    reporting.write_json(path, record)
+    record.write_json(path, result)
 
 
 def roofline(rows: Sequence[Row], limits: Limits, path: Path) -> Path | None:

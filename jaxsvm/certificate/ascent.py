@@ -220,7 +220,7 @@ def _two_couplings(
         lower = c - (mu / unit)[:, None]
         return clipped(lower, coupled(lower, allowed.coupling, 0.0))
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) / 2
         total = jnp.sum(at(middle), axis=1)

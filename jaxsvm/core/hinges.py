@@ -183,11 +183,17 @@ def upper_envelope(
 
     lines = (o[:-1], r[:-1], jnp.arange(len(o) - 1))
     T, _ = lax.scan(overtaken, jnp.full_like(o, -jnp.inf), lines)
-    T, jump, falling = T[1:], r[1:] - r[:-1], r[1:] <= 0
-    T, real = jnp.where(jump > 0, T, 0), jump > 0
+    T, after, falling = T[1:], r[1:], r[1:] <= 0
+    # Lines that never lead share the kink of those that overtake them: one jump for them all.
+    is_last = (T[1:] > T[:-1]) | (falling[:-1] & ~falling[1:])
+    is_last = jnp.concatenate([is_last, jnp.ones_like(falling[:1])])
+    before = lax.cummax(jnp.concatenate([r[:1], jnp.where(is_last, after, r[:1])]), axis=0)[:-1]
+    jump = jnp.where(is_last, after - before, 0)
+    real = jump > 0
+    T = jnp.where(real, T, 0)
 
     def highest(t: Array) -> Array:
-        """Return the maximum of all lines at t, (*batch) or with more axes in front."""
+        """Return the maximum of all lines at t (*batch)."""
 
         def higher(g: Array, line: tuple[Array, Array]) -> tuple[Array, None]:
             return jnp.maximum(g, line[0] + line[1] * t), None
@@ -201,6 +207,6 @@ def upper_envelope(
     rising = jnp.where(falling, -jump, jump)
     height = Height()
     if power == 2:
-        bend = jnp.abs(r[1:] + r[:-1]) / jnp.where(real, jump, 1)
-        height = Height(2, linear=2 * highest(T), square=jnp.where(real, bend, 0))
+        bend = jnp.abs(after + before) / jnp.where(real, jump, 1)
+        height = Height(2, linear=2 * jax.vmap(highest)(T), square=jnp.where(real, bend, 0))
     return Hinges(-rising * T, rising, 1.0, height, constant=lowest**power)

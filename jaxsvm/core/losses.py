@@ -377,19 +377,20 @@ def margins(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
     return hinge_loss.all_margins(scores, y, delta=delta)
 
 
-def _named(name: str, loss: Hinge, doc: str) -> Hinge:
-    """Return the record with the name and the docstring that `help` shows."""
-    object.__setattr__(loss, "__name__", name)
-    object.__setattr__(loss, "__doc__", doc)
-    return loss
+def _documented(loss: Hinge) -> Callable[[Callable[..., PerExample]], Hinge]:
+    """Give a record the name and the docstring of a function, for `help` and for messages."""
+
+    def adopt(function: Callable[..., PerExample]) -> Hinge:
+        loss.__dict__.update(__name__=function.__name__, __doc__=function.__doc__)
+        return loss
+
+    return adopt
 
 
-hinge_loss = _named(
-    "hinge_loss",
-    Hinge(),
+@_documented(Hinge())
+def hinge_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:  # type: ignore[empty-body]
     """Return the Weston-Watkins hinge loss, the notes' SVM loss.
 
-        hinge_loss(scores, y, *, delta=1.0)
         loss_i = Σ_{j≠y_i} max(0, scores[i, j] − scores[i, y_i] + delta)
 
     Its value at W = 0 is ``(C − 1)·delta``. torch's ``multi_margin_loss`` is this divided by C;
@@ -407,14 +408,13 @@ hinge_loss = _named(
 
     >>> hinge_loss(jnp.array([[13.0, -7.0, 11.0]]), jnp.array([0]), delta=10.0)
     Array([8.], dtype=float32)
-    """,
-)
-squared_hinge_loss = _named(
-    "squared_hinge_loss",
-    Hinge(power=2),
+    """
+
+
+@_documented(Hinge(power=2))
+def squared_hinge_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:  # type: ignore[empty-body]
     """Return the Weston-Watkins hinge with each term squared.
 
-        squared_hinge_loss(scores, y, *, delta=1.0)
         loss_i = Σ_{j≠y_i} max(0, scores[i, j] − scores[i, y_i] + delta)²
 
     Arguments and result as `hinge_loss`. Differentiable everywhere.
@@ -423,14 +423,13 @@ squared_hinge_loss = _named(
 
     >>> squared_hinge_loss(jnp.array([[13.0, -7.0, 11.0]]), jnp.array([0]), delta=10.0)
     Array([64.], dtype=float32)
-    """,
-)
-crammer_singer_loss = _named(
-    "crammer_singer_loss",
-    Hinge(join="max"),
+    """
+
+
+@_documented(Hinge(join="max"))
+def crammer_singer_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:  # type: ignore[empty-body]
     """Return the structured hinge: the largest margin violation of each example.
 
-        crammer_singer_loss(scores, y, *, delta=1.0)
         loss_i = max(0, max_{j≠y_i} scores[i, j] − scores[i, y_i] + delta)
 
     Arguments and result as `hinge_loss`. Where several wrong classes share the maximum the
@@ -440,14 +439,13 @@ crammer_singer_loss = _named(
 
     >>> crammer_singer_loss(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([0]))
     Array([3.], dtype=float32)
-    """,
-)
-one_vs_rest_loss = _named(
-    "one_vs_rest_loss",
-    Hinge("absolute", "all"),
+    """
+
+
+@_documented(Hinge("absolute", "all"))
+def one_vs_rest_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:  # type: ignore[empty-body]
     """Return the sum of the C binary hinge losses "class j or not".
 
-        one_vs_rest_loss(scores, y, *, delta=1.0)
         loss_i = max(0, delta − scores[i, y_i]) + Σ_{j≠y_i} max(0, delta + scores[i, j])
 
     Arguments and result as `hinge_loss`. Its value at W = 0 is C·delta.
@@ -456,8 +454,7 @@ one_vs_rest_loss = _named(
 
     >>> one_vs_rest_loss(jnp.array([[2.0, -3.0, 0.5]]), jnp.array([0]))
     Array([1.5], dtype=float32)
-    """,
-)
+    """
 
 
 def softmax_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExample:

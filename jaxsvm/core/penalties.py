@@ -8,7 +8,7 @@ A record holds all that differs between the two, so nothing else asks which one 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 from jax import Array
@@ -57,11 +57,15 @@ def hinge_difference(start: Array, step: Array) -> Array:
     return jnp.maximum(jnp.minimum(step, start + step), jnp.minimum(-start, 0))
 
 
-def _named(name: str, penalty: Penalty, doc: str) -> Penalty:
-    """Return the record with the name and the docstring that `help` shows."""
-    object.__setattr__(penalty, "__name__", name)
-    object.__setattr__(penalty, "__doc__", doc)
-    return penalty
+def _penalty(**parts: Any) -> Callable[[Callable[[Weights], Scalar]], Penalty]:
+    """Make a record of a function and of what goes with it; it keeps the name and the docstring."""
+
+    def make(value: Callable[[Weights], Scalar]) -> Penalty:
+        penalty = Penalty(value, **parts)
+        penalty.__dict__.update(__name__=value.__name__, __doc__=value.__doc__)
+        return penalty
+
+    return make
 
 
 def _l2_along(reg: ScalarLike, W: Weights, direction: Direction) -> AlongLine:
@@ -89,40 +93,39 @@ def _l1_difference(W: Weights, h: Array, is_central: bool) -> Weights:
     return 2 * hinge_difference(W / h, jnp.ones_like(W)) - 1
 
 
-l2_penalty = _named(
-    "l2_penalty",
-    Penalty(
-        value=lambda W: jnp.sum(W * W),
-        gradient=lambda W: 2 * W,
-        half_jump=jnp.zeros_like,
-        along=_l2_along,
-        difference=lambda W, h, is_central: 2 * W if is_central else 2 * W + h,
-        conjugate=_l2_conjugate,
-    ),
+@_penalty(
+    gradient=lambda W: 2 * W,
+    half_jump=jnp.zeros_like,
+    along=_l2_along,
+    difference=lambda W, h, is_central: 2 * W if is_central else 2 * W + h,
+    conjugate=_l2_conjugate,
+)
+def l2_penalty(W: Weights) -> Scalar:
     """Return ΣΣ W², with no ½: its gradient is 2W.
 
     Source: CS231n notes, "Linear classification", R(W).
 
     >>> l2_penalty(jnp.array([[1.0, 2.0]]))
     Array(5., dtype=float32)
-    """,
+    """
+    return jnp.sum(W * W)
+
+
+@_penalty(
+    gradient=jnp.sign,
+    half_jump=lambda W: (W == 0).astype(W.dtype),
+    along=_l1_along,
+    difference=_l1_difference,
 )
-l1_penalty = _named(
-    "l1_penalty",
-    Penalty(
-        # jax.grad of jnp.abs is 1 at 0; the sign is 0 there, and its own derivative is 0.
-        value=lambda W: jnp.sum(W * jnp.sign(W)),
-        gradient=jnp.sign,
-        half_jump=lambda W: (W == 0).astype(W.dtype),
-        along=_l1_along,
-        difference=_l1_difference,
-    ),
+def l1_penalty(W: Weights) -> Scalar:
     """Return ΣΣ |W|; its subgradient at 0 is 0.
 
     >>> l1_penalty(jnp.array([[1.0, -2.0]]))
     Array(3., dtype=float32)
-    """,
-)
+    """
+    # jax.grad of jnp.abs is 1 at 0; the sign is 0 there, and its own derivative is 0.
+    return jnp.sum(W * jnp.sign(W))
+
 
 # doctest looks into functions and classes; these are instances.
 __test__ = {"l2_penalty": l2_penalty.__doc__, "l1_penalty": l1_penalty.__doc__}

@@ -116,7 +116,9 @@ def sum_terms(
             if shared is not None:
                 other = directed(s_up, s_down, shared, label)
                 every = jnp.sum(other, axis=0)
-                row = row.at[label].set(every) if hinges.only_label else row + every - other
+                row = (
+                    row.at[label].set(every) if hinges.only_label else row + every[None, :] - other
+                )
             out.append(total + row)
         return (out[0], out[1]), None
 

@@ -1,0 +1,115 @@
+"""The notes' claims on batches, measured: what a batch's gradient costs, and what copies change."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from experiments.shared.recipes import zero_weights
+from experiments.shared.settings import load, settings
+from experiments.shared.timing import Row, compare
+from jaxsvm import Data, Dataset, Objective
+from jaxsvm.core import features
+
+# The sizes that the notes name.
+POWERS = (32, 64, 128)
+ONE_BY_ONE = "100 times one"
+
+
+@functools.cache
+def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
+    """Time gradients of batches around the powers of two, of 100 examples, and 100 of one.
+
+    Each timed call takes gradients in a row inside one compiled loop, so that the cost of a call is
+    not what is measured. The rows' seconds are of one gradient. Kept, for sections that share it.
+
+    Args:
+        name: of the dataset.
+        powers: batch sizes to time, and their neighbours.
+        rounds: timed calls of each.
+    """
+    dataset = load(name, "scaled")
+    W, train, grad = zero_weights(dataset), dataset.train, jax.grad(Objective())
+
+    def at_once(data: Data, B: int) -> Callable[[Array], Array]:
+        some = Data(data.X[:B], data.y[:B])
+        return lambda W: grad(W, some)
+
+    def one_by_one(data: Data, B: int) -> Callable[[Array], Array]:
+        def gradient(W: Array) -> Array:
+            def add(i: Array, total: Array) -> Array:
+                return total + grad(W, Data(data.X[i[None]], data.y[i[None]]))
+
+            return lax.fori_loop(0, B, add, jnp.zeros_like(W)) / B
+
+        return gradient
+
+    def timed(make: Any, B: int, repeats: int) -> Callable[[], Array]:
+        def descend(W: Array, data: Data) -> Array:
+            # Each gradient is taken where the last one led, so that none can be left out.
+            gradient = make(data, B)
+            return lax.fori_loop(0, repeats, lambda i, W: W - 1e-3 * gradient(W), W)
+
+        call = jax.jit(descend).lower(W, train).compile()
+        return lambda: call(W, train)
+
+    # As many gradients in a call as make it last about as long for every batch size.
+    count = settings(dataset).timed_examples
+    sizes = sorted({100, *(p + k for p in powers for k in (-1, 0, 1))})
+    calls = {str(B): max(1, count // B) for B in sizes} | {ONE_BY_ONE: max(1, count // 1000)}
+    peers = {str(B): timed(at_once, B, calls[str(B)]) for B in sizes}
+    peers[ONE_BY_ONE] = timed(one_by_one, 100, calls[ONE_BY_ONE])
+    return compare("minibatch", "gradient", peers, repeats=rounds, seconds=30, calls=calls)
+
+
+def measure_times(name: str, rounds: int) -> dict[str, Any]:
+    """Return the timings of a dataset's batches and what they say about the two claims."""
+    timings = time_batches(name, POWERS, rounds)
+    median = {row.peer: row.median for row in timings}
+    return {
+        "timings": [row._asdict() for row in timings],
+        "at_once_speedup": median[ONE_BY_ONE] / median["100"],
+        "powers": [power_against_neighbours(timings, p) for p in POWERS],
+    }
+
+
+def power_against_neighbours(timings: list[Row], p: int) -> dict[str, Any]:
+    """Compare the time an example takes in a batch of p with that in p − 1 and in p + 1.
+
+    "faster" only where p's upper quartile is below both neighbours' lower ones, and "slower" the
+    other way round; "no difference" otherwise.
+    """
+    rows = {row.peer: row for row in timings}
+    here, low, high = (rows[str(B)] for B in (p, p - 1, p + 1))
+    around = (low.median / (p - 1) + high.median / (p + 1)) / 2
+    if here.upper / p < min(low.lower / (p - 1), high.lower / (p + 1)):
+        verdict = "faster"
+    elif here.lower / p > max(low.upper / (p - 1), high.upper / (p + 1)):
+        verdict = "slower"
+    else:
+        verdict = "no difference"
+    return {"batch_size": p, "time_ratio": here.median / p / around, "verdict": verdict}
+
+
+def duplicate_error(copies: int, dataset: Dataset, reg: float) -> dict[str, float]:
+    """Return how far the loss and gradient of copies are from one copy's, in float64."""
+    with jax.enable_x64(True):
+        X = features.astype(dataset.train.X[:1000], jnp.float64)
+        one = Data(X, dataset.train.y[:1000])
+        index = jnp.tile(jnp.arange(len(one.y)), copies)
+        many = Data(X[index], one.y[index])
+        shape = zero_weights(dataset).shape
+        W = 1e-3 * jax.random.normal(jax.random.key(0), shape, jnp.float64)
+        value_and_grad = jax.jit(jax.value_and_grad(Objective(reg=reg)))
+        loss, gradient = value_and_grad(W, one)
+        loss_many, gradient_many = value_and_grad(W, many)
+        difference = jnp.max(jnp.abs(gradient_many - gradient))
+        return {
+            "examples": len(one.y),
+            "copies": copies,
+            "loss": float(abs(loss_many - loss) / loss),
+            "gradient": float(difference / jnp.max(jnp.abs(gradient))),
+        }

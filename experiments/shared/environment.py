@@ -1,0 +1,66 @@
+"""What a reader needs to repeat a run or to judge its times: versions, commit, device, machine."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import jaxsvm
+
+# Those of them that are installed are listed.
+PACKAGES = (
+    "jax", "jaxlib", "numpy", "optax", "matplotlib", "scikit-learn", "torch", "evosax",
+)  # fmt: skip
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, commit, device, dtype and machine of this process."""
+    device = jax.devices()[0]
+    installed = {found.name: found.version for found in importlib.metadata.distributions()}
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "jaxsvm": jaxsvm.__version__,
+            **{name: installed[name] for name in PACKAGES if name in installed},
+        },
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "device": f"{device.platform}: {device.device_kind}",
+        "num_devices": jax.device_count(),
+        "dtype": str(jnp.zeros(()).dtype),
+        "x64": bool(jax.config.read("jax_enable_x64")),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": _cores(),
+    }
+
+
+def _cores() -> int | None:
+    """Return how many cores this process may use, or how many there are where that is unknown."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count()
+
+
+def _processor() -> str:
+    """Return the processor's name, from Linux's own file where there is one."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _git(*arguments: str) -> str | None:
+    """Return git's answer about this code's repository, or None where there is none."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

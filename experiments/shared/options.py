@@ -1,0 +1,94 @@
+"""The options that every experiment has, and how an option says which values it takes.
+
+A section's options are the fields of a frozen dataclass. The type of a field carries its check:
+
+    num_steps: Count = 1000                          # an integer >= 1
+    scales: tuple[Positive, ...] = (1e-4, 1e-5)      # each a finite number > 0
+    reg: NonNegative | None = None                   # checked unless it is None
+
+A check is a function of the option's name and value that raises ValueError. Every check runs when
+the options are made, so that bad input ends a command before it computes anything.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+Check: TypeAlias = Callable[[str, Any], None]
+
+
+def at_least(least: float) -> Check:
+    """Return the check that a value is finite and at least ``least`` (NaN is not)."""
+
+    def check(name: str, value: Any) -> None:
+        if not least <= value < float("inf"):
+            raise ValueError(f"{name} = {value}: expected a finite number >= {least:g}")
+
+    return check
+
+
+def one_of(known: Sequence[str]) -> Check:
+    """Return the check that a value is one of the known ones."""
+
+    def check(name: str, value: Any) -> None:
+        if value not in known:
+            raise ValueError(f"{name}: there is no {value!r}; there are {', '.join(known)}")
+
+    return check
+
+
+def positive(name: str, value: Any) -> None:
+    """Check that a value is finite and greater than 0."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} = {value}: expected a finite number > 0")
+
+
+def folder_name(name: str, value: Any) -> None:
+    """Check that a value is the name of one folder, or empty."""
+    if Path(value).name != value or value == "..":
+        raise ValueError(f"{name} = {value!r}: expected one folder name, without a path")
+
+
+Count = Annotated[int, at_least(1)]
+Positive = Annotated[float, positive]
+NonNegative = Annotated[float, at_least(0)]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The options that every experiment has."""
+
+    dataset: str = "digits"
+    """"digits", or a tfds image dataset such as "cifar10"."""
+    seeds: Count = 5
+    """How many seeds: 0, 1, ... seeds − 1."""
+    out: Path = Path("runs")
+    """The folder that holds the runs."""
+    name: Annotated[str, folder_name] = ""
+    """The run's own folder in it; by default made of the experiment, the dataset and the time."""
+
+    # Whether seconds are among the results, so that programs must be compiled at their fastest.
+    measures_seconds: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self), include_extras=True)
+        for field in dataclasses.fields(self):
+            _check(field.name, getattr(self, field.name), hints[field.name])
+
+
+def _check(name: str, value: Any, hint: Any) -> None:
+    """Apply the checks in an option's type to its value, or to each value of a tuple."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        for check in hint.__metadata__:
+            check(name, value)
+    elif origin is tuple:
+        for item in value:
+            _check(name, item, arguments[0])
+    elif origin in (typing.Union, types.UnionType) and value is not None:
+        (wanted,) = (kind for kind in arguments if kind is not types.NoneType)
+        _check(name, value, wanted)

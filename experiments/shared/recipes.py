@@ -1,0 +1,84 @@
+"""Steps that several sections have in common: starts, the mini-batch recipe, what a W is worth.
+
+The recipe: batches of 256 from W = 0, a step size that falls linearly to 0, a small penalty.
+"""
+
+import functools
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from experiments.shared.progress import Progress, progress_run
+from experiments.shared.settings import settings
+from jaxsvm import Data, Dataset, Objective, Optimizer, accuracy, minibatch_gradient_descent
+
+
+class Score(NamedTuple):
+    """The objective and the accuracy on some data, of one W or of several."""
+
+    loss: Any
+    accuracy: Any
+
+
+@jax.jit
+def _evaluate(objective: Objective, W: Array, data: Data) -> tuple[Array, Array]:
+    return objective(W, data), accuracy(W, data)
+
+
+def evaluate(objective: Objective, W: Any, data: Data) -> Score:
+    """Return the objective and the accuracy of W, both floats."""
+    return Score(*map(float, _evaluate(objective, W, data)))
+
+
+def evaluate_each(objective: Objective, Ws: Iterable[Any], data: Data) -> Score:
+    """Return the objectives and the accuracies of k weights, both (k,)."""
+    return Score(*np.array([evaluate(objective, W, data) for W in Ws]).T)
+
+
+def zero_weights(dataset: Dataset) -> Array:
+    """Return W = 0 for a dataset, (C, D)."""
+    return jnp.zeros((len(dataset.class_names), dataset.train.X.shape[1]))
+
+
+def uniform_weights(dataset: Dataset, seed: int) -> Array:
+    """Return the notes' W = rand(C, D) · 0.001, uniform in [0, 0.001)."""
+    return 1e-3 * jax.random.uniform(jax.random.key(seed), zero_weights(dataset).shape)
+
+
+def in_float64(tree: Any) -> Any:
+    """Return the same numbers in float64, so that sums of them round less; x64 must be on."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), tree)
+
+
+@functools.cache
+def minibatch_recipe(batch_size: int, num_steps: int, step_size: float, reg: float) -> Optimizer:
+    """Return the recipe's optimizer, the same one for the same settings: it is compiled once."""
+    schedule = optax.linear_schedule(step_size, 0.0, num_steps)
+    return minibatch_gradient_descent(Objective(reg=reg), batch_size=batch_size, step_size=schedule)
+
+
+def train_recipe(
+    dataset: Dataset,
+    seeds: int,
+    *,
+    num_steps: int,
+    step_size: float | None = None,
+    batch_size: int = 256,
+    reg: float = 1e-3,
+) -> list[Progress]:
+    """Run the recipe once a seed; ``step_size`` is by default what suits the dataset's size."""
+    step_size = step_size or settings(dataset).batch_step_size
+    optimizer = minibatch_recipe(batch_size, num_steps, step_size, reg)
+    W = zero_weights(dataset)
+    return [
+        progress_run(
+            optimizer, jax.random.key(seed), W, dataset.train, num_steps,
+            description=f"recipe, seed {seed}",
+        )
+        for seed in range(seeds)
+    ]  # fmt: skip

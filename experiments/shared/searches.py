@@ -1,0 +1,69 @@
+"""The notes' two searches over seeds, and what each found."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.shared.progress import progress_run
+from experiments.shared.recipes import evaluate_each, zero_weights
+from jaxsvm import Dataset, Objective, Optimizer, local_searches, random_search
+
+
+@functools.cache
+def _search(make: Callable[..., Optimizer], **settings: float) -> Optimizer:
+    """Return the same optimizer for the same settings, so that it is compiled once."""
+    return make(Objective(), **settings)
+
+
+def search_at_random(
+    dataset: Dataset,
+    scale: float,
+    num_steps: int,
+    seeds: int,
+    make: Callable[..., Optimizer] = random_search,
+) -> dict[str, np.ndarray]:
+    """Run one random search a seed; return what its draws saw, and the best W's test accuracy."""
+    # A NaN start counts as an infinite loss: as in the notes, the first draw is always kept.
+    W = jnp.full_like(zero_weights(dataset), jnp.nan)
+    runs = [
+        progress_run(
+            _search(make, scale=scale), jax.random.key(seed), W, dataset.train, num_steps,
+            description=f"scale {scale:g}, seed {seed}",
+        )
+        for seed in range(seeds)
+    ]  # fmt: skip
+    best = [run.state.params for run in runs]
+    return {
+        "losses": np.stack([run.info.loss for run in runs]),
+        "lowest": np.stack([run.info.best_loss for run in runs]),
+        "evaluations": np.array([run.info.loss_evaluations.sum() for run in runs]),
+        "test_accuracy": evaluate_each(Objective(), best, dataset.test).accuracy,
+        "seconds": np.array([run.seconds[-1] for run in runs]),
+    }
+
+
+def search_locally(
+    dataset: Dataset, start_scale: float, step_size: float, num_steps: int, seeds: int
+) -> dict[str, Any]:
+    """Run one local search a seed; return losses after each try, acceptances and accuracies."""
+    objective, train, test = Objective(), dataset.train, dataset.test
+    shape = zero_weights(dataset).shape
+    keys = [jax.random.split(jax.random.key(seed))[0] for seed in range(seeds)]
+    starts = jnp.stack([start_scale * jax.random.normal(key, shape) for key in keys])
+    # The seeds' searches share their matrix products.
+    progress = progress_run(
+        _search(local_searches, step_size=step_size), jax.random.key(0), starts, train, num_steps,
+        description=f"{seeds} searches",
+    )  # fmt: skip
+    return {
+        "start_loss": evaluate_each(objective, starts, train).loss,
+        "start_accuracy": evaluate_each(objective, starts, test).accuracy,
+        "best_loss": progress.info.best_loss.T,
+        "accepted": progress.info.accepted.T,
+        "test_accuracy": evaluate_each(objective, progress.state.params, test).accuracy,
+        "seconds": progress.seconds[-1],
+    }
