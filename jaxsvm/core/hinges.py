@@ -121,7 +121,7 @@ class ScoreHinges:
         own: the rate along the own score: of a wrong class's hinge, and of the own class's.
         shared: the same along the scores that share it; None where none does.
         only_label: whether the label's score alone shares the hinges, or every other score.
-        roundings: how many margins' roundings an offset has.
+        roundings: of how many margins' roundings an offset has the size.
     """
 
     offsets: Float[Array, "N C"]
@@ -129,7 +129,7 @@ class ScoreHinges:
     own: tuple[float, float] = field(metadata={"static": True})
     shared: tuple[float, float] | None = field(default=None, metadata={"static": True})
     only_label: bool = field(default=False, metadata={"static": True})
-    roundings: int = field(default=1, metadata={"static": True})
+    roundings: float = field(default=1.0, metadata={"static": True})
 
 
 def positive_part(margin: Array) -> Array:
@@ -183,12 +183,7 @@ def upper_envelope(
 
     lines = (o[:-1], r[:-1], jnp.arange(len(o) - 1))
     T, _ = lax.scan(overtaken, jnp.full_like(o, -jnp.inf), lines)
-    T, after, falling = T[1:], r[1:], r[1:] <= 0
-    # Lines that never lead share the kink of those that overtake them: one jump for them all.
-    is_last = (T[1:] > T[:-1]) | (falling[:-1] & ~falling[1:])
-    is_last = jnp.concatenate([is_last, jnp.ones_like(falling[:1])])
-    before = lax.cummax(jnp.concatenate([r[:1], jnp.where(is_last, after, r[:1])]), axis=0)[:-1]
-    jump = jnp.where(is_last, after - before, 0)
+    T, jump, falling = T[1:], r[1:] - r[:-1], r[1:] <= 0
     real = jump > 0
     T = jnp.where(real, T, 0)
 
@@ -204,9 +199,10 @@ def upper_envelope(
     first = jnp.min(jnp.where(real & ~falling, T, jnp.inf), axis=0)
     # The flat piece, or the lowest point: where t = 0 is not in it, the end that is nearer.
     lowest = highest(jnp.clip(jnp.zeros_like(last), last, jnp.maximum(first, last)))
-    rising = jnp.where(falling, -jump, jump)
-    height = Height()
+    # A hinge of slope ±1 has its kink at T to the bit; its height holds the jumps.
+    slope = jnp.where(real, jnp.where(falling, -1, 1), 0).astype(T.dtype)
+    height = Height(1, linear=jump)
     if power == 2:
-        bend = jnp.abs(after + before) / jnp.where(real, jump, 1)
-        height = Height(2, linear=2 * jax.vmap(highest)(T), square=jnp.where(real, bend, 0))
-    return Hinges(-rising * T, rising, 1.0, height, constant=lowest**power)
+        bend = jump * jnp.abs(r[1:] + r[:-1])
+        height = Height(2, linear=2 * jax.vmap(highest)(T) * jump, square=bend)
+    return Hinges(-slope * T, slope, 1.0, height, constant=lowest**power)

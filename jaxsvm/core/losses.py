@@ -311,29 +311,32 @@ class Hinge:
         offsets = jnp.where(offsets > -jnp.inf, offsets, 0)
         pieces = upper_envelope(offsets, each.astype(margins.dtype), power=self.power)
 
-        # Of the three pieces, those that are kinks are known: where the sorted rates differ.
+        # Which of the three pieces are kinks is known: where the sorted rates differ.
         ends = np.sort(np.concatenate([rates, np.zeros((1, 2))]), axis=0)
-        jumps = np.where(ends[1:] <= 0, -1, 1) * np.diff(ends, axis=0)
-        kinks = [np.flatnonzero(jumps[:, case]) for case in (0, 1)]
+        gaps = np.diff(ends, axis=0)
+        ways = np.where(ends[1:] <= 0, -1.0, 1.0)
+        kinks = [np.flatnonzero(gaps[:, case]) for case in (0, 1)]
 
         def layer(n: int) -> ScoreHinges:
             """Return the n-th kink along every score."""
-            a, b = (int(found[n]) if n < len(found) else None for found in kinks)
+            places = [int(found[n]) if n < len(found) else None for found in kinks]
 
             def pick(pieces: Array, missing: float) -> Array:
-                nothing = jnp.full_like(pieces[0], missing)
-                return jnp.where(
-                    label,
-                    nothing if b is None else pieces[b],
-                    nothing if a is None else pieces[a],
+                wrong, own = (
+                    jnp.full_like(pieces[0], missing) if place is None else pieces[place]
+                    for place in places
                 )
+                return jnp.where(label, own, wrong)
 
-            own = (
-                0.0 if a is None else float(jumps[a, 0]),
-                0.0 if b is None else float(jumps[b, 1]),
+            wrong, own = (
+                0.0 if place is None else float(ways[place, case])
+                for case, place in enumerate(places)
             )
             height = pieces.height.map(lambda leaf: pick(leaf, 0.0))
-            return ScoreHinges(pick(pieces.offsets, -jnp.inf), height, own, roundings=2)
+            # A kink is a quotient of a difference of margins and one of rates.
+            roundings = 2 / float(np.min(gaps[gaps > 0]))
+            offsets = pick(pieces.offsets, -jnp.inf)
+            return ScoreHinges(offsets, height, (wrong, own), roundings=roundings)
 
         return tuple(layer(n) for n in range(max(len(found) for found in kinks)))
 

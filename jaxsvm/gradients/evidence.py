@@ -158,7 +158,10 @@ def _survey(objective: Objective, W: Weights, data: Data, h: Array, eps: ScalarL
         G += _on_scores(part, slope, label)
         rounding += SAFETY * eps * jnp.sqrt(N + 16.0) * _on_scores(part, magnitude, label, abs)
         if part.height.curvature is not None:
-            error = jnp.where(most >= 0, 2 * part.roundings * part.height.curvature * doubt, 0)
+            error = 2 * part.height.curvature * doubt
+            if part.height.linear is not None:  # twice a maximum of margins
+                error += 4 * slack[:, None]
+            error = jnp.where(most >= 0, error, 0)
             rounding += _on_scores(part, error, label, abs)
     G = jnp.where(near[:, None], 0, G)
     tolerance = dot_transpose(rounding, sizes) / N
