@@ -614,6 +614,7 @@ def test_bounds_are_below_the_optimum_and_the_oracles(name):
     lowest = reference.family_optimum(machine, data.X, data.y, 4, reg=REG, delta=delta).value
     exact = reference.family_objective(machine, W, data.X, data.y, reg=REG, delta=delta)
     assert lowest < exact
+    at_zero = reference.family_objective(machine, 0 * W, data.X, data.y, delta=delta)
     best = 0.0
     for scale in (0.0, 0.03, 0.3, 1.0):
         bound = float(lower_bound(objective, scale * W, data))
@@ -624,6 +625,9 @@ def test_bounds_are_below_the_optimum_and_the_oracles(name):
     for low, high in ((-1, 2), (0, 1), (-0.1, 0.3), (0, 20)):
         dual = jnp.asarray(rng.uniform(low, high, (12, 4)), float_dtype())
         assert float(dual_value(objective, dual, data)) <= lowest * (1 + 1e-9)
+        # With a strong penalty it is the loss at 0 that slopes out of their set would exceed.
+        strong = objective_of(machine, reg=50.0)
+        assert float(dual_value(strong, dual, data)) <= at_zero * (1 + 1e-6)
     # Of feasible slopes the bound is the oracle's.
     rounding = 1e-9 if float_dtype() == jnp.float64 else 1e-3
     positive = 0
