@@ -21,7 +21,7 @@ SECTIONS = (
     "minibatch", "templates", "race", "claims",
 )  # fmt: skip
 # Beyond the notes; run them by name, here or as commands of their own.
-FURTHER = ("optax_comparison", "certificate")
+FURTHER = ("optax_comparison", "certificate", "losses")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Config(options.Config):
     """The options of the main job; each section keeps its defaults for the rest."""
 
     sections: tuple[Annotated[str, options.one_of(SECTIONS + FURTHER)], ...] = SECTIONS
-    """Which sections, in which order; optax_comparison and certificate may be named too."""
+    """Which sections, in which order; optax_comparison, certificate and losses may be named too."""
 
     workers: options.Count = 2
     """Sections run at a time. 1 gives each the whole machine: for seconds to be quoted."""

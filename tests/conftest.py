@@ -17,6 +17,14 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, prin
 hypothesis.settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leave out of a float64 run the tests that ask for float64 themselves: the other has them."""
+    if jax.config.read("jax_enable_x64"):
+        twice = [item for item in items if "x64" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=twice)
+        items[:] = [item for item in items if item not in twice]
+
+
 @pytest.fixture
 def x64():
     """Run one test in float64."""

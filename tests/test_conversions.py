@@ -8,7 +8,7 @@ import pytest
 from sklearn.svm import LinearSVC
 
 import jaxsvm
-from jaxsvm import Objective
+from jaxsvm import Hinge, Objective
 from tests.problems import float_dtype, problem
 
 
@@ -66,6 +66,13 @@ def test_liblinear_c_is_one_over_two_n_reg(loss, options):
         (jaxsvm.squared_hinge_loss, 9.0),
         (jaxsvm.crammer_singer_loss, 1.0),
         (jaxsvm.one_vs_rest_loss, 10.0),
+        (Hinge("absolute", "all", power=2), 10.0),
+        (Hinge("centred", "wrong"), 9.0),
+        (Hinge("centred", "wrong", "max"), 1.0),
+        (Hinge("centred", "all", "max"), 1.0),
+        (Hinge("centred", "all"), 10.0),
+        (Hinge("centred", "own"), 1.0),
+        (Hinge("centred", "all", own_weight=0.25), 9.0),
     ],
 )
 def test_values_at_zero_weights_for_ten_classes(loss, at_zero):

@@ -18,7 +18,7 @@ import scipy.stats
 
 import experiments.__main__ as notes
 import jaxsvm
-from experiments import claims, local_search, minibatch, race, random_search
+from experiments import claims, local_search, losses, minibatch, race, random_search
 from experiments import gradient_descent as descent
 from experiments import templates as templates_section
 from experiments.shared import batches, options, progress, report, runner, settings
@@ -144,6 +144,21 @@ def test_every_strategy_of_the_race_improves_and_is_charged_for_it(tmp_path):
     assert last["gradient descent"] == 5
     assert last["mini-batch"] == pytest.approx(50 * 256 / 1348)
     assert "mini-batch" in check_report(race, arrays, tmp_path)
+
+
+def test_the_family_is_compared_at_its_optima(tmp_path):
+    members = ("Weston-Watkins", "Lee-Lin-Wahba", "ADM")
+    config = losses.Config(regs=(1.0, 0.1), num_examples=150, members=members)
+    arrays = losses.run(config)
+    assert arrays["gap"].shape == (3, 2)
+    assert (arrays["gap"] <= config.gap_tolerance).all()
+    assert arrays["test"][0].max() > 0.8
+    assert arrays["trivial"][2].all()  # W = 0 is as good as any W of this machine
+    text = check_report(losses, arrays, tmp_path)
+    assert "W = 0 is as good" in text
+    assert "Is the consistent loss the better one (hinges)?" in text
+    with pytest.raises(ValueError, match="members: there is no 'SVM'"):
+        losses.Config(members=("SVM",))
 
 
 def test_claims_have_verdicts(tmp_path, monkeypatch):

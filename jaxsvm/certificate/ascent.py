@@ -16,7 +16,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from jaxsvm.core.features import Features, dense, dot, dot_transpose, widen
-from jaxsvm.core.losses import Dual
+from jaxsvm.core.losses import AllowedSlopes
 from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Labels, Scores, Weights
 
@@ -37,7 +37,7 @@ def row_step(
 
         maximize over a:  m·d − (q/2)·‖pull_back(d)‖² − conjugate(a),     d = a − slopes
 
-    over the slopes that the loss allows (`jaxsvm.core.losses.Dual`). All that couples them is
+    over the slopes that the loss allows (`AllowedSlopes`). All that couples them is
     κ·(w·d)², w = ±1, and, for a maximum over classes, Σ_j a_j. So each follows from one number t,
 
         a_j = clip((q·slopes_j + m_j − w_j·t) / (q + bend_j), 0, upper_j),     t = q·κ·(w·d) + μ
@@ -66,7 +66,7 @@ def row_step(
     """
     loss, _ = require(objective, "row_step", penalty=False)
     C, q = margin.shape[1], curvature[:, None]
-    allowed = loss.dual(y, C, margin.dtype)
+    allowed = loss.allowed_slopes(y, C, margin.dtype)
     bend = q + jnp.asarray(allowed.bend, margin.dtype)
     # In units of the bend where it is one number an example, so that a slope falls by 1 with t.
     is_even = bend.shape[1] == 1
@@ -205,7 +205,7 @@ def _two_couplings(
     coupled: Callable[[Array, float, float], Array],
     clipped: Callable[[Array, Array], Array],
     c: Scores,
-    allowed: Dual,
+    allowed: AllowedSlopes,
     unit: Array,
     curvature: Array,
     before: Array,

@@ -12,7 +12,7 @@ the bound is, for the l2 penalty and W in the ball ‖W‖ ≤ radius,
     D(a) = (1/N) Σ_i (Σ_j target_ij·a_ij − conjugate(a_i))  +  min_{‖W‖≤radius} (reg·‖W‖² − ⟨V, W⟩)
 
 where the minimum is −‖V‖²/(4·reg), at W = V/(2·reg), if that lies in the ball. The slopes that are
-allowed, and the conjugate, are the loss's (`jaxsvm.core.losses.Dual`):
+allowed, and the conjugate, are the loss's (`jaxsvm.core.losses.AllowedSlopes`):
 
     sum, power 1    0 ≤ a ≤ 1               0
     sum, power 2    0 ≤ a                   Σ_j a_j²/4
@@ -50,7 +50,7 @@ def feasible(objective: Objective, slopes: Scores, y: Labels) -> Scores:
     Array([[0., 1., 0.]], dtype=float32)
     """
     loss, _ = require(objective, "feasible", penalty=False)
-    allowed = loss.dual(y, slopes.shape[1], slopes.dtype)
+    allowed = loss.allowed_slopes(y, slopes.shape[1], slopes.dtype)
     inside = jnp.nan_to_num(jnp.clip(slopes, 0, allowed.upper), posinf=0.0)
     inside = loss.mask(inside, y)
     if allowed.capped:
@@ -128,7 +128,7 @@ def lower_bound(
     parts = _parts(objective, slopes, data)
     A, Q, norm = parts.linear, parts.conjugate, parts.norm
     reg = jnp.asarray(objective.reg, norm.dtype)
-    largest = jnp.inf if loss.dual(data.y, slopes.shape[1], slopes.dtype).is_cone else 1.0
+    largest = jnp.inf if loss.allowed_slopes(data.y, slopes.shape[1], slopes.dtype).is_cone else 1.0
     tiny = jnp.finfo(norm.dtype).tiny
     # D(s) is concave, quadratic while the minimizer is inside the ball and flatter outside.
     inside = A / jnp.maximum(2 * Q + jnp.where(reg > 0, norm**2 / (2 * reg), jnp.inf), tiny)
@@ -177,7 +177,7 @@ def linear_and_conjugate(
         linear = tree_sum((target * slopes).ravel()) / N
     else:
         linear = target * tree_sum(slopes.ravel()) / N
-    allowed = loss.dual(y, C, slopes.dtype)
+    allowed = loss.allowed_slopes(y, C, slopes.dtype)
     conjugate = jnp.zeros_like(linear)
     if not (isinstance(allowed.bend, float) and allowed.bend == 0):
         conjugate += tree_sum((allowed.bend / 2 * (slopes * other)).ravel()) / N

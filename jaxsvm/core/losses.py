@@ -36,7 +36,7 @@ from jaxsvm.core.types import Labels, PerExample, ScalarLike, Scores
 Loss: TypeAlias = Callable[..., PerExample]
 
 
-class Dual(NamedTuple):
+class AllowedSlopes(NamedTuple):
     """What slopes a loss allows, and the conjugate that its lower bounds subtract.
 
         0 ≤ a_j ≤ upper_j,   Σ_j a_j ≤ 1 if capped
@@ -236,7 +236,7 @@ class Hinge:
         own, rest = 1 - 1 / C, 1 / C
         return (ScoreHinges(margins, height, (own, -own), (-rest, rest)),)
 
-    def dual(self, y: Labels, num_classes: int, dtype: Any) -> Dual:
+    def allowed_slopes(self, y: Labels, num_classes: int, dtype: Any) -> AllowedSlopes:
         """Return the constraints on the slopes and their conjugate."""
         is_line = self.power == 1
         upper: Any = 1.0 if is_line and not self._takes_max else float("inf")
@@ -246,7 +246,7 @@ class Hinge:
             upper, bend = (weights, 0.0) if is_line else (upper, 0.5 / weights)
         mixed = self.margins == "centred" and self.terms != "wrong"
         label = jnp.arange(num_classes, dtype=y.dtype)[None, :] == y[:, None]
-        return Dual(
+        return AllowedSlopes(
             upper=upper,
             capped=is_line and self._takes_max,
             bend=bend,
