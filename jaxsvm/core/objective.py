@@ -163,7 +163,7 @@ def require(
     if not isinstance(objective.loss, Hinge):
         raise ValueError(
             f"objective.loss is {_name(objective.loss)}, which has no hinges: {caller} expected a "
-            f"Hinge, such as hinge_loss or crammer_singer_loss; {others}"
+            f"Hinge, convex in the scores, such as hinge_loss or crammer_singer_loss; {others}"
         )
     found: Any = objective.penalty
     known = isinstance(found, Penalty)
