@@ -190,8 +190,8 @@ def _root(
         (last, above, following, below), _ = lax.scan(one_kink, nothing, at)
     # Beyond all kinks the slope is that of the slopes which are free there.
     w = jnp.ones_like(c) if signs is None else signs
-    each = jnp.ones_like(c) if rates is None else jnp.abs(rates)
-    free = jnp.where(there & (not is_bounded), each, 0)
+    pace = jnp.ones_like(c) if rates is None else jnp.abs(rates)
+    free = jnp.where(there & (not is_bounded), pace, 0)
     left = tau + sign * jnp.sum(jnp.where(w > 0, free, 0), axis=0)
     right = tau + sign * jnp.sum(jnp.where(w < 0, free, 0), axis=0)
     from_left = following + below / jnp.where(left > 0, left, 1)
