@@ -12,7 +12,7 @@ likeliest class, the better one?
 Expected on digits: the relative and the one-vs-rest machines agree within what 300 test images can
 tell, the consistent ones are not ahead, and the maxima over centred margins (ADM, ATM) learn
 nothing: W = 0 is their optimum, to the proved gap.
-Four minutes on digits, nearly all of it compilation, on two cores.
+A few minutes on digits, nearly all of it compilation, on two cores.
 """
 
 import time
