@@ -147,47 +147,9 @@ def _root(
         a = jnp.clip(moved, 0, upper if bound is None else bound)
         return a if w is None else w * a
 
-    columns = (c, bounds, rates, signs)
-
-    def narrow(ends: Ends, t: Array, total: Array) -> Ends:
-        """Move the two kinks around the zero, and the excess at each, by what is known at t."""
-        last, above, following, below = ends
-        excess = sign * total + offset - tau * t
-        before = excess >= 0
-        is_last = before & (t >= last)
-        is_next = ~before & (t <= following)
-        return (
-            jnp.where(is_last, t, last),
-            jnp.where(is_last, excess, above),
-            jnp.where(is_next, t, following),
-            jnp.where(is_next, excess, below),
-        )
-
-    infinite = jnp.full_like(tau, jnp.inf)
-    if len(tau) == 1:
-        # A sequential pass has one example at a time: all kinks at once, in few operations.
-        terms = jax.vmap(jax.vmap(weighted, in_axes=(None, 0)), in_axes=(0, None))(at, columns)
-        totals = jnp.sum(terms, axis=1)
-        each = jax.vmap(narrow, in_axes=(None, 0, 0))
-        last, above, following, below = each((-infinite, infinite, infinite, -infinite), at, totals)
-        nearest, next_one = jnp.argmax(last, axis=0)[None], jnp.argmin(following, axis=0)[None]
-
-        def pick(end: Array, place: Array) -> Array:
-            return jnp.take_along_axis(end, place, axis=0)[0]
-
-        last, above = pick(last, nearest), pick(above, nearest)
-        following, below = pick(following, next_one), pick(below, next_one)
-    else:
-        # Many examples: one kink and one class at a time, so that nothing leaves the cache.
-        def one_kink(ends: Ends, t: Array) -> tuple[Ends, None]:
-            def add(total: Array, column: tuple[Any, ...]) -> tuple[Array, None]:
-                return total + weighted(t, column), None
-
-            total, _ = lax.scan(add, jnp.zeros_like(t), columns)
-            return narrow(ends, t, total), None
-
-        nothing: Ends = (-infinite, infinite, infinite, -infinite)
-        (last, above, following, below), _ = lax.scan(one_kink, nothing, at)
+    last, above, following, below = _around_zero(
+        at, lambda t, total: sign * total + offset - tau * t, weighted, (c, bounds, rates, signs)
+    )
     # Beyond all kinks the slope is that of the slopes which are free there.
     w = jnp.ones_like(c) if signs is None else signs
     pace = jnp.ones_like(c) if rates is None else jnp.abs(rates)
@@ -200,6 +162,54 @@ def _root(
     between = last + share * (following - last)
     found = jnp.where(jnp.isfinite(last), between, from_left)
     return jnp.where(jnp.isfinite(following), found, jnp.where(jnp.isfinite(last), from_right, 0))
+
+
+def _around_zero(
+    kinks: Float[Array, "K N"],
+    excess: Callable[[Array, Array], Array],
+    term: Callable[[Array, tuple[Any, ...]], Array],
+    columns: tuple[Any, ...],
+) -> Ends:
+    """Return the kinks before and after the zero of a falling excess, and the excess at both.
+
+    Args:
+        kinks: K for each example; infinite ends come back where the zero is beyond all of them.
+        excess: ``(t, Σ_j term_j(t)) -> (N,)``.
+        term: ``(t, one class of each column) -> (N,)``.
+        columns: (C, N) each, or None.
+    """
+
+    def narrow(ends: Ends, t: Array, total: Array) -> Ends:
+        last, above, following, below = ends
+        here = excess(t, total)
+        is_last = (here >= 0) & (t >= last)
+        is_next = ~(here >= 0) & (t <= following)
+        return (
+            jnp.where(is_last, t, last),
+            jnp.where(is_last, here, above),
+            jnp.where(is_next, t, following),
+            jnp.where(is_next, here, below),
+        )
+
+    infinite = jnp.full_like(kinks[0], jnp.inf)
+    nothing: Ends = (-infinite, infinite, infinite, -infinite)
+    if kinks.shape[1] > 1:
+        # Many examples: one kink and one class at a time, so that nothing leaves the cache.
+        def one_kink(ends: Ends, t: Array) -> tuple[Ends, None]:
+            def add(total: Array, column: tuple[Any, ...]) -> tuple[Array, None]:
+                return total + term(t, column), None
+
+            return narrow(ends, t, lax.scan(add, jnp.zeros_like(t), columns)[0]), None
+
+        return lax.scan(one_kink, nothing, kinks)[0]
+    # A sequential pass has one example at a time: all kinks at once, in few operations.
+    terms = jax.vmap(jax.vmap(term, in_axes=(None, 0)), in_axes=(0, None))(kinks, columns)
+    every = jax.vmap(narrow, in_axes=(None, 0, 0))(nothing, kinks, jnp.sum(terms, axis=1))
+    places = (jnp.argmax(every[0], axis=0)[None], jnp.argmin(every[2], axis=0)[None])
+    last, above, following, below = (
+        jnp.take_along_axis(end, places[n // 2], axis=0)[0] for n, end in enumerate(every)
+    )
+    return last, above, following, below
 
 
 def _two_couplings(
@@ -291,13 +301,13 @@ def ascend(
     K, B = blocks.rows.shape
     block_key, row_key = jax.random.split(key)
     inner = jax.random.permutation(row_key, B)
-    scale = jnp.asarray(1 / (2 * N * jnp.asarray(objective.reg, W.dtype)), W.dtype)
+    per_slope = jnp.asarray(1 / (2 * N * jnp.asarray(objective.reg, W.dtype)), W.dtype)
 
     # A block, and a row in it, is seen once a pass: its old slopes go into the loop and its new
     # ones come out. Carried along and updated in place, they would be copied each time.
     def one_block(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
         W, total = carry
-        index, gram = blocks.rows[k], blocks.gram[k] * scale
+        index, gram = blocks.rows[k], blocks.gram[k] * per_slope
         inside = jnp.minimum(index, N - 1)
         X, y = widen(data.X[inside]), data.y[inside]
         # Rows of zeros (padding in the last block, blank examples) have no curvature: any q > 0.
@@ -317,7 +327,7 @@ def ascend(
         _, new = lax.scan(one_row, scores, jax.tree.map(lambda leaf: leaf[:, None], each))
         new = old.at[inner].set(new[:, 0])
         G = loss.pull_back(jnp.where((index < N)[:, None], new - old, 0), y)
-        W = W - scale * dot_transpose(G, X)
+        W = W - per_slope * dot_transpose(G, X)
         return (W, total + W), new
 
     order = jax.random.permutation(block_key, K)

@@ -30,19 +30,21 @@ RELAXATION = 1.9  # in (0, 2); over-relaxation of the proximal step
 class State(NamedTuple):
     """A primal-dual step's own variables, and the best pair met."""
 
-    step: Array  # ρ
+    rho: Array  # slope per score
     W: Array
     scores: Array  # X Wᵀ
     G: Array  # ρu, (N, C)
     pulled: Array  # GᵀX/N, (C, D)
     best_W: Array
     primal: Array
-    best_dual: Array
+    best_slopes: Array
     best_V: Array
-    bottom: Array
+    dual: Array  # its value at the best slopes
 
 
-def start(objective: Objective, W: Weights, dual: Scores | None, data: Data) -> tuple[State, Array]:
+def initial_state(
+    objective: Objective, W: Weights, slopes: Scores | None, data: Data
+) -> tuple[State, Array]:
     """Return the state from which the steps go on, and a first ρ.
 
     Without slopes those at W are taken, as they are: together with W they nearly balance. Scaled to
@@ -50,16 +52,16 @@ def start(objective: Objective, W: Weights, dual: Scores | None, data: Data) -> 
     """
     loss, _ = require(objective, "solve", bound=True)
     scores = score(W, data.X)
-    if dual is None:
-        dual = loss.slopes(scores, data.y, delta=objective.delta)
+    if slopes is None:
+        slopes = loss.slopes(scores, data.y, delta=objective.delta)
     primal = objective.data_loss(scores, data.y) + objective.reg * jnp.sum(W * W)
-    G = loss.pull_back(dual, data.y)
+    G = loss.pull_back(slopes, data.y)
     pulled = dot_transpose(G, data.X) / data.X.shape[0]
     V = -pulled
-    linear, conjugate = bound.linear_and_conjugate(objective, dual, dual, data.y)
-    bottom = linear - conjugate - jnp.sum(V * V) / (4 * objective.reg)
-    step = _balance(objective, G, scores)
-    return State(step, W, scores, G, pulled, W, primal, dual, V, bottom), step
+    linear, conjugate = bound.linear_and_conjugate(objective, slopes, slopes, data.y)
+    dual = linear - conjugate - jnp.sum(V * V) / (4 * objective.reg)
+    rho = _balance(objective, G, scores)
+    return State(rho, W, scores, G, pulled, W, primal, slopes, V, dual), rho
 
 
 def _balance(objective: Objective, G: Scores, scores: Scores) -> Array:
@@ -84,12 +86,12 @@ class Metric(NamedTuple):
     Attributes:
         basis: (n, D) rows R with RᵀR the sample's covariance; None where ``root`` is (D, D).
         root: (n, n) or (D, D), a square root's inverse.
-        scale: what multiplies the identity.
+        diagonal: what multiplies the identity.
     """
 
     basis: Array | None
     root: Array
-    scale: Array
+    diagonal: Array
 
     def solve(self, G: Array) -> Array:
         """Return G (M + 2·reg)⁻¹ for G (C, D)."""
@@ -97,7 +99,7 @@ class Metric(NamedTuple):
         inner = _matmul(_matmul(rotated, self.root.T), self.root)
         if self.basis is None:
             return inner
-        return (G - _matmul(inner, self.basis)) / self.scale
+        return (G - _matmul(inner, self.basis)) / self.diagonal
 
 
 def _matmul(a: Array, b: Array) -> Array:
@@ -110,8 +112,8 @@ def sample_rows(key: Array, X: Features, *, rows: int) -> Array:
     return dense(X[index]) / jnp.sqrt(jnp.asarray(rows, X.dtype))
 
 
-def make_metric(reg: Array, sample: Array, step: Array, *, N: int) -> Metric:
-    """Return the metric of a sample of N rows, for ρ = ``step``.
+def make_metric(reg: Array, sample: Array, rho: Array, *, N: int) -> Metric:
+    """Return the metric of a sample of N rows, for ρ = ``rho``.
 
     By the identity of Woodbury, (c + s RᵀR)⁻¹ = (1 − Rᵀ(c/s + R Rᵀ)⁻¹R)/c.
     """
@@ -120,16 +122,16 @@ def make_metric(reg: Array, sample: Array, step: Array, *, N: int) -> Metric:
     # What a sample misses is in directions in which less than about one of its rows varies. Where
     # it misses nothing, the floor keeps the identity's cancellation within float32.
     factor, floor = (1.01, 1e-3 * variance / max(n, D)) if n == N else (1.3, 0.7 * variance / n)
-    scale, strength = step * floor + 2 * reg, step * factor
+    diagonal, strength = rho * floor + 2 * reg, rho * factor
     if n >= D:
-        inner = scale * jnp.eye(D, dtype=sample.dtype) + strength * _matmul(sample.T, sample)
+        inner = diagonal * jnp.eye(D, dtype=sample.dtype) + strength * _matmul(sample.T, sample)
     else:
-        inner = scale / strength * jnp.eye(n, dtype=sample.dtype) + _matmul(sample, sample.T)
+        inner = diagonal / strength * jnp.eye(n, dtype=sample.dtype) + _matmul(sample, sample.T)
     size = inner.shape[0]
     root = jax.scipy.linalg.solve_triangular(
         jnp.linalg.cholesky(inner), jnp.eye(size, dtype=sample.dtype), lower=True
     )
-    return Metric(None if n >= D else sample, root, scale)
+    return Metric(None if n >= D else sample, root, diagonal)
 
 
 def steps(
@@ -143,49 +145,49 @@ def steps(
     """
     loss, _ = require(objective, "solve", bound=True)
     N = data.X.shape[0]
-    reg, y, step = objective.reg, data.y, state.step
-    curvature = jnp.broadcast_to(1 / step, (N,))
+    reg, y, rho = objective.reg, data.y, state.rho
+    curvature = jnp.broadcast_to(1 / rho, (N,))
     zero = jnp.zeros_like(state.scores)
 
     def one(state: State, _: Any) -> tuple[State, Array]:
-        slope = 2 * reg * state.W + state.pulled
-        dW = -metric.solve(slope)
+        gradient = 2 * reg * state.W + state.pulled
+        dW = -metric.solve(gradient)
         W = state.W + dW
         scores = dot(data.X, W)
         primal = objective.data_loss(scores, y) + reg * jnp.sum(W * W)
-        target = state.G / step + 2 * scores - state.scores
+        target = state.G / rho + 2 * scores - state.scores
         margins = loss.all_margins(target, y, delta=objective.delta)
-        dual = row_step(objective, margins, zero, curvature, y)
-        G = loss.pull_back(dual, y)
+        slopes = row_step(objective, margins, zero, curvature, y)
+        G = loss.pull_back(slopes, y)
         pulled = dot_transpose(G, data.X) / N
 
         # Between the best slopes and these the dual is a parabola: take its top.
         V = -pulled
-        d, dV = dual - state.best_dual, V - state.best_V
-        linear, cross = bound.linear_and_conjugate(objective, d, state.best_dual, y)
+        d, dV = slopes - state.best_slopes, V - state.best_V
+        linear, cross = bound.linear_and_conjugate(objective, d, state.best_slopes, y)
         _, bend = bound.linear_and_conjugate(objective, d, d, y)
         rise = linear - 2 * cross - jnp.sum(state.best_V * dV) / (2 * reg)
         curve = 2 * bend + jnp.sum(dV * dV) / (2 * reg)
         t = jnp.clip(rise / jnp.where(curve > 0, curve, 1), 0, 1)
         better = primal < state.primal
 
-        # ‖dW‖²_M, since (M + 2·reg) dW = −slope. A move of the size of rounding shows nothing.
-        in_metric = -jnp.sum(dW * slope) - 2 * reg * jnp.sum(dW * dW)
-        moved = step * jnp.sum((scores - state.scores) ** 2) / N
-        noise = step * (100 * jnp.finfo(W.dtype).eps) ** 2 * jnp.sum(scores * scores) / N
+        # ‖dW‖²_M, since (M + 2·reg) dW = −gradient. A move of the size of rounding shows nothing.
+        in_metric = -jnp.sum(dW * gradient) - 2 * reg * jnp.sum(dW * dW)
+        moved = rho * jnp.sum((scores - state.scores) ** 2) / N
+        noise = rho * (100 * jnp.finfo(W.dtype).eps) ** 2 * jnp.sum(scores * scores) / N
         seen = (in_metric > 0) & (moved > noise)
         excess = jnp.where(seen, moved / jnp.where(seen, in_metric, 1), 0)
         state = State(
-            step=step,
+            rho=rho,
             W=state.W + RELAXATION * dW,
             scores=state.scores + RELAXATION * (scores - state.scores),
             G=state.G + RELAXATION * (G - state.G),
             pulled=state.pulled + RELAXATION * (pulled - state.pulled),
             best_W=jnp.where(better, W, state.best_W),
             primal=jnp.minimum(primal, state.primal),
-            best_dual=state.best_dual + t * d,
+            best_slopes=state.best_slopes + t * d,
             best_V=state.best_V + t * dV,
-            bottom=state.bottom + t * rise - t * t * curve / 2,
+            dual=state.dual + t * rise - t * t * curve / 2,
         )
         return state, excess
 

@@ -24,8 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsvm.certificate import bound
-from jaxsvm.certificate import primal_dual as metric
+from jaxsvm.certificate import bound, primal_dual
 from jaxsvm.certificate.ascent import ascend, gram_blocks
 from jaxsvm.certificate.bound import dual_value, feasible
 from jaxsvm.core.arguments import validate
@@ -246,14 +245,14 @@ def _iterates(
     data: Data,
     W: Array,
     mean: Array,
-    dual: Array | None,
+    slopes: Array | None,
     *,
     strong: bool,
     num_steps: int,
 ) -> Iterator[_Iterate]:
     """Yield better and better pairs, without end: coordinate passes, steps in the metric, or both.
 
-    W is V(dual)/(2·reg), what ascent keeps and nothing else looks at; ``mean`` is the best primal
+    W is V(slopes)/(2·reg), what ascent keeps and nothing else looks at; ``mean`` is the best primal
     point there is.
     """
     block_key, pass_key, sample_key = jax.random.split(key, 3)
@@ -264,65 +263,65 @@ def _iterates(
         slow = False
         while not slow:
             pass_key, use = jax.random.split(pass_key)
-            W, dual, mean = _ascend(use, objective, W, dual, data, blocks)
+            W, slopes, mean = _ascend(use, objective, W, slopes, data, blocks)
             passes += 1
-            value, bottom = _test(objective, W, dual, mean, data)
+            value, dual = _test(objective, W, slopes, mean, data)
             if value < primal:
                 best_W, primal = mean, float(value)
-            yield _Iterate(passes, best_W, dual, primal, float(bottom))
-            gap, before = primal - float(bottom), gap
+            yield _Iterate(passes, best_W, slopes, primal, float(dual))
+            gap, before = primal - float(dual), gap
             slow = passes >= ASCENT_PASSES and gap > before / 2
         del blocks
     sample = _sample_rows(sample_key, data.X, rows=min(SAMPLE_ROWS, data.X.shape[0]))
-    state, balance = _metric_start(objective, best_W, dual, data)
-    step, enlarged, stale = balance, jnp.ones_like(balance), True
+    state, balance = _initial_state(objective, best_W, slopes, data)
+    rho, enlarged, stale = balance, jnp.ones_like(balance), True
     for check in itertools.count(1):
         if stale:
-            state = state._replace(step=step)
-            inverse = _make_metric(objective.reg, sample, step * enlarged, N=data.X.shape[0])
+            state = state._replace(rho=rho)
+            inverse = _make_metric(objective.reg, sample, rho * enlarged, N=data.X.shape[0])
         state, excess, balance = _metric_steps(objective, state, inverse, data, num_steps=num_steps)
         passes += num_steps
         yield _Iterate(
-            passes, state.best_W, state.best_dual, float(state.primal), float(state.bottom)
+            passes, state.best_W, state.best_slopes, float(state.primal), float(state.dual)
         )
         small = excess > 1
         enlarged = jnp.where(small, 1.1 * excess * enlarged, enlarged)
         unbalanced = check % CHECKS_PER_BALANCE == 0 and bool(
-            (balance > 2 * step) | (balance < step / 2)
+            (balance > 2 * rho) | (balance < rho / 2)
         )
-        step = balance if unbalanced else step
+        rho = balance if unbalanced else rho
         stale = bool(small) or unbalanced
 
 
 def _ascent_test(
-    objective: Objective, W: Weights, dual: Scores, mean: Weights, data: Data
+    objective: Objective, W: Weights, slopes: Scores, mean: Weights, data: Data
 ) -> tuple[Array, Array]:
     """Return the objective at the pass's mean W, and the dual, read off W = V/(2·reg)."""
-    linear, conjugate = bound.linear_and_conjugate(objective, dual, dual, data.y)
+    linear, conjugate = bound.linear_and_conjugate(objective, slopes, slopes, data.y)
     return objective(mean, data), linear - conjugate - objective.reg * jnp.sum(W * W)
 
 
 def _first(objective: Objective, W: Weights, data: Data) -> tuple[Array, Array]:
     """Return the slopes at W on the best point of their ray, and their V/(2·reg)."""
     loss, _ = require(objective, "solve", bound=True)
-    dual = loss.slopes(score(W, data.X), data.y, delta=objective.delta)
-    V = _pulled(objective, dual, data)
-    linear, conjugate = bound.linear_and_conjugate(objective, dual, dual, data.y)
+    slopes = loss.slopes(score(W, data.X), data.y, delta=objective.delta)
+    V = _pulled(objective, slopes, data)
+    linear, conjugate = bound.linear_and_conjugate(objective, slopes, slopes, data.y)
     curve = 2 * conjugate + jnp.sum(V * V) / (2 * objective.reg)
     s = jnp.clip(linear / jnp.where(curve > 0, curve, 1), 0, 1)
-    return s * dual, s * V / (2 * objective.reg)
+    return s * slopes, s * V / (2 * objective.reg)
 
 
-def _resume(objective: Objective, dual: Scores, data: Data) -> tuple[Array, Array]:
+def _resume(objective: Objective, slopes: Scores, data: Data) -> tuple[Array, Array]:
     """Return feasible slopes and their V/(2·reg)."""
-    dual = feasible(objective, dual, data.y)
-    return dual, _pulled(objective, dual, data) / (2 * objective.reg)
+    slopes = feasible(objective, slopes, data.y)
+    return slopes, _pulled(objective, slopes, data) / (2 * objective.reg)
 
 
-def _pulled(objective: Objective, dual: Scores, data: Data) -> Array:
+def _pulled(objective: Objective, slopes: Scores, data: Data) -> Array:
     """Return V of feasible slopes."""
     loss, _ = require(objective, "solve", bound=True)
-    return -dot_transpose(loss.pull_back(dual, data.y), data.X) / data.X.shape[0]
+    return -dot_transpose(loss.pull_back(slopes, data.y), data.X) / data.X.shape[0]
 
 
 _ascend = jax.jit(ascend)
@@ -330,10 +329,10 @@ _gram_blocks = jax.jit(gram_blocks, static_argnames="block_size")
 _test = jax.jit(_ascent_test)
 _value = jax.jit(lambda objective, W, data: objective(W, data))
 _dual_value = jax.jit(dual_value)
-_metric_start = jax.jit(metric.start)
-_metric_steps = jax.jit(metric.steps, static_argnames="num_steps")
-_sample_rows = jax.jit(metric.sample_rows, static_argnames="rows")
-_make_metric = jax.jit(metric.make_metric, static_argnames="N")
+_initial_state = jax.jit(primal_dual.initial_state)
+_metric_steps = jax.jit(primal_dual.steps, static_argnames="num_steps")
+_sample_rows = jax.jit(primal_dual.sample_rows, static_argnames="rows")
+_make_metric = jax.jit(primal_dual.make_metric, static_argnames="N")
 _jitted_first = jax.jit(_first)
 _jitted_resume = jax.jit(_resume)
 
@@ -364,12 +363,12 @@ def _start(
     if isinstance(start, Solution):
         if not strong:
             return start.W, start.W, feasible(objective, start.dual_variables, data.y)
-        dual, W = _jitted_resume(objective, start.dual_variables, data)
-        return W, start.W, dual
+        slopes, W = _jitted_resume(objective, start.dual_variables, data)
+        return W, start.W, slopes
     if not strong:
         return start, start, None
-    dual, W = _jitted_first(objective, start, data)
-    return W, start, dual
+    slopes, W = _jitted_first(objective, start, data)
+    return W, start, slopes
 
 
 def _check_arguments(

@@ -85,18 +85,6 @@ def sum_terms(
         (up, down), _ = lax.scan(add, (zero, zero), (here, x), unroll=block_sizes().unroll)
         return up, -up if odd else down
 
-    def directed(up: Array, down: Array, rates: tuple[float, float], label: Array) -> Array:
-        """Return the sums for hinges that move at these rates, the label's in its own row."""
-
-        def at(rate: float) -> Array:
-            way = up if rate >= 0 else down
-            if not hinges.height.is_plain or abs(rate) in (0.0, 1.0):
-                return way
-            return way * abs(rate) ** hinges.height.power
-
-        wrong, right = at(rates[0]), at(rates[1])
-        return wrong if right is wrong else wrong.at[label].set(right[label])
-
     scaled = in_units(own)
     is_one_rate = shared is None or abs(shared[0]) == abs(own[0])
     scaled_shared = scaled if shared is None or is_one_rate else in_units(shared)
@@ -107,26 +95,44 @@ def sum_terms(
         x = dense(X[jnp.minimum(rows, N - 1)]).astype(dtype)
         both = sums(scaled, rows, x)
         moved = both if is_one_rate else sums(scaled_shared, rows, x)
-        out = []
-        for total, (up, down), (s_up, s_down) in (
-            (totals[0], both, moved),
-            (totals[1], both[::-1], moved[::-1]),
-        ):
-            row = directed(up, down, own, label)
-            if shared is not None:
-                other = directed(s_up, s_down, shared, label)
-                every = jnp.sum(other, axis=0)
-                row = (
-                    row.at[label].set(every) if hinges.only_label else row + every[None, :] - other
-                )
-            out.append(total + row)
-        return (out[0], out[1]), None
+        up, down = totals
+        up += _on_weights(hinges, both, moved, label)
+        down += _on_weights(hinges, both[::-1], moved[::-1], label)
+        return (up, down), None
 
     zero = jnp.zeros((C, D), dtype)
     totals, _ = lax.scan(block, (zero, zero), (index, labels))
     power = hinges.height.power if hinges.height.is_plain else 0
     scale = jnp.asarray(unit, dtype) ** (power - 1)
     return totals[0] * scale, totals[1] * scale
+
+
+def _on_weights(hinges: ScoreHinges, own: Pair, shared: Pair, label: Array) -> Array:
+    """Return what a block's sums are for W[k, d] up, (C, D), where all its labels are one.
+
+    Args:
+        hinges: their rates, and who shares them.
+        own: the sums for hinges moved up and down by x, in units of their own rates.
+        shared: the same in units of the shared rates.
+        label: of the block.
+    """
+
+    def at(sums: Pair, rate: float) -> Array:
+        way = sums[0] if rate >= 0 else sums[1]
+        if not hinges.height.is_plain or abs(rate) in (0.0, 1.0):
+            return way
+        return way * abs(rate) ** hinges.height.power
+
+    def at_both(sums: Pair, rates: tuple[float, float]) -> Array:
+        wrong, right = at(sums, rates[0]), at(sums, rates[1])
+        return wrong if right is wrong else wrong.at[label].set(right[label])
+
+    row = at_both(own, hinges.own)
+    if hinges.shared is None:
+        return row
+    other = at_both(shared, hinges.shared)
+    every = jnp.sum(other, axis=0)
+    return row.at[label].set(every) if hinges.only_label else row + every[None, :] - other
 
 
 def _blocks_of_one_label(y: Labels, C: int) -> tuple[Int[Array, "blocks B"], Int[Array, " blocks"]]:
