@@ -4,15 +4,37 @@ The scores are linear in W and the loss is piecewise linear in the scores, so li
 weights, searches, gradient checks and optimality certificates can be exact and fast. Start with
 `load_dataset`, `Objective` and `run`; every function takes its data as an argument and is pure.
 
-The names here are those that people start from. Each room holds the rest:
+Data
+    load_dataset, Dataset, DatasetError     images by name, split and centred ("digits", "cifar10")
+    data_from_arrays, validate              arrays of your own, checked
+    Data, StandardizedFeatures              X and y; X as bytes with the centring folded in
+The objective
+    score, predict, accuracy, margins       linear scores and what follows from them
+    Objective                               mean loss + reg · penalty, callable
+    Hinge                                   every multiclass hinge loss, by four choices
+    hinge_loss, squared_hinge_loss, crammer_singer_loss, one_vs_rest_loss
+    softmax_loss                            cross-entropy, which has no hinges
+    l2_penalty, l1_penalty
+Lines and landscapes
+    along, Line                             the objective along a direction, exact
+    slice_1d, slice_2d, project_path        landscapes, and paths on them
+    random_direction
+Gradients
+    analytic_gradient                       the notes' closed form
+    numerical_gradient                      black box, one parameter at a time
+    termwise_numerical_gradient             all coordinates at once
+    check_gradient, assert_gradient         a verdict for every coordinate
+Optimizers
+    Optimizer, run, advance                 the contract and the loop
+    random_search, pruned_random_search, local_search, local_searches
+    gradient_descent, minibatch_gradient_descent, line_search_descent
+    minibatch, from_optax                   mini-batches of, or an optimizer from, another
+Certificates
+    lower_bound                             how low any W can get
+    solve, Solution, regularization_path    weights that are proved to be nearly optimal
 
-    jaxsvm.core          data, features, losses, penalties, the objective, argument checks
-    jaxsvm.lines         lines and planes through W, landscapes, directions
-    jaxsvm.gradients     closed form, numerical, the gradient check
-    jaxsvm.optimizers    the contract, descents, searches, optax
-    jaxsvm.certificate   lower bounds, the certified solver
-    jaxsvm.datasets      digits, tfds, arrays of your own
-    jaxsvm.plot          figures (needs matplotlib)
+The rooms hold the rest: `jaxsvm.core`, `jaxsvm.lines`, `jaxsvm.gradients`, `jaxsvm.optimizers`,
+`jaxsvm.certificate`, `jaxsvm.datasets`, and `jaxsvm.plot` for figures (it needs matplotlib).
 """
 
 from jaxsvm.certificate import Solution as Solution
@@ -64,3 +86,5 @@ from jaxsvm.optimizers import random_search as random_search
 from jaxsvm.optimizers import run as run
 
 __version__ = "0.1.0"
+# All names but the rooms', which are modules and have a spec.
+__all__ = [n for n, value in [*globals().items()] if n[0] != "_" and not hasattr(value, "__spec__")]

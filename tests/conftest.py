@@ -1,4 +1,8 @@
-"""Strict settings for every test; JAX_ENABLE_X64=1 in the environment runs the suite in float64."""
+"""Strict settings for every test.
+
+In the environment, JAX_ENABLE_X64=1 runs the suite in float64, and JAXSVM_DEFAULT_COMPILATION=1
+with XLA's default passes, as users do (CI runs the tests marked ``compiled`` so as well).
+"""
 
 import os
 from pathlib import Path
@@ -10,8 +14,10 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
-# Most of the suite's time is spent in compilers: XLA's cheap passes take half of it.
-jax.config.update("jax_disable_most_optimizations", True)
+# Most of the suite's time is spent in compilers: XLA's cheap passes take half of it. What they do
+# not do, fusing products into sums say, can change a result, so CI also runs some tests without.
+CHEAP = not os.environ.get("JAXSVM_DEFAULT_COMPILATION")
+jax.config.update("jax_disable_most_optimizations", CHEAP)
 
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci")
@@ -41,3 +47,11 @@ def cifar10():
     import jaxsvm  # not above: jaxtyping's hook must be there before jaxsvm is imported
 
     return jaxsvm.load_dataset("cifar10")
+
+
+@pytest.fixture
+def optimized():
+    """Compile as users do: what is jitted within the test has all of XLA's passes."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", CHEAP)

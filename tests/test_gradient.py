@@ -39,6 +39,7 @@ def tolerance():
     return 1e-12 if float_dtype() == jnp.float64 else 2e-5
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(("loss", "penalty"), [*zip(LOSSES, PENALTIES * 2, strict=True)])
 @hypothesis.given(seed=seeds, shape=st.sampled_from([(1, 3, 4), (12, 6, 5), (7, 3, 1)]))
 @hypothesis.settings(max_examples=15)
@@ -54,6 +55,7 @@ def test_closed_form_equals_autodiff_at_ties_too(loss, penalty, seed, shape):
         )
 
 
+@pytest.mark.compiled
 @hypothesis.given(seed=seeds, shape=shapes)
 @hypothesis.settings(max_examples=15)
 def test_closed_form_is_the_notes_loop(seed, shape):
@@ -63,6 +65,7 @@ def test_closed_form_is_the_notes_loop(seed, shape):
     np.testing.assert_allclose(got, expected, rtol=tolerance(), atol=tolerance())
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("loss", LOSSES)
 def test_bytes_equal_the_plain_matrix(loss):
     W, data = byte_problem(1, (1100, 9, 10))

@@ -29,6 +29,7 @@ def plane(seed, *, integers=False, shape=(12, 6, 5)):
     return W, a, b, data
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     ("loss", "penalty"),
     [(loss, "l2_penalty") for loss in sorted(reference.LOSSES)] + [("hinge_loss", "l1_penalty")],
@@ -56,6 +57,7 @@ def test_a_line_is_a_row_of_a_plane():
     np.testing.assert_array_equal(row.accuracy, got.accuracy[3])
 
 
+@pytest.mark.compiled
 @hypothesis.given(seed=seeds, C=st.sampled_from([1, 2, 5]))
 @hypothesis.settings(max_examples=30)
 def test_accuracy_counts_ties_as_predict_does(seed, C):

@@ -53,6 +53,7 @@ def oracle(objective, W, direction, data, t):
     )
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("loss", LOSSES)
 @hypothesis.given(seed=seeds, integers=st.booleans())
@@ -69,6 +70,7 @@ def test_values_and_grid_match_the_oracle(loss, penalty, seed, integers):
     np.testing.assert_allclose(backwards[::-1], grid, rtol=rtol)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("loss", LOSSES)
 @hypothesis.given(seed=seeds, integers=st.booleans(), reg=st.sampled_from([0.0, 0.1]))
@@ -107,6 +109,7 @@ def _padded(x, size=256):
     return np.concatenate([x, np.full(size - len(x), x[0])])
 
 
+@pytest.mark.compiled
 @hypothesis.given(seed=seeds, integers=st.booleans())
 @hypothesis.settings(max_examples=20)
 def test_slopes_at_and_between_kinks(seed, integers):

@@ -31,6 +31,7 @@ def tolerance():
     return 1e-12 if float_dtype() == jnp.float64 else 2e-5
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("name", LOSSES)
 @hypothesis.given(seed=seeds, shape=shapes)
 @hypothesis.settings(max_examples=30)
@@ -46,6 +47,7 @@ def test_losses_match_the_oracle(name, seed, shape):
         )
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("name", LOSSES)
 def test_objective_matches_the_oracle(name, penalty):
@@ -82,6 +84,7 @@ def test_value_at_zero_weights(name, at_zero, C):
     assert Objective(loss=getattr(jaxsvm, name))(W, data) == at_zero(C)
 
 
+@pytest.mark.compiled
 def test_gradient_at_a_kink_is_zero():
     # s_0 - s_1 + 1 is exactly 0 for the wrong class: no push in either direction.
     scores = jnp.array([[1.0, 2.0]], float_dtype())
@@ -101,6 +104,7 @@ def test_no_max_is_differentiated(name):
     assert "reduce_max" not in jaxpr
 
 
+@pytest.mark.compiled
 @hypothesis.given(seed=seeds, shape=shapes)
 @hypothesis.settings(max_examples=30)
 def test_hinge_gradient_is_the_notes_at_ties_too(seed, shape):
@@ -130,6 +134,7 @@ def test_what_all_classes_share_does_not_round(loss):
         np.testing.assert_array_equal(gradient, jax.grad(objective)(W, data))
 
 
+@pytest.mark.compiled
 def test_nan_and_infinite_scores_are_kept():
     y = jnp.array([0], jnp.int32)
     for name in LOSSES:
@@ -138,6 +143,7 @@ def test_nan_and_infinite_scores_are_kept():
         assert loss(jnp.array([[0.0, jnp.inf]]), y)[0] == jnp.inf
 
 
+@pytest.mark.compiled
 def test_rows_of_bytes_equal_the_plain_matrix():
     for N in (40, 1100):  # below and above one block of rows, with a remainder
         W, data = byte_problem(1, (N, 9, 10))

@@ -67,6 +67,7 @@ def test_both_forms_of_the_data_give_the_same_run(name):
     chex.assert_trees_all_close(a.params, b.params, rtol=tolerance(), atol=tolerance())
 
 
+@pytest.mark.compiled
 @EVERY
 def test_a_run_in_chunks_is_the_same_run_to_the_bit(name):
     optimizer, key = OPTIMIZERS[name], jax.random.key(2)
@@ -187,6 +188,7 @@ def test_chunks_of_whole_blocks_compute_no_block_twice(num_chunks):
     assert state == NUM_STEPS
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("name", ["random_search", "pruned_random_search", "local_search"])
 def test_block_size_changes_no_decision(name):
     W, data = problem(0, SHAPE)

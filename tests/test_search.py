@@ -34,6 +34,7 @@ CASES = [
 ] + [("random_search", loss, "l1_penalty", 7) for loss in reference.LOSSES if loss != "hinge_loss"]
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(("search", "loss", "penalty", "size"), CASES)
 def test_decisions_are_the_listing_s(x64, search, loss, penalty, size):
     W, data = problem(1, (9, 4, 3), scale=0.3)
@@ -81,6 +82,7 @@ def test_blocks_equal_the_plain_step(search, form):
     np.testing.assert_allclose(state.params, expected.params, rtol=0, atol=2 * rtol)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("search", sorted(SEARCHES))
 def test_ties_keep_the_first(search):
     # Without features and without reg every trial has the start's loss: none is below it.
@@ -98,6 +100,7 @@ def test_ties_keep_the_first(search):
     np.testing.assert_array_equal(info.accepted, expected)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("search", sorted(SEARCHES))
 def test_nan_trials_are_rejected(search):
     def loss(scores, y, *, delta):

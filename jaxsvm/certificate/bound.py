@@ -32,7 +32,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.arguments import check_examples, check_problem, check_scores
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import Features, dense, scan_rows
 from jaxsvm.core.objective import Objective, require, score
@@ -89,6 +89,8 @@ def dual_value(
     0.469
     """
     require(objective, "dual_value", bound=True)
+    check_examples(data)
+    check_scores(slopes, data.y, "slopes")
     parts = _parts(objective, feasible(objective, slopes, data.y), data)
     return jnp.maximum(_value(objective, parts, jnp.ones_like(parts.linear), radius), 0)
 
@@ -123,7 +125,7 @@ def lower_bound(
     0.875 <= 1.000
     """
     loss, _ = require(objective, "lower_bound", bound=True)
-    check_shapes(data)
+    check_problem(W, data)
     slopes = loss.slopes(score(W, data.X), data.y, delta=objective.delta)
     parts = _parts(objective, slopes, data)
     A, Q, norm = parts.linear, parts.conjugate, parts.norm
@@ -192,17 +194,17 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
 
     Every entry of a sum of n products has an error of at most n·u/(1 − n·u) times the sum of the
     products' magnitudes, u the unit roundoff, whatever the order (Higham, "Accuracy and Stability",
-    ch. 3). For V that is n = GROUP, C for G itself, and 12 for the pairs, the folded centring and
-    the compensated sum between blocks. By the triangle inequality the magnitudes add up
-    to at most Σ_i |G[i, j]|·‖x_i‖ in the norm of row j.
+    ch. 3). For V that is n = GROUP, C for G itself, one for each level of the pairs, and 8 for the
+    folded centring and the compensated sum between blocks. By the triangle inequality the
+    magnitudes add up to at most Σ_i |G[i, j]|·‖x_i‖ in the norm of row j.
     """
-    check_shapes(data)
     loss, _ = require(objective, "dual_value", bound=True)
     N, C = data.X.shape[0], slopes.shape[1]
     u = jnp.finfo(slopes.dtype).eps / 2
     G, size = loss.pull_back(slopes, data.y), loss.pull_back_size(slopes, data.y)
     raw, magnitude = _block_sums(G, size, data.X)
-    n = GROUP + C + 12
+    pairs = (block_sizes().certified // GROUP).bit_length() - 1
+    n = GROUP + C + pairs + 8
     # `magnitude` is itself a sum of positive numbers, no further off than its number of terms.
     magnitude = magnitude * (1 + 2 * u * (data.X.shape[1] + N))
     error = 1.01 * n * u * tree_sum((magnitude**2).ravel()) ** 0.5

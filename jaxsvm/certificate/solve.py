@@ -27,7 +27,7 @@ from jax import Array
 from jaxsvm.certificate import bound, primal_dual
 from jaxsvm.certificate.ascent import ascend, gram_blocks
 from jaxsvm.certificate.bound import dual_value, feasible
-from jaxsvm.core.arguments import validate
+from jaxsvm.core.arguments import check_floats, check_values, validate
 from jaxsvm.core.features import dense, dot_transpose
 from jaxsvm.core.objective import Objective, accuracy, require, score
 from jaxsvm.core.types import Data, Scores, Weights
@@ -77,6 +77,9 @@ class Solution(NamedTuple):
     gap: float
     passes: int
     history: History
+
+    def __repr__(self) -> str:
+        return f"Solution(W {self.W.shape}, {self})"
 
     def __str__(self) -> str:
         share = self.gap / self.primal if self.primal > 0 else 0.0
@@ -182,6 +185,14 @@ class PathPoint(NamedTuple):
     reg: float
     solution: Solution
     accuracy: float
+
+    @property
+    def gap(self) -> float:
+        """The solution's gap: its objective is at most this far above the minimum."""
+        return self.solution.gap
+
+    def __repr__(self) -> str:
+        return f"PathPoint(reg={self.reg:g}, accuracy={self.accuracy:.4g}, {self.solution})"
 
 
 def regularization_path(
@@ -381,6 +392,7 @@ def _check_arguments(
 ) -> int:
     """Raise ValueError for a bad argument; return the number of classes."""
     require(objective, "solve", bound=True)
+    check_values("solve", objective, data)
     for name, value in (
         ("objective.reg", objective.reg),
         ("objective.delta", objective.delta),
@@ -393,6 +405,8 @@ def _check_arguments(
                 + ("; with reg = 0 use lower_bound with a radius" if "reg" in name else "")
             )
     W = start.W if isinstance(start, Solution) else start
+    if W is not None:
+        check_floats("start", W)
     C = num_classes or (int(np.max(data.y)) + 1 if W is None else W.shape[0])
     validate(data, num_classes=C)
     if W is not None and W.shape != (C, data.X.shape[1]):

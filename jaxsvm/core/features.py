@@ -65,6 +65,12 @@ class StandardizedFeatures:
         """Always 2."""
         return 2
 
+    def __repr__(self) -> str:
+        if not (hasattr(self.values, "shape") and hasattr(self.shift, "shape")):
+            return f"StandardizedFeatures({self.values!r}, {self.shift!r}, {self.scale!r})"
+        stored = self.values.dtype
+        return f"StandardizedFeatures({self.dtype}{list(self.shape)}, stored as {stored})"
+
     def __len__(self) -> int:
         return int(self.values.shape[0])
 
@@ -305,9 +311,10 @@ def astype(X: Features, dtype: Any) -> Features:
 def check_width(X: Features, W: Array) -> None:
     """Raise ValueError unless X and W have the same number of columns."""
     if W.ndim != 2 or X.ndim != 2 or W.shape[1] != X.shape[1]:
+        hint = "; did you pass W.T?" if W.ndim == X.ndim == 2 and len(W) == X.shape[1] else ""
         raise ValueError(
             f"W has shape {W.shape} and X has shape {X.shape}: expected W (C, D) and X (N, D) with "
-            "the same D (X's last column is the bias column of ones)"
+            f"the same D (X's last column is the bias column of ones){hint}"
         )
 
 

@@ -29,6 +29,7 @@ from jax import Array
 from jax.scipy.special import logsumexp
 from jaxtyping import Bool, Float
 
+from jaxsvm.core.arguments import check_scores
 from jaxsvm.core.hinges import Height, Hinges, ScoreHinges, positive_part, upper_envelope
 from jaxsvm.core.types import Labels, PerExample, ScalarLike, Scores
 
@@ -156,6 +157,7 @@ class Hinge:
 
     def all_margins(self, scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
         """Return the margins, (N, C): a positive one is a violation; 0 where there is no term."""
+        check_scores(scores, y)
         target = jnp.asarray(self.targets(y, scores.shape[1], delta), scores.dtype)
         margins = self.linear(scores, y) + target
         if self.terms == "all":
@@ -328,15 +330,19 @@ class Hinge:
                 )
                 return jnp.where(label, own, wrong)
 
-            wrong, own = (
-                0.0 if place is None else float(ways[place, case])
-                for case, place in enumerate(places)
-            )
+            # Of a wrong class's score, and of the label's; 0 where it has no n-th kink.
+            jumps = [0.0 if p is None else float(gaps[p, case]) for case, p in enumerate(places)]
+            signs = [0.0 if p is None else float(ways[p, case]) for case, p in enumerate(places)]
+            offsets = pick(pieces.offsets, -jnp.inf)
+            if self.power == 1:
+                # A jump of slope is a plain hinge of that slope.
+                size = jnp.where(label, jumps[1] or 1.0, jumps[0] or 1.0).astype(offsets.dtype)
+                rates = (jumps[0] * signs[0], jumps[1] * signs[1])
+                return ScoreHinges(offsets * size, Height(1), rates, roundings=2.0)
             height = pieces.height.map(lambda leaf: pick(leaf, 0.0))
             # A kink is a quotient of a difference of margins and one of rates.
             roundings = 2 / float(np.min(gaps[gaps > 0]))
-            offsets = pick(pieces.offsets, -jnp.inf)
-            return ScoreHinges(offsets, height, (wrong, own), roundings=roundings)
+            return ScoreHinges(offsets, height, (signs[0], signs[1]), roundings=roundings)
 
         return tuple(layer(n) for n in range(max(len(found) for found in kinks)))
 
@@ -345,13 +351,10 @@ def is_label(scores: Scores, y: Labels) -> Bool[Array, "N C"]:
     """Return the mask that is True at ``[i, y_i]``.
 
     Raises:
-        ValueError: not one label an example (one label would broadcast over all of them).
+        ValueError: what `check_scores` refuses: not one label an example, say, because one label
+            would broadcast over all of them.
     """
-    if y.shape != scores.shape[:1]:
-        raise ValueError(
-            f"y has shape {y.shape} and scores have shape {scores.shape}: expected y (N,), one "
-            "label for each row of scores (N, C)"
-        )
+    check_scores(scores, y)
     return jnp.arange(scores.shape[1], dtype=y.dtype)[None, :] == y[:, None]
 
 
@@ -362,15 +365,15 @@ def margins(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
 
     Args:
         scores: (N, C).
-        y: (N,) labels. A label ≥ C gives a row of NaN, a negative one counts from the end as in
-            NumPy; neither is checked.
+        y: (N,) labels in [0, C), checked outside `jax.jit`. Inside it a label ≥ C gives a row of
+            NaN, and a negative one counts from the end as in NumPy.
         delta: the margin asked for, in units of the scores.
 
     Returns:
         (N, C); a positive number is a violation.
 
     Raises:
-        ValueError: y is not (N,).
+        ValueError: y is not (N,), or a label is out of range.
 
     Source: CS231n notes, "Optimization", L_i, before the max.
 
@@ -401,7 +404,7 @@ def hinge_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerExam
 
     Args:
         scores: (N, C).
-        y: (N,) labels in [0, C); not checked.
+        y: (N,) labels in [0, C), checked outside `jax.jit`.
         delta: the margin, in units of the scores.
 
     Returns:
@@ -469,7 +472,7 @@ def softmax_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerEx
 
     Args:
         scores: (N, C).
-        y: (N,) labels in [0, C); not checked.
+        y: (N,) labels in [0, C), checked outside `jax.jit`.
         delta: without meaning here; it is what every loss is handed.
 
     Returns:
@@ -481,6 +484,7 @@ def softmax_loss(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> PerEx
     0.6931
     """
     del delta
+    check_scores(scores, y)
     own = jnp.take_along_axis(scores, y[:, None], axis=1)[:, 0]
     return logsumexp(scores, axis=1) - own
 

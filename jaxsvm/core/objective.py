@@ -5,6 +5,7 @@
 The bias is a column of ones at the end of X, so ``reg`` shrinks the bias as well.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,7 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float, Int
 
-from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.arguments import check_problem, check_weights
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import Features, check_width, dot, dot_and_transpose
 from jaxsvm.core.losses import Hinge, Loss, hinge_loss
@@ -45,6 +46,7 @@ def score(W: Weights, X: Features) -> Scores:
     >>> score(jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.array([[3.0, 4.0]]))
     Array([[3., 8.]], dtype=float32)
     """
+    check_weights(W, X)
     return dot(X, W)
 
 
@@ -84,6 +86,7 @@ def accuracy(W: Weights, data: Data) -> Scalar:
     >>> accuracy(jnp.eye(2), Data(jnp.eye(2), jnp.array([0, 0])))
     Array(0.5, dtype=float32)
     """
+    check_problem(W, data)
     return jnp.mean(predict(W, data.X) == data.y, dtype=W.dtype)
 
 
@@ -109,9 +112,18 @@ class Objective:
         reg: the penalty's weight, ≥ 0 (not checked). The notes' λ (or α).
         delta: the margin handed to the loss.
 
+    Raises:
+        ValueError: loss or penalty is not callable, or the loss takes no ``delta``.
+
     >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
-    >>> float(Objective(reg=0.5)(jnp.ones((3, 2)), data))
+    >>> W = jnp.ones((3, 2))
+    >>> float(Objective(reg=0.5)(W, data))
     5.0
+
+    Several regs at once: make the objective inside `jax.vmap`.
+
+    >>> jax.vmap(lambda reg: Objective(reg=reg)(W, data))(jnp.array([0.0, 0.5]))
+    Array([2., 5.], dtype=float32)
     """
 
     # Static, so that `reg` and `delta` may be traced while the functions stay Python.
@@ -122,13 +134,30 @@ class Objective:
     reg: ScalarLike = 0.0
     delta: ScalarLike = 1.0
 
+    def __post_init__(self) -> None:
+        for name in ("loss", "penalty"):
+            if not callable(getattr(self, name)):
+                kind = type(getattr(self, name)).__name__
+                raise ValueError(f"{name} is a {kind}: expected a function, such as {name}_fn")
+        if not isinstance(self.loss, Hinge) and not _takes_delta(self.loss):
+            raise ValueError(
+                f"loss is {_name(self.loss)}, which takes no delta: expected "
+                "loss(scores, y, *, delta) -> (N,); wrap it in a function that ignores delta"
+            )
+        # An int, a NumPy number and a float are then one type, and a jitted function of the
+        # objective is compiled once for all of them.
+        for name in ("reg", "delta"):
+            number = getattr(self, name)
+            if isinstance(number, int | np.number) and not isinstance(number, bool):
+                object.__setattr__(self, name, float(number))
+
     def __call__(self, W: Weights, data: Data) -> Scalar:
         """Return the objective at W, a scalar in W's dtype.
 
         Raises:
             ValueError: the data is empty, X and y differ in length, or W and X differ in D.
         """
-        check_shapes(data)
+        check_problem(W, data)
         return _mean_loss(self.loss, W, data, self.delta) + self.reg * self.penalty(W)
 
     def data_loss(self, scores: Scores, y: Labels) -> Scalar:
@@ -173,6 +202,16 @@ def require(
             f"objective.penalty is {_name(found)}: {caller} expected {wanted}; {others}"
         )
     return objective.loss, found
+
+
+def _takes_delta(loss: Any) -> bool:
+    """Whether a function may be called with ``delta=``; True where its signature is not known."""
+    try:
+        parameters = inspect.signature(loss).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    named = any(p.name == "delta" and p.kind is not p.POSITIONAL_ONLY for p in parameters)
+    return named or any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _name(function: Any) -> str:

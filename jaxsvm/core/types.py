@@ -6,6 +6,7 @@ Shapes are jaxtyping annotations. The tests check them at run time; in use they 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
@@ -19,7 +20,7 @@ Weights: TypeAlias = Float[Array, "C D"]
 Direction: TypeAlias = Float[Array, "_C _D"]
 Scalar: TypeAlias = Float[Array, ""]
 # A Python number or a traced scalar.
-ScalarLike: TypeAlias = float | Float[Array, ""]
+ScalarLike: TypeAlias = int | float | np.number | Float[Array, ""]
 # A loss of any parameters, ``loss_fn(params, data) -> scalar``; an `Objective` is one.
 LossFn: TypeAlias = Callable[[Any, Any], Array]
 
@@ -30,8 +31,22 @@ class Data(NamedTuple):
     Attributes:
         X: (N, D) features, one example a row, the bias column of ones last; an array or
             `StandardizedFeatures`.
-        y: (N,) int32 labels in [0, C). The range is checked by `jaxsvm.validate`, not here.
+        y: (N,) int32 labels in [0, C). Functions check the range outside `jax.jit`; inside it they
+            cannot.
     """
 
     X: Features
     y: Labels
+
+    def __repr__(self) -> str:
+        """Shapes and dtypes: the numbers would fill the screen."""
+        parts = (f"{name}={_brief(part)}" for name, part in zip("Xy", self, strict=True))
+        return f"Data({', '.join(parts)})"
+
+
+def _brief(array: Any) -> str:
+    """Return a dtype and a shape, such as ``float32[1348, 65]``."""
+    if not hasattr(array, "shape"):
+        return repr(array)
+    kind = "" if isinstance(array, Array) else f"{type(array).__name__} "
+    return f"{kind}{array.dtype}{list(array.shape)}"

@@ -6,7 +6,7 @@ is a sum or a maximum of hinges on its margins, and these are affine in the scor
 slopes of the hinges pulled back once more.
 """
 
-from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.arguments import check_problem
 from jaxsvm.core.features import dot_and_transpose
 from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Labels, Scores, Weights
@@ -25,7 +25,7 @@ def score_gradient(objective: Objective, scores: Scores, y: Labels) -> Scores:
     Args:
         objective: its ``loss`` and ``delta`` are used; the mean over examples is not taken here.
         scores: (N, C).
-        y: (N,) labels in [0, C); not checked.
+        y: (N,) labels in [0, C), checked outside `jax.jit`.
 
     Returns:
         (N, C). A margin of exactly 0 contributes exactly 0.
@@ -72,7 +72,7 @@ def analytic_gradient(objective: Objective, W: Weights, data: Data) -> Weights:
            [-1.5, -0.5],
            [ 1.5,  1. ]], dtype=float32)
     """
-    check_shapes(data)
+    check_problem(W, data)
     _, penalty = require(objective, "analytic_gradient")
 
     def on_scores(scores: Scores, y: Labels) -> tuple[tuple[()], Scores]:

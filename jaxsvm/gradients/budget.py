@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.arguments import check_problem, check_values
 from jaxsvm.core.features import largest_feature, per_row
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Weights
@@ -76,7 +76,7 @@ def error_budget(
     >>> float(budget.crossing[0])  # the margin of 1 is out of reach of h = 0.5
     0.0
     """
-    check_shapes(data)
+    check_problem(W, data)
     loss, _ = require(objective, "error_budget", penalty=False)
     N, C = data.X.shape[0], W.shape[0]
     scores = score(W, data.X)
@@ -126,6 +126,9 @@ def suggest_h(objective: Objective, W: Weights, data: Data, dtype: Any = None) -
     ... )
     True
     """
+    require(objective, "suggest_h", penalty=False)
+    check_values("suggest_h", W, data)
+    check_problem(W, data)
     return float(_best_step(objective, W, data, None if dtype is None else jnp.dtype(dtype)))
 
 

@@ -27,10 +27,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.arguments import check_problem, check_values
 from jaxsvm.core.features import Features, dense
 from jaxsvm.core.hinges import ScoreHinges
-from jaxsvm.core.objective import Objective
+from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Weights
 from jaxsvm.gradients.analytic import analytic_gradient
 from jaxsvm.gradients.budget import suggest_h
@@ -123,7 +123,10 @@ class GradientCheck:
     def _summary(self) -> str:
         if self.num_wrong:
             return "WRONG"
-        return "right to float32 rounding only" if self.num_rounding else "right"
+        if self.num_rounding:
+            return "right to float32 rounding only"
+        eps, own = (jnp.finfo(a.dtype).eps for a in (self.gradient, self.left))
+        return f"right to {self.gradient.dtype} rounding" if eps > own else "right"
 
     def _count(self, verdict: Verdict, part: Any = ...) -> int:
         return int(np.sum(self.verdict[part] == verdict))
@@ -182,7 +185,7 @@ def check_gradient(
     Args:
         objective: any `Hinge` with `l2_penalty` or `l1_penalty`.
         W: (C, D) weights.
-        data: N examples; labels in [0, C), not checked.
+        data: N examples; labels in [0, C).
         gradient: (C, D), or a function ``(W, data) -> (C, D)`` such as ``jax.grad(objective)``;
             `analytic_gradient` by default.
         h: the step, > 0, of the numerical gradient; `suggest_h` by default. It decides between
@@ -207,7 +210,9 @@ def check_gradient(
     >>> check_gradient(Objective(), jnp.zeros((3, 2)), data, gradient=jnp.zeros((3, 2))).num_wrong
     5
     """
-    check_shapes(data)
+    require(objective, "check_gradient")
+    check_problem(W, data)
+    check_values("check_gradient", W, data)
     if ties not in ("zero", "any"):
         raise ValueError(f"ties = {ties!r}: expected 'zero' or 'any'")
     if h is None:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.arguments import check_problem
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import Features, dense
 from jaxsvm.core.hinges import Height, ScoreHinges
@@ -171,7 +171,7 @@ def termwise_numerical_gradient(
     Args:
         objective: any `Hinge` with `l2_penalty` or `l1_penalty`.
         W: (C, D) weights.
-        data: N examples; labels in [0, C), not checked.
+        data: N examples; labels in [0, C), checked outside `jax.jit`.
         h: the step, > 0 (not checked), in units of W: it moves a margin by h·x.
         method: "central" or "forward".
 
@@ -192,7 +192,7 @@ def termwise_numerical_gradient(
     """
     if method not in ("forward", "central"):
         raise ValueError(f"method = {method!r}: expected 'forward' or 'central'")
-    check_shapes(data)
+    check_problem(W, data)
     loss, penalty = require(objective, "termwise_numerical_gradient")
     central = method == "central"
     step = jnp.asarray(h, W.dtype)

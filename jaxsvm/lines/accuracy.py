@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from jaxsvm.core.losses import is_label
 from jaxsvm.core.types import Labels, ScalarLike, Scores
 from jaxsvm.lines.grid import nodes
 
@@ -21,7 +22,8 @@ def leads(scores: Scores, y: Labels) -> Float[Array, "C N"]:
            [0.]], dtype=float32)
     """
     own = jnp.take_along_axis(scores, y[:, None], axis=1)
-    return (own - scores).T
+    # Not own − own: a compiler that fuses the product into the difference leaves a residue.
+    return jnp.where(is_label(scores, y), 0, own - scores).T
 
 
 def right_on_grid(

@@ -14,7 +14,7 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.arguments import check_problem
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.losses import Hinge
 from jaxsvm.core.objective import Objective, scores_of
@@ -97,6 +97,8 @@ def slice_1d(
     >>> slice_1d(Objective(), jnp.zeros((2, 2)), direction, data, num=3).loss
     Array([2., 1., 0.], dtype=float32)
     """
+    if isinstance(objective, Objective):
+        check_problem(W, data)
     check_like(W, direction, "direction")
     t = nodes(start, stop, num, _dtype(W))
     if not isinstance(objective, Objective):
@@ -104,7 +106,6 @@ def slice_1d(
             lambda s: objective(_move(W, direction, s), data), t, batch_size=block_sizes().points
         )
         return Slice(t, points)
-    check_shapes(data)
     y = data.y
     S, T = scores_of(data.X, W, direction)
     right = right_on_grid(leads(S, y), leads(T, y), y, start=start, stop=stop, num=num)
@@ -157,6 +158,8 @@ def slice_2d(
            [0., 1., 2.],
            [0., 0., 1.]], dtype=float32)
     """
+    if isinstance(objective, Objective):
+        check_problem(W, data)
     check_like(W, direction_a, "direction_a")
     check_like(W, direction_b, "direction_b")
     t = nodes(start, stop, num, _dtype(W))
@@ -169,7 +172,6 @@ def slice_2d(
             ).loss
 
         return Slice(t, lax.map(row, t))
-    check_shapes(data)
     y = data.y
     S, A, B = scores_of(data.X, W, direction_a, direction_b)
     # Leads are linear too: taken once, not once a row, since own scores are gathered.

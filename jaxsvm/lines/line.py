@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.arguments import check_problem
 from jaxsvm.core.hinges import Hinges
 from jaxsvm.core.objective import Objective, require, scores_of
 from jaxsvm.core.types import Data, Direction, Labels, Scalar, ScalarLike, Scores, Weights
@@ -223,7 +223,7 @@ def along(objective: Objective, W: Weights, direction: Direction, data: Data) ->
     >>> [float(line.value(t)) for t in (-1.0, 0.0, 1.0, 2.0)]
     [2.0, 1.0, 0.0, 0.0]
     """
-    check_shapes(data)
+    check_problem(W, data)
     if W.shape != direction.shape:
         raise ValueError(
             f"direction has shape {direction.shape} and W has shape {W.shape}: expected the same"

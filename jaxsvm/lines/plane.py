@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jax import Array
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.arguments import check_problem
 from jaxsvm.core.objective import Objective, require, scores_of
 from jaxsvm.core.types import Data, Direction, Labels, ScalarLike, Scores, Weights
 from jaxsvm.lines.directions import check_like
@@ -81,7 +81,7 @@ def spanned(
     """
     check_like(W, direction_a, "direction_a")
     check_like(W, direction_b, "direction_b")
-    check_shapes(data)
+    check_problem(W, data)
     scores = scores_of(data.X, W, direction_a, direction_b)
     return plane_of_scores(objective, scores, (W, direction_a, direction_b), data.y)
 

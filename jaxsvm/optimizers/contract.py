@@ -187,7 +187,8 @@ def run(
         The last state, and the steps' info with a leading axis of ``num_steps``.
 
     Raises:
-        ValueError: ``num_steps`` is negative.
+        ValueError: ``num_steps`` is negative, ``optimizer`` is not one, or ``key`` is not a typed
+            key; and whatever the optimizer's ``init`` refuses.
 
     >>> data = Data(jnp.ones((4, 1)), jnp.zeros(4, jnp.int32))
     >>> counter = Optimizer(
@@ -197,6 +198,7 @@ def run(
     >>> run(counter, jax.random.key(0), jnp.zeros(()), data, num_steps=3)
     (Array(3., dtype=float32), Array([0., 1., 2.], dtype=float32))
     """
+    _check_run(optimizer, key)
     return advance(optimizer, key, optimizer.init(params, data), data, 0, num_steps=num_steps)
 
 
@@ -233,6 +235,7 @@ def advance(
     >>> bool((state.params == whole.params).all()), bool(state.best_loss == whole.best_loss)
     (True, True)
     """
+    _check_run(optimizer, key)
     if num_steps < 0:
         raise ValueError(f"num_steps = {num_steps}: expected an integer >= 0")
     block_step, size = optimizer.block_step, optimizer.block_size
@@ -299,6 +302,18 @@ def scan_between(
     outs = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), shapes)
     low, high = jnp.asarray(first, jnp.int32), jnp.asarray(stop, jnp.int32)
     return lax.fori_loop(low, high, body, (carry, outs))
+
+
+def _check_run(optimizer: Any, key: Any) -> None:
+    if not (callable(getattr(optimizer, "init", None)) and hasattr(optimizer, "step")):
+        raise ValueError(
+            f"optimizer is a {type(optimizer).__name__}: expected an Optimizer, such as "
+            "random_search(objective); the order is run(optimizer, key, params, data)"
+        )
+    if not (isinstance(key, Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise ValueError(
+            f"key is a {type(key).__name__}: expected a typed key, jax.random.key(seed)"
+        )
 
 
 def _from(start: int | Array, length: int) -> Int[Array, " length"]:

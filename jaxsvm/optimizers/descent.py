@@ -15,7 +15,7 @@ from jax import Array
 from jax.core import Tracer
 from jaxtyping import Float, Int
 
-from jaxsvm.core.arguments import check_positive
+from jaxsvm.core.arguments import check_loss_fn, check_positive
 from jaxsvm.core.types import Data, LossFn, ScalarLike
 from jaxsvm.optimizers.contract import Optimizer, Params
 
@@ -84,7 +84,8 @@ def gradient_descent(
 
     Raises:
         ValueError: ``step_size`` is a number but not a finite one > 0, or ``momentum`` is not in
-            [0, 1) (traced ones are not checked).
+            [0, 1) (traced ones are not checked); at the start of a run, ``loss_fn`` is no function
+            to a scalar.
 
     Source: CS231n notes, "Optimization", gradient descent; "Neural networks 3", momentum.
 
@@ -102,6 +103,7 @@ def gradient_descent(
     has_velocity = isinstance(momentum, Tracer) or float(momentum) != 0
 
     def init(params: Params, data: Data) -> DescentState:
+        check_loss_fn(loss_fn, params, data)
         velocity = jax.tree.map(jnp.zeros_like, params) if has_velocity else None
         return DescentState(params, velocity, jnp.int32(0))
 

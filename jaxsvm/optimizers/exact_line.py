@@ -13,7 +13,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from jaxsvm.core import features
-from jaxsvm.core.arguments import check_shapes
+from jaxsvm.core.arguments import check_problem
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scores, Weights
 from jaxsvm.gradients.analytic import score_gradient
@@ -77,6 +77,9 @@ def line_search_descent(
     is behind. Where the line is nowhere lower, the step stays and says so (``info.stuck``): a
     piecewise linear objective may have a kink there, above its minimum, and steepest descent ends.
 
+    Steps taken exactly magnify rounding: what is only equal to rounding (`jax.vmap` over keys and
+    a loop over them, say) may lead to other weights after some tens of steps, as low but elsewhere.
+
     Args:
         objective: one that `jaxsvm.along` takes.
         momentum: how much of the last direction is added, ≥ 0; or ``"conjugate"``, Polak and
@@ -110,7 +113,7 @@ def line_search_descent(
     _, penalty = require(objective, "line_search_descent")
 
     def init(params: Weights, data: Data) -> LineSearchState:
-        check_shapes(data)
+        check_problem(params, data)
         scores = score(params, data.X)
         zero = jnp.zeros_like(params)
         return LineSearchState(params, scores, zero, jnp.zeros_like(scores), zero, jnp.int32(0))

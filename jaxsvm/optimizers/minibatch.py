@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Int
 
-from jaxsvm.core.arguments import check_count
+from jaxsvm.core.arguments import check_count, check_examples
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.types import Data, LossFn, ScalarLike
 from jaxsvm.optimizers.contract import Optimizer, scan_between
@@ -82,6 +82,7 @@ def minibatch(
     check_count("batch_size", batch_size)
 
     def init(params: Any, data: Data) -> MinibatchState:
+        check_examples(data)
         N = data.X.shape[0]
         if not replacement and batch_size > N:
             raise ValueError(

@@ -3,6 +3,7 @@
 Below, ``optax`` is the library and not this file, because imports are absolute.
 """
 
+import inspect
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ import optax
 from jax import Array
 from jaxtyping import Float, Int
 
+from jaxsvm.core.arguments import check_loss_fn
 from jaxsvm.core.types import Data, LossFn
 from jaxsvm.optimizers.contract import Optimizer, Params
 from jaxsvm.optimizers.minibatch import minibatch
@@ -69,7 +71,10 @@ def from_optax(
         one loss and one gradient, and what a line search adds.
 
     Raises:
-        ValueError: ``batch_size`` is not an integer ≥ 1.
+        ValueError: ``transformation`` is not one, or ``batch_size`` is not an integer ≥ 1; at the
+            start of a run, ``loss_fn`` is no function to a scalar, or the transformation asks for
+            something else than this, as `optax.lookahead` does for params of its own kind and
+            ``optax.contrib.sam(opaque_mode=True)`` for a ``grad_fn``.
 
     >>> from jaxsvm import Objective, run
     >>> data = Data(jnp.eye(3), jnp.arange(3))
@@ -78,24 +83,48 @@ def from_optax(
     >>> float(Objective()(state.params, data))
     0.0
     """
+    if not (hasattr(transformation, "init") and hasattr(transformation, "update")):
+        raise ValueError(
+            f"transformation is a {type(transformation).__name__}: expected one of optax's, "
+            "optax.adam(1e-3) say; the order is from_optax(transformation, loss_fn)"
+        )
+    name = transformation.init.__qualname__.split(".")[0]
     transformation = optax.with_extra_args_support(transformation)
+    takes = inspect.signature(transformation.update).parameters.values()
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in takes)
+
+    def update(
+        value: Array, gradient: Params, state: OptaxState, data: Data
+    ) -> tuple[Params, optax.OptState]:
+        def value_fn(params: Params) -> Array:
+            return loss_fn(params, data)
+
+        extra = {"value": value, "grad": gradient, "value_fn": value_fn}
+        names = extra if takes_any else {p.name for p in takes} & extra.keys()
+        return transformation.update(
+            gradient, state.opt_state, state.params, **{name: extra[name] for name in names}
+        )
 
     def init(params: Params, data: Data) -> OptaxState:
+        check_loss_fn(loss_fn, params, data)
         with jax.numpy_dtype_promotion("standard"):
-            return OptaxState(params, transformation.init(params))
+            state = OptaxState(params, transformation.init(params))
+            value = jax.eval_shape(loss_fn, params, data)
+            try:
+                jax.eval_shape(lambda v, g, s: update(v, g, s, data), value, params, state)
+            except (AttributeError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"transformation is optax's {name}, which asks for what from_optax does not "
+                    f"give: {error}; expected one that takes update(gradient, state, params), and "
+                    "value, grad and value_fn if it wants them"
+                ) from error
+        return state
 
     def step(key: Array, state: OptaxState, data: Data) -> tuple[OptaxState, OptaxInfo]:
         value, gradient = jax.value_and_grad(loss_fn)(state.params, data)
         # optax mixes dtypes (adam's bias correction): promotion is relaxed for its arithmetic only.
         with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = transformation.update(
-                gradient,
-                state.opt_state,
-                state.params,
-                value=value,
-                grad=gradient,
-                value_fn=lambda params: loss_fn(params, data),
-            )
+            updates, opt_state = update(value, gradient, state, data)
             params = optax.apply_updates(state.params, updates)
         losses, gradients = _line_search_evaluations(opt_state)
         return OptaxState(params, opt_state), OptaxInfo(value, 1 + losses, 1 + gradients)

@@ -111,14 +111,13 @@ def random_search(
         losses = _losses(objective, trials, data)
         # Draws before `first` need no mask: none of them is below the best loss any more.
         barred = jnp.isnan(losses) | (jnp.arange(block_size) >= stop)
-        lowest = lax.cummin(jnp.where(barred, jnp.inf, losses))
-        best = jnp.minimum(state.best_loss, lowest)
+        possible = jnp.where(barred, jnp.inf, losses)
+        best = jnp.minimum(state.best_loss, lax.cummin(possible))
         before = jnp.concatenate([state.best_loss[None], best[:-1]])
         # The first of equals, as one strict `<` after the other would find it.
-        winner = jnp.argmax(losses == best[-1])
-        improved = best[-1] < state.best_loss
-        params = jnp.where(improved, trials[winner], state.params)
-        return SearchState(params, best[-1]), _info(losses, best, losses < before)
+        winner = jnp.argmin(possible)
+        params = jnp.where(best[-1] < state.best_loss, trials[winner], state.params)
+        return SearchState(params, best[-1]), _info(losses, best, best < before)
 
     return Optimizer(init, step, block_step, block_size)
 
