@@ -24,9 +24,14 @@ hypothesis.settings.load_profile("ci")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out of a float64 run the tests that ask for float64 themselves: the other has them."""
+    """Leave out of a float64 run what the other run has: float64 by itself, or no precision."""
     if jax.config.read("jax_enable_x64"):
-        twice = [item for item in items if "x64" in getattr(item, "fixturenames", ())]
+        twice = [
+            item
+            for item in items
+            if "x64" in getattr(item, "fixturenames", ())
+            or item.get_closest_marker("any_precision")
+        ]
         config.hook.pytest_deselected(items=twice)
         items[:] = [item for item in items if item not in twice]
 

@@ -14,6 +14,8 @@ from experiments.benchmark import harness, landscape
 from experiments.benchmark.compare import compare as compare_files
 from jaxsvm import StandardizedFeatures
 
+pytestmark = pytest.mark.any_precision
+
 
 @pytest.mark.experiments
 def test_every_part_runs_at_the_tiny_size(tmp_path):

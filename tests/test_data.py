@@ -13,6 +13,8 @@ import jaxsvm
 from jaxsvm import Data, StandardizedFeatures, data_from_arrays, validate
 from tests.problems import byte_problem, problem
 
+pytestmark = pytest.mark.any_precision
+
 
 def test_digits_are_all_of_scikit_learns_each_once():
     dataset = jaxsvm.load_dataset("digits", center=False)

@@ -17,6 +17,7 @@ from tests.problems import float_dtype, problem
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.any_precision
 def test_every_bad_input_gets_one_clear_error():
     # A program of its own: here the checks of annotations would answer first.
     program = [sys.executable, "-m", "tests.bad_inputs"]
@@ -93,6 +94,7 @@ TAKEN = [
 ]  # fmt: skip
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("name", TAKEN)
 def test_from_optax_takes(name):
     make = getattr(optax, name)
@@ -133,6 +135,7 @@ def test_reprs_are_short():
     assert "stored as uint8" in repr(digits.train.X)
 
 
+@pytest.mark.any_precision
 def test_help_lists_the_names_and_no_modules():
     assert len(jaxsvm.__all__) == len(set(jaxsvm.__all__)) > 40
     documented = jaxsvm.__doc__.replace(",", " ").split()

@@ -253,6 +253,7 @@ def test_nan_and_infinite_scores_are_kept(name):
         assert loss(jnp.asarray([[0.0, 0.0, jnp.inf]], float_dtype()), y)[0] == jnp.inf
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("name", ALL)
 def test_the_oracles_gradient_is_its_difference(name):
     W, data = problem(1, (7, 4, 3))

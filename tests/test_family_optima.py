@@ -16,6 +16,8 @@ from jaxsvm import Data, Objective
 from jaxsvm.core import losses
 from tests import reference
 
+pytestmark = pytest.mark.any_precision
+
 MEMBERS = list(reference.FAMILY)
 N, D, C = 30, 4, 3
 REG, DELTA = 0.05, 0.7

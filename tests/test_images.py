@@ -21,6 +21,8 @@ from jaxsvm.datasets import prepare
 from jaxsvm.datasets import tfds as images
 from jaxsvm.datasets.tfds import load_images
 
+pytestmark = pytest.mark.any_precision
+
 PER_FILE = 12  # images in each file of the tiny archives
 
 

@@ -12,6 +12,8 @@ import pytest
 
 import jaxsvm
 
+pytestmark = pytest.mark.any_precision
+
 ROOT = Path(__file__).parents[1]
 PUBLIC = {
     name: value

@@ -16,6 +16,8 @@ from experiments.benchmark.registry import ENTRIES, Entry, OptimizerEntry, Probl
 from jaxsvm import Objective, Optimizer, run
 from tests.problems import byte_problem, problem
 
+pytestmark = pytest.mark.any_precision
+
 SHAPE = (12, 5, 4)
 
 # Settings other than the size, which no entry of the registry traces.
