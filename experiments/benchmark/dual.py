@@ -12,7 +12,6 @@ the peer's name says what it reached.
 """
 
 import importlib.util
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,6 +28,8 @@ from sklearn.svm import LinearSVC
 
 import jaxsvm
 from experiments.benchmark.harness import Config, Row, compare, problem, row_of, run_steps
+from experiments.shared.report import LOG_LOG
+from experiments.shared.timing import timed, timed_compiled
 from jaxsvm import Data, Objective, Optimizer
 from jaxsvm import plot as draw
 
@@ -85,26 +86,19 @@ def once(work: str, peer: str, seconds: float) -> Row:
     return row_of(PART, work, peer, [seconds])
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """Return a call's result and its seconds."""
-    began = time.perf_counter()
-    result = jax.block_until_ready(call())
-    return result, time.perf_counter() - began
-
-
 def solve(objective: Objective, data: Examples, tolerance: float) -> tuple[jaxsvm.Solution, float]:
     """Return a solution and its seconds, without compilation."""
     call = partial(jaxsvm.solve, data=data.train, gap_tolerance=tolerance, num_classes=data.C)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the short run is to end early
         call(replace(objective, reg=0.9 * float(objective.reg)), max_passes=10)
-    return timed(partial(call, objective))
+    return timed(call, objective)
 
 
 class Method(NamedTuple):
-    """A descent without a certificate: ``make(step_size, num_steps)``, and what it tries."""
+    """A descent without a certificate: ``make(schedule of the step size)``, and what it tries."""
 
-    make: Callable[[float, int], Optimizer]
+    make: Callable[[optax.Schedule], Optimizer]
     step_sizes: tuple[float, ...]
     lengths: tuple[int, ...]
 
@@ -119,15 +113,13 @@ class End(NamedTuple):
 
 
 def methods(config: Config) -> dict[str, Method]:
-    def batches(step_size: float, steps: int) -> Optimizer:
-        falling = optax.linear_schedule(step_size, 0.0, steps)
+    def batches(falling: optax.Schedule) -> Optimizer:
         return jaxsvm.minibatch_gradient_descent(OBJECTIVE, step_size=falling)
 
-    def adam(step_size: float, steps: int) -> Optimizer:
-        falling = optax.linear_schedule(step_size, 0.0, steps)
+    def adam(falling: optax.Schedule) -> Optimizer:
         return jaxsvm.from_optax(optax.adam(falling), OBJECTIVE, batch_size=256)
 
-    def lbfgs(_: float, steps: int) -> Optimizer:
+    def lbfgs(_: optax.Schedule) -> Optimizer:
         return jaxsvm.from_optax(optax.lbfgs(), OBJECTIVE)
 
     lengths = (500, 2000, 8000) if config.full else (3,)
@@ -140,10 +132,11 @@ def methods(config: Config) -> dict[str, Method]:
 
 def descend(method: Method, step_size: float, steps: int, data: Examples, seed: int) -> End:
     """Run a descent from zeros and time it, without compilation."""
-    arguments = jax.random.key(seed), data.zeros, data.train
-    optimizer = method.make(step_size, steps)
-    compiled = run_steps.lower(optimizer, *arguments, num_steps=steps).compile()
-    (state, _), seconds = timed(partial(compiled, *arguments))
+    falling = optax.linear_schedule(step_size, 0.0, steps)
+    static = {"optimizer": method.make(falling), "num_steps": steps}
+    (state, _), seconds = timed_compiled(
+        run_steps, key=jax.random.key(seed), params=data.zeros, data=data.train, static=static
+    )
     return End(float(OBJECTIVE(state.params, data.train)), seconds, step_size, state.params)
 
 
@@ -170,14 +163,9 @@ def descents(data: Examples, config: Config) -> list[Row]:
         curves[name] = tuple(np.array(column) for column in zip(*ends, strict=True))
     rows.append(batches_first(data, tolerance, bottom, curves, config))
     figure = draw.lines(
-        curves,
-        xlabel="seconds, without compilation",
-        ylabel="objective above the proved bottom",
-        title=f"How far above the bottom, hinge loss, reg {REG:g}",
-        xscale="log",
-        yscale="log",
-        marker="o",
-    )
+        curves, xlabel="seconds, without compilation", ylabel="objective above the proved bottom",
+        title=f"How far above the bottom, hinge loss, reg {REG:g}", marker="o", **LOG_LOG,
+    )  # fmt: skip
     draw.save_figure(figure, config.out / "dual_suboptimality.png")
     return rows
 
@@ -214,7 +202,7 @@ def one_vs_rest(data: Examples, config: Config) -> list[Row]:
     for name, model in classifiers(len(y)).items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a few passes are all it gets
-            fitted, seconds = timed(partial(model.fit, X, y))
+            fitted, seconds = timed(model.fit, X, y)
         rows.append(row(name, np.reshape(fitted.coef_, (data.C, -1)), seconds))
     return rows
 

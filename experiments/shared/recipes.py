@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from experiments.shared.progress import Progress, progress_run
+from experiments.shared.progress import Progress, run_seeds
 from experiments.shared.settings import settings
 from jaxsvm import Data, Dataset, Objective, Optimizer, accuracy, minibatch_gradient_descent
 
@@ -74,11 +74,4 @@ def train_recipe(
     """Run the recipe once a seed; ``step_size`` is by default what suits the dataset's size."""
     step_size = step_size or settings(dataset).batch_step_size
     optimizer = minibatch_recipe(batch_size, num_steps, step_size, reg)
-    W = zero_weights(dataset)
-    return [
-        progress_run(
-            optimizer, jax.random.key(seed), W, dataset.train, num_steps,
-            description=f"recipe, seed {seed}",
-        )
-        for seed in range(seeds)
-    ]  # fmt: skip
+    return run_seeds(optimizer, zero_weights(dataset), dataset.train, num_steps, seeds, "recipe")

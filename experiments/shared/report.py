@@ -54,16 +54,15 @@ def number(value: Any, form: str) -> str:
     return format(value, form).removesuffix("%")
 
 
-def spread(values: Any, form: str) -> str:
-    """Return "median [lowest, highest]" with the numbers formatted by ``form``."""
-    low, median, high = (number(f(values), form) for f in (np.min, np.median, np.max))
+def spread(values: Any, form: str, percentiles: Sequence[float] = (0, 50, 100)) -> str:
+    """Return "median [lowest, highest]", or other percentiles, with the numbers in ``form``."""
+    low, median, high = (number(value, form) for value in np.percentile(values, percentiles))
     return f"{median} [{low}, {high}]"
 
 
 def quartile_cell(values: Any, form: str) -> str:
-    """Return "median [lower quartile, upper quartile]", formatted by ``form``."""
-    low, median, high = (number(value, form) for value in quartiles(values))
-    return f"{median} [{low}, {high}]"
+    """Return "median [lower quartile, upper quartile]", with the numbers in ``form``."""
+    return spread(values, form, (25, 50, 75))
 
 
 def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
