@@ -23,11 +23,11 @@ import optax
 from jax import Array
 
 from experiments.shared import options, runner
-from experiments.shared.progress import progress_run
+from experiments.shared.progress import Progress, progress_run
 from experiments.shared.recipes import evaluate, zero_weights
 from experiments.shared.report import LOG_LOG, Figures, table
 from experiments.shared.settings import load, settings
-from jaxsvm import Data, Objective, Optimizer, gradient_descent
+from jaxsvm import Data, Dataset, Objective, Optimizer, gradient_descent
 from jaxsvm import plot as draw
 
 RUNS = (
@@ -112,42 +112,43 @@ def run(config: Config) -> dict[str, Any]:
         "too large": optax.constant_schedule(config.too_large),
     }
     descents = {nesterov: swept(objective, nesterov=nesterov) for nesterov in (False, True)}
-    rows: list[dict[str, Any]] = []
-    infos = {}
+    runs = {}
     for name in config.runs:
         sizes = jnp.broadcast_to(jnp.asarray(schedules[name](jnp.arange(T)), float), T)
         momentum = jnp.asarray(config.momentum if name in ("momentum", "Nesterov") else 0.0)
-        progress = progress_run(
-            descents[name == "Nesterov"],
-            jax.random.key(0),  # no step looks at it
-            (zero_weights(dataset), sizes, momentum),
-            dataset.train,
-            T,
-            description=name,
-        )
-        infos[name] = info = progress.info
-        loss, train_accuracy = evaluate(objective, progress.state.params, dataset.train)
-        rows.append(
-            {
-                "name": name,
-                "loss": loss,
-                "lowest_loss": min(float(np.min(info.loss)), loss),
-                "train_accuracy": train_accuracy,
-                "test_accuracy": evaluate(objective, progress.state.params, dataset.test).accuracy,
-                "seconds": float(progress.seconds[-1]),
-                "gradient_evaluations": int(info.gradient_evaluations.sum()),
-                "outcome": progress.divergence.describe() if progress.divergence else "finished",
-            }
-        )
-    losses = {name: info.loss for name, info in infos.items()}
-    steps = {name: np.arange(len(loss)) for name, loss in losses.items()}
+        start, descent = (zero_weights(dataset), sizes, momentum), descents[name == "Nesterov"]
+        key = jax.random.key(0)  # no step looks at it
+        runs[name] = progress_run(descent, key, start, dataset.train, T, description=name)
+    infos = {name: progress.info for name, progress in runs.items()}
+    steps = {name: np.arange(len(info.loss)) for name, info in infos.items()}
     trace = {
         "run": np.repeat(list(steps), list(map(len, steps.values()))),
         "step": np.concatenate(list(steps.values())),
-        "loss": np.concatenate(list(losses.values())),
+        "loss": np.concatenate([info.loss for info in infos.values()]),
         "step_size": np.concatenate([info.step_size for info in infos.values()]),
     }
-    return {"rows": rows, "losses": losses, "reg": config.reg, "num_steps": T, "trace": trace}
+    return {
+        "rows": [row(name, progress, objective, dataset) for name, progress in runs.items()],
+        "losses": {name: info.loss for name, info in infos.items()},
+        "reg": config.reg,
+        "num_steps": T,
+        "trace": trace,
+    }
+
+
+def row(name: str, run: Progress, objective: Objective, dataset: Dataset) -> dict[str, Any]:
+    """Return what the table says of one run."""
+    loss, train_accuracy = evaluate(objective, run.state.params, dataset.train)
+    return {
+        "name": name,
+        "loss": loss,
+        "lowest_loss": min(float(np.min(run.info.loss)), loss),
+        "train_accuracy": train_accuracy,
+        "test_accuracy": evaluate(objective, run.state.params, dataset.test).accuracy,
+        "seconds": float(run.seconds[-1]),
+        "gradient_evaluations": int(run.info.gradient_evaluations.sum()),
+        "outcome": run.divergence.describe() if run.divergence else "finished",
+    }
 
 
 def plot(arrays: dict[str, Any]) -> Figures:

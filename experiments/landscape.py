@@ -14,7 +14,6 @@ training examples over the whole grid in about the time of a few hundred single 
 on digits at 128 × 128; a minute on CIFAR-10 at 1024 × 1024, on two cores.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -23,11 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments.shared import options, runner
+from experiments.shared import compiled, options, runner
 from experiments.shared.progress import progress_run
-from experiments.shared.recipes import in_float64, zero_weights
+from experiments.shared.recipes import first, in_float64, zero_weights
 from experiments.shared.report import Figures, table
 from experiments.shared.settings import load, settings
+from experiments.shared.timing import timed_compiled
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
 from jaxsvm.lines import spanned
@@ -36,9 +36,6 @@ from jaxsvm.lines.line import Line
 ZOOMS = (1, 10, 100, 1000)
 # The two strategies between whose ends a line is drawn.
 BETWEEN = ("gradient descent", "momentum")
-
-_slice_1d = jax.jit(jaxsvm.slice_1d, static_argnames="num")
-_slice_2d = jax.jit(jaxsvm.slice_2d, static_argnames="num")
 
 
 @dataclass(frozen=True)
@@ -71,16 +68,12 @@ def run(config: Config) -> dict[str, Any]:
     }
 
 
-def first(data: Data, n: int) -> Data:
-    return Data(data.X[:n], data.y[:n])
-
-
 def one_line(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:
     """One example along a line, wide enough to hold most of its kinks."""
     ahead = jaxsvm.along(objective, W, direction, data)
     kinks, _ = ahead.kinks_between(-1e6, 1e6)
     reach = 1.2 * float(np.quantile(np.abs(kinks), 0.7))
-    found = _slice_1d(objective, W, direction, data, start=-reach, stop=reach, num=801)
+    found = compiled.slice_1d(objective, W, direction, data, start=-reach, stop=reach, num=801)
     inside = kinks[np.abs(kinks) < reach]
     values = jax.vmap(Line.value, in_axes=(None, 0))(ahead, jnp.asarray(inside))
     return {"t": found.t, "loss": found.loss, "kinks": inside, "kink_losses": np.asarray(values)}
@@ -90,19 +83,16 @@ def plane(
     objective: Objective, W: Any, a: Any, b: Any, data: Data, num: int, reach: float = 1.0
 ) -> dict[str, Any]:
     """A plane, and the seconds that it took without compilation."""
-    call = _slice_2d.lower(objective, W, a, b, data, start=-reach, stop=reach, num=num).compile()
-    began = time.perf_counter()
-    found = jax.block_until_ready(call(objective, W, a, b, data, start=-reach, stop=reach))
-    seconds = time.perf_counter() - began
+    arguments, ends = (objective, W, a, b, data), {"start": -reach, "stop": reach}
+    found, seconds = timed_compiled(compiled.slice_2d, *arguments, static={"num": num}, **ends)
     shown = {name: np.asarray(getattr(found, name)) for name in ("t", "loss", "accuracy")}
-    return {**shown, "seconds": seconds, "examples": data.y.shape[0]}
+    return {**shown, "seconds": seconds, "examples": len(data.y)}
 
 
 def one_plane(objective: Objective, W: Any, a: Any, b: Any, data: Data, num: int) -> dict[str, Any]:
     """One example over a plane, with the pieces of its kink lines that cross the square."""
     found = spanned(objective, W, a, b, data)
-    lines = (found.offset, found.slope_a, found.slope_b)
-    parts = np.stack([np.asarray(part)[:, 0] for part in lines], axis=1)
+    parts = np.stack([found.offset, found.slope_a, found.slope_b], axis=-1)[:, 0]
     parts = parts[(parts[:, 1:] != 0).any(axis=1)]
     # Wide enough that most of the lines cross the square.
     reach = 1.5 * float(np.median(np.abs(parts[:, 0]) / np.hypot(parts[:, 1], parts[:, 2])))
@@ -135,32 +125,25 @@ def bowl() -> dict[str, Any]:
     W, direction = jnp.array([[0.0], [1.2], [-0.6]]), jnp.array([[1.0], [0.0], [0.0]])
     parts = [Data(data.X[i : i + 1], data.y[i : i + 1]) for i in range(3)]
     *each, total = (
-        _slice_1d(Objective(), W, direction, part, start=-4.0, stop=6.0, num=501)
+        compiled.slice_1d(Objective(), W, direction, part, start=-4.0, stop=6.0, num=501)
         for part in (*parts, data)
     )
-    return {
-        "w": np.asarray(total.t),
-        "examples": np.stack([part.loss for part in each]),
-        "mean": np.asarray(total.loss),
-    }
+    losses = np.stack([part.loss for part in each])
+    return {"w": np.asarray(total.t), "examples": losses, "mean": np.asarray(total.loss)}
 
 
 def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:
     """All examples along a line, in ever smaller windows about its minimum."""
-    ahead = jax.jit(jaxsvm.along)(objective, W, direction, data)
+    ahead = compiled.along(objective, W, direction, data)
     with jax.enable_x64(True):
         ahead = in_float64(ahead)
-        lowest = jax.jit(Line.minimum)(ahead)
-        grid = jax.jit(Line.values, static_argnames="num")
-        kinks = np.asarray(jax.jit(Line.kinks)(ahead)) - float(lowest.t_low)
+        lowest = compiled.minimum(ahead)
+        kinks = np.asarray(compiled.kinks(ahead)) - float(lowest.t_low)
         t = np.stack([np.linspace(-1 / zoom, 1 / zoom, 401) for zoom in ZOOMS])
         ends = lowest.t_low + t[:, [0, -1]]
-        rise = [grid(ahead, start=start, stop=stop, num=401) for start, stop in ends]
-    return {
-        "t": t,
-        "rise": np.stack(rise) - float(lowest.value),
-        "num_kinks": np.array([int((np.abs(kinks) <= 1 / zoom).sum()) for zoom in ZOOMS]),
-    }
+        losses = [compiled.values(ahead, start=low, stop=high, num=401) for low, high in ends]
+    num_kinks = np.array([np.sum(np.abs(kinks) <= 1 / zoom) for zoom in ZOOMS])
+    return {"t": t, "rise": np.stack(losses) - float(lowest.value), "num_kinks": num_kinks}
 
 
 def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
@@ -183,33 +166,27 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
         name: progress_run(optimizer, key, W, data, T, description=name).path
         for name, optimizer in strategies.items()
     }
-    directions, share = jax.jit(jaxsvm.lines.principal_directions)(
-        jnp.concatenate(list(found.values()))
-    )
+    every_point = jnp.concatenate(list(found.values()))
+    directions, share = jax.jit(jaxsvm.lines.principal_directions)(every_point)
     # The plane through the end of gradient descent; its axes as long as the start is far away.
     origin = jnp.asarray(found["gradient descent"][-1])
     a, b = directions * jnp.linalg.norm(W - origin)
     project = jax.jit(jaxsvm.project_path)
     shadows = {name: project(objective, p, origin, a, b, data) for name, p in found.items()}
     reach = 1.15 * max(float(jnp.max(jnp.abs(s.coordinates))) for s in shadows.values())
-    surface = _slice_2d(objective, origin, a, b, data, start=-reach, stop=reach, num=num)
+    surface = compiled.slice_2d(objective, origin, a, b, data, start=-reach, stop=reach, num=num)
     here, there = (jnp.asarray(found[name][-1]) for name in BETWEEN)
     way = jaxsvm.lines.direction_between(here, there)
-    between = _slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
-
-    def last(field: str) -> np.ndarray:
-        return np.array([getattr(shadow, field)[-1] for shadow in shadows.values()])
-
+    between = compiled.slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
+    ends = {"residual": "residual", "last_loss": "loss", "drawn_loss": "plane_loss"}
     return {
         "t": np.asarray(surface.t),
         "loss": np.asarray(surface.loss),
         "share": np.asarray(share),
         "names": list(shadows),
         "coordinates": {name: np.asarray(s.coordinates) for name, s in shadows.items()},
-        "residual": last("residual"),
         "distance": np.array([np.linalg.norm(path[-1] - path[0]) for path in found.values()]),
-        "last_loss": last("loss"),
-        "drawn_loss": last("plane_loss"),
+        **{k: np.array([getattr(s, at)[-1] for s in shadows.values()]) for k, at in ends.items()},
         "between": {name: np.asarray(getattr(between, name)) for name in ("t", "loss", "accuracy")},
     }
 
@@ -277,13 +254,9 @@ def ends_of(t: np.ndarray) -> np.ndarray:
 def report(arrays: dict[str, Any]) -> str:
     every, near, found = arrays["all"], arrays["zooms"], arrays["paths"]
     nodes = arrays["grid"] ** 2
-    kinks = table(
-        "zoom | window | kinks in it {:,}",
-        [
-            (f"{zoom}×", f"±{1 / zoom:g}", count)
-            for zoom, count in zip(ZOOMS, near["num_kinks"], strict=True)
-        ],
-    )
+    counts = zip(ZOOMS, near["num_kinks"], strict=True)
+    windows = ((f"{zoom}×", f"±{1 / zoom:g}", count) for zoom, count in counts)
+    kinks = table("zoom | window | kinks in it {:,}", windows)
     columns = ("names", "last_loss", "drawn_loss", "residual", "distance")
     ends = table(
         "strategy | objective at its end {:.4g} | at its shadow {:.4g} | off the plane {:.3g} | "
@@ -291,17 +264,11 @@ def report(arrays: dict[str, Any]) -> str:
         zip(*(found[column] for column in columns), strict=True),
     )
     way = found["between"]
-    (start, end), lowest = ends_of(way["t"]), int(np.argmin(way["loss"]))
+    shown = [*ends_of(way["t"]), np.argmin(way["loss"])]
+    names, ts = (*BETWEEN, "lowest on the line"), ("0", "1", f"{way['t'][shown[2]]:.2f}")
     between = table(
         " | t | objective {:.4g} | accuracy on the same data, % {:.2%}",
-        [
-            (name, t, way["loss"][k], way["accuracy"][k])
-            for name, t, k in (
-                (BETWEEN[0], "0", start),
-                (BETWEEN[1], "1", end),
-                ("lowest on the line", f"{way['t'][lowest]:.2f}", lowest),
-            )
-        ],
+        zip(names, ts, way["loss"][shown], way["accuracy"][shown], strict=True),
     )
     return (
         f"Around a normal W of scale {arrays['scale']:g}, along directions whose rows are as long "

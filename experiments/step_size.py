@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared import options, runner
+from experiments.shared import compiled, options, runner
 from experiments.shared.recipes import in_float64, uniform_weights
 from experiments.shared.report import LOG_LOG, Figures, table
 from experiments.shared.settings import load, settings
-from jaxsvm import Objective, along, analytic_gradient, random_direction, slice_2d
+from jaxsvm import Objective, random_direction
 from jaxsvm import plot as draw
 from jaxsvm.lines.line import Line
 
@@ -47,15 +47,14 @@ class Config(options.Config):
 def run(config: Config) -> dict[str, Any]:
     dataset, objective = load(config.dataset, "centred"), Objective()
     data, W = dataset.train, uniform_weights(dataset, seed=0)
-    gradient = jax.jit(analytic_gradient)(objective, W, data)
-    ahead = jax.jit(along)(objective, W, -gradient, data)
+    gradient = compiled.analytic_gradient(objective, W, data)
+    ahead = compiled.along(objective, W, -gradient, data)
     lowest = settings(dataset).first_power if config.lowest is None else config.lowest
     with jax.enable_x64(True):
         found = exact_curve(in_float64(ahead), lowest, config.num)
     a, b, bottom = axes(W, gradient, found["best_step"])
-    plane = jax.jit(slice_2d, static_argnames="num")(
-        objective, bottom, a, b, data, start=-2.0, stop=2.0, num=config.grid
-    )
+    ends = {"start": -2.0, "stop": 2.0}
+    plane = compiled.slice_2d(objective, bottom, a, b, data, num=config.grid, **ends)
     return {
         **found,
         "gradient_norm_squared": float(np.sum(np.square(np.asarray(gradient), dtype=np.float64))),
@@ -66,13 +65,12 @@ def run(config: Config) -> dict[str, Any]:
 
 def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
     """Return what the line says about every step size; x64 must be on."""
-    value, slopes = jax.jit(Line.value), jax.jit(Line.slopes)
+    value, slopes = compiled.value, jax.jit(Line.slopes)
     # lax.map: one point after the other, without num copies of the terms.
     values = jax.jit(lambda ahead, t: jax.lax.map(lambda s: ahead.value(s), t))
-    grid = jax.jit(Line.values, static_argnames="num")
-    best = jax.jit(Line.minimum)(ahead)
+    best = compiled.minimum(ahead)
     start, best_step = float(value(ahead, 0.0)), float(best.t_low)
-    every = np.asarray(jax.jit(Line.kinks)(ahead))
+    every = np.asarray(compiled.kinks(ahead))
     kinks = every[(every > 0) & np.isfinite(every)]
     first, last = float(kinks[0]), float(kinks[-1])
 
@@ -87,6 +85,7 @@ def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
     tail_slope = float(slopes(ahead, last)[1])
     sampled = 10.0 ** np.arange(lowest, lowest + num)
     curve = np.geomspace(min(sampled[0], first / 2), sampled[-1], 301)
+    near = compiled.values(ahead, start=0.0, stop=5 * best_step, num=241)
     return {
         "loss_before": start,
         "step_sizes": sampled,
@@ -103,10 +102,7 @@ def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
         "tail_slope": tail_slope,
         "tail_intercept": float(value(ahead, 2 * last)) - tail_slope * 2 * last,
         "curve": {"step_size": curve, "loss": np.asarray(values(ahead, jnp.asarray(curve)))},
-        "near": {
-            "step_size": np.linspace(0, 5 * best_step, 241),
-            "loss": np.asarray(grid(ahead, start=0.0, stop=5 * best_step, num=241)),
-        },
+        "near": {"step_size": np.linspace(0, 5 * best_step, 241), "loss": np.asarray(near)},
     }
 
 

@@ -20,7 +20,8 @@ from experiments.benchmark import harness
 from experiments.benchmark.harness import Config, Peers, Row, compare
 from experiments.benchmark.listings import numpy_loss
 from experiments.shared.compiled import analytic_gradient
-from jaxsvm import Data, Objective
+from experiments.shared.recipes import sampled_differences
+from jaxsvm import Objective
 
 PART = "gradient"
 OBJECTIVE = Objective(reg=0.1)
@@ -43,10 +44,11 @@ def run(config: Config) -> list[Row]:
     }
     rows = compare(PART, work, whole, config, flops=flops)
     some = jnp.linspace(0, W.size - 1, BATCHED).astype(jnp.int32)
+    one_batch = partial(sampled_differences, some=some, h=H, batch_size=BATCHED)
     sampled: dict[str, tuple[int, Callable[[], Any]]] = {
         "NumPy loop": (LOOPED, partial(notes_loop, *inputs.host())),
-        "numerical_gradient, bytes": (BATCHED, partial(_batch, W, data, some)),
-        "numerical_gradient, floats": (BATCHED, partial(_batch, W, floats, some)),
+        "numerical_gradient, bytes": (BATCHED, partial(one_batch, OBJECTIVE, W, data)),
+        "numerical_gradient, floats": (BATCHED, partial(one_batch, OBJECTIVE, W, floats)),
     }
     for name, (count, call) in sampled.items():
         (row,) = compare(PART, work, {name: call}, config)
@@ -73,17 +75,6 @@ def notes_loop(W: np.ndarray, X: np.ndarray, y: np.ndarray) -> list[float]:
         slopes.append(float(right - numpy_loss(W, X, y, OBJECTIVE.reg)) / (2 * H))
         W[i, i] = old
     return slopes
-
-
-@jax.jit
-def _batch(W: Any, data: Data, some: Any) -> Any:
-    """Return the differences of the coordinates ``some``, as `numerical_gradient` batches them."""
-
-    def along_some(steps: Any) -> Any:
-        return OBJECTIVE((W.ravel().at[some].add(steps)).reshape(W.shape), data)
-
-    zero = jnp.zeros(BATCHED, W.dtype)
-    return jaxsvm.numerical_gradient(along_some, zero, h=H, batch_size=BATCHED)
 
 
 def alone(size: str) -> Callable[[], Any]:

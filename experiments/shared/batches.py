@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from experiments.shared.recipes import zero_weights
+from experiments.shared.recipes import first, zero_weights
 from experiments.shared.settings import load, settings
 from experiments.shared.timing import Row, compare
 from jaxsvm import Data, Dataset, Objective
@@ -43,7 +43,7 @@ def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
     def in_a_row(gradient: Callable[[Array, Data], Array], B: int, repeats: int) -> Any:
         def descend(W: Array, data: Data) -> Array:
             # Each gradient is taken where the last one led, so that none can be left out.
-            batch = Data(data.X[:B], data.y[:B])
+            batch = first(data, B)
             return lax.fori_loop(0, repeats, lambda i, W: W - 1e-3 * gradient(W, batch), W)
 
         return functools.partial(jax.jit(descend).lower(W, train).compile(), W, train)
@@ -89,8 +89,8 @@ def power_against_neighbours(timings: list[Row], p: int) -> dict[str, Any]:
 def duplicate_error(copies: int, dataset: Dataset, reg: float) -> dict[str, float]:
     """Return how far the loss and gradient of copies are from one copy's, in float64."""
     with jax.enable_x64(True):
-        X = features.astype(dataset.train.X[:1000], jnp.float64)
-        one = Data(X, dataset.train.y[:1000])
+        some = first(dataset.train, 1000)
+        one = Data(features.astype(some.X, jnp.float64), some.y)
         index = jnp.tile(jnp.arange(len(one.y)), copies)
         many = Data(X[index], one.y[index])
         W = 1e-3 * jax.random.normal(jax.random.key(0), zero_weights(dataset).shape, jnp.float64)

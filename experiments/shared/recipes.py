@@ -13,9 +13,10 @@ import numpy as np
 import optax
 from jax import Array
 
+import jaxsvm
 from experiments.shared.progress import Progress, run_seeds
 from experiments.shared.settings import settings
-from jaxsvm import Data, Dataset, Objective, Optimizer, accuracy, minibatch_gradient_descent
+from jaxsvm import Data, Dataset, Objective, Optimizer
 
 
 class Score(NamedTuple):
@@ -27,7 +28,7 @@ class Score(NamedTuple):
 
 @jax.jit
 def _evaluate(objective: Objective, W: Array, data: Data) -> tuple[Array, Array]:
-    return objective(W, data), accuracy(W, data)
+    return objective(W, data), jaxsvm.accuracy(W, data)
 
 
 def evaluate(objective: Objective, W: Any, data: Data) -> Score:
@@ -40,6 +41,11 @@ def evaluate_each(objective: Objective, Ws: Iterable[Any], data: Data) -> Score:
     return Score(*np.array([evaluate(objective, W, data) for W in Ws]).T)
 
 
+def first(data: Data, count: int | None) -> Data:
+    """Return the first examples, or all of them where the count is None."""
+    return Data(data.X[:count], data.y[:count])
+
+
 def zero_weights(dataset: Dataset) -> Array:
     """Return W = 0 for a dataset, (C, D)."""
     return jnp.zeros((len(dataset.class_names), dataset.train.X.shape[1]))
@@ -48,6 +54,19 @@ def zero_weights(dataset: Dataset) -> Array:
 def uniform_weights(dataset: Dataset, seed: int) -> Array:
     """Return the notes' W = rand(C, D) · 0.001, uniform in [0, 0.001)."""
     return 1e-3 * jax.random.uniform(jax.random.key(seed), zero_weights(dataset).shape)
+
+
+@functools.partial(jax.jit, static_argnames="batch_size")
+def sampled_differences(
+    objective: Objective, W: Array, data: Data, some: Array, h: Any, *, batch_size: int
+) -> Array:
+    """Return the central differences of some coordinates, each of two evaluated objectives."""
+
+    def moved(steps: Array) -> Array:
+        return objective(W.ravel().at[some].add(steps).reshape(W.shape), data)
+
+    zero = jnp.zeros(len(some), W.dtype)
+    return jaxsvm.numerical_gradient(moved, zero, h=h, batch_size=batch_size)
 
 
 def in_float64(tree: Any) -> Any:
@@ -59,7 +78,9 @@ def in_float64(tree: Any) -> Any:
 def minibatch_recipe(batch_size: int, num_steps: int, step_size: float, reg: float) -> Optimizer:
     """Return the recipe's optimizer, the same one for the same settings: it is compiled once."""
     schedule = optax.linear_schedule(step_size, 0.0, num_steps)
-    return minibatch_gradient_descent(Objective(reg=reg), batch_size=batch_size, step_size=schedule)
+    return jaxsvm.minibatch_gradient_descent(
+        Objective(reg=reg), batch_size=batch_size, step_size=schedule
+    )
 
 
 def train_recipe(
