@@ -34,20 +34,23 @@ STRATEGIES = (
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Certify the optimum and measure every strategy from it."""
+    """Certify the optimum and measure every strategy from it.
+
+    Attributes:
+        reg: The penalty's weight, > 0: without one there is no certificate.
+        gap_tolerance: Relative gap to prove.
+        regs: The regularization path.
+        search_steps: Tries of each search.
+        full_steps: Steps of those that see all the data.
+        batch_steps: Steps of those that see a batch of 256.
+    """
 
     reg: options.Positive = 1e-2
-    """The penalty's weight, > 0: without one there is no certificate."""
     gap_tolerance: options.Positive = 1e-2
-    """Relative gap to prove."""
     regs: tuple[options.Positive, ...] = (10.0, 1.0, 0.3, 0.1, 0.05, 1e-2)
-    """The regularization path."""
     search_steps: options.Count = 200
-    """Tries of each search."""
     full_steps: options.Count = 50
-    """Steps of those that see all the data."""
     batch_steps: options.Count = 1000
-    """Steps of those that see a batch of 256."""
 
     measures_seconds: ClassVar[bool] = True
 

@@ -35,12 +35,15 @@ CIFAR_ONLY = "a figure for CIFAR-10: no verdict on this dataset"
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Check the notes' claims."""
+    """Check the notes' claims.
+
+    Attributes:
+        num_steps: Draws of random search and tries of local search.
+        repeats: Timed runs behind the claims about time.
+    """
 
     num_steps: Annotated[int, options.at_least(7)] = 1000
-    """Draws of random search and tries of local search."""
     repeats: options.Count = 15
-    """Timed runs behind the claims about time."""
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -48,14 +48,18 @@ MUTATIONS: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Measure finite differences against exact ones. One W is drawn: seed 0."""
+    """Measure finite differences against exact ones. One W is drawn: seed 0.
+
+    Attributes:
+        sampled: Coordinates whose difference is also taken of evaluated objectives, for the
+            U-curve.
+        num: How many steps h.
+        scale: Standard deviation of the scores: W is divided by the root mean square of ‖x‖.
+    """
 
     sampled: options.Count = 32
-    """Coordinates whose difference is also taken of evaluated objectives, for the U-curve."""
     num: Annotated[int, options.at_least(2)] = 9
-    """How many steps h."""
     scale: options.Positive = 1.0
-    """Standard deviation of the scores: W is divided by the root mean square of ‖x‖."""
 
 
 def run(config: Config) -> dict[str, Any]:

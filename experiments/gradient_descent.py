@@ -44,20 +44,24 @@ def fraction(name: str, value: float) -> None:
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Follow the gradient of all the data. Nothing is random: --seeds changes nothing."""
+    """Follow the gradient of all the data. Nothing is random: --seeds changes nothing.
+
+    Attributes:
+        num_steps: Steps of each run; by default 1000 on digits and 150 on anything larger.
+        step_size: At the first step; by default 0.3 on digits and 0.003 on anything larger.
+        momentum: For the two runs with momentum; their step size is (1 - momentum) times the
+            others'.
+        reg: The penalty's weight.
+        too_large: The step size of the run that is to diverge.
+        runs: Which runs to make.
+    """
 
     num_steps: options.Count | None = None
-    """Steps of each run; by default 1000 on digits and 150 on anything larger."""
     step_size: options.Positive | None = None
-    """At the first step; by default 0.3 on digits and 0.003 on anything larger."""
     momentum: Annotated[float, fraction] = 0.9
-    """For the two runs with momentum; their step size is (1 - momentum) times the others'."""
     reg: options.NonNegative = 1e-3
-    """The penalty's weight."""
     too_large: options.Positive = 1e4
-    """The step size of the run that is to diverge."""
     runs: tuple[Annotated[str, options.one_of(RUNS)], ...] = RUNS
-    """Which runs to make."""
 
 
 class Swept(NamedTuple):

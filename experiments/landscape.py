@@ -40,14 +40,17 @@ BETWEEN = ("gradient descent", "momentum")
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Draw the loss along lines and planes through a random W. One W is drawn: seed 0."""
+    """Draw the loss along lines and planes through a random W. One W is drawn: seed 0.
+
+    Attributes:
+        grid: Nodes on each axis of the planes; by default 1024, and 128 on digits.
+        num_steps: Steps of the strategies whose paths are drawn.
+        scale: Standard deviation of W's entries, for pixels of about [-1, 1].
+    """
 
     grid: Annotated[int, options.at_least(2)] | None = None
-    """Nodes on each axis of the planes; by default 1024, and 128 on digits."""
     num_steps: Annotated[int, options.at_least(20)] = 60
-    """Steps of the strategies whose paths are drawn."""
     scale: options.Positive = 0.1
-    """Standard deviation of W's entries, for pixels of about [-1, 1]."""
 
 
 def run(config: Config) -> dict[str, Any]:

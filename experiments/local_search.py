@@ -27,14 +27,17 @@ from experiments.shared.settings import load
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Improve W by random steps."""
+    """Improve W by random steps.
+
+    Attributes:
+        num_steps: How many tries.
+        start_scale: Standard deviation of the entries of the first W.
+        step_size: Standard deviation of the entries of a step.
+    """
 
     num_steps: options.Count = 1000
-    """How many tries."""
     start_scale: options.Positive = 1e-3
-    """Standard deviation of the entries of the first W."""
     step_size: options.Positive = 1e-4
-    """Standard deviation of the entries of a step."""
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -37,18 +37,21 @@ CONSISTENT = ("Lee-Lin-Wahba", "reinforced")
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Certify every member of the family. --seeds changes nothing: the optima are not random."""
+    """Certify every member of the family. --seeds changes nothing: the optima are not random.
+
+    Attributes:
+        regs: The penalty's weights to choose from.
+        gap_tolerance: Relative gap to prove at each.
+        max_passes: Passes over the data at most, for each.
+        num_examples: Training examples; by default all.
+        members: Which machines, by their names in the literature.
+    """
 
     regs: tuple[options.Positive, ...] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-    """The penalty's weights to choose from."""
     gap_tolerance: options.Positive = 1e-2
-    """Relative gap to prove at each."""
     max_passes: options.Count = 1000
-    """Passes over the data at most, for each."""
     num_examples: options.Count | None = None
-    """Training examples; by default all."""
     members: tuple[str, ...] = tuple(FAMILY)
-    """Which machines, by their names in the literature."""
 
     measures_seconds: ClassVar[bool] = True
 

@@ -33,24 +33,28 @@ from jaxsvm import plot as draw
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Follow the gradient of a few examples at a time."""
+    """Follow the gradient of a few examples at a time.
+
+    Attributes:
+        batch_size: Of the recipe.
+        num_steps: Of the recipe.
+        step_size: Of the recipe, at its first step; by default 0.1 on digits and 0.003 on anything
+            larger.
+        reg: The penalty's weight.
+        batch_sizes: Batch sizes to compare; 0 stands for all the data.
+        epochs: Times that they see all the data; by default 20 on digits and 2 on anything larger.
+        copies: How many times the duplicated dataset holds its examples.
+        repeats: Timed runs of each batch size.
+    """
 
     batch_size: options.Count = 256
-    """Of the recipe."""
     num_steps: options.Count = 4000
-    """Of the recipe."""
     step_size: options.Positive | None = None
-    """Of the recipe, at its first step; by default 0.1 on digits and 0.003 on anything larger."""
     reg: options.NonNegative = 1e-3
-    """The penalty's weight."""
     batch_sizes: tuple[Annotated[int, options.at_least(0)], ...] = (1, 16, 256, 0)
-    """Batch sizes to compare; 0 stands for all the data."""
     epochs: options.Count | None = None
-    """Times that they see all the data; by default 20 on digits and 2 on anything larger."""
     copies: options.Count = 12
-    """How many times the duplicated dataset holds its examples."""
     repeats: options.Count = 15
-    """Timed runs of each batch size."""
 
     measures_seconds: ClassVar[bool] = True
 

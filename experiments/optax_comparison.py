@@ -48,14 +48,17 @@ CHECKPOINTS = 20
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Compare optax's methods, each at its best step size, with ours beside them."""
+    """Compare optax's methods, each at its best step size, with ours beside them.
+
+    Attributes:
+        num_steps: Steps of each run, in twenty pieces.
+        num_examples: Training examples; by default all of digits, and 10,000 of anything larger.
+        reg: The penalty's weight.
+    """
 
     num_steps: Annotated[int, options.at_least(CHECKPOINTS)] = 200
-    """Steps of each run, in twenty pieces."""
     num_examples: options.Count | None = None
-    """Training examples; by default all of digits, and 10,000 of anything larger."""
     reg: options.NonNegative = 1e-3
-    """The penalty's weight."""
 
     measures_seconds: ClassVar[bool] = True
 

@@ -35,18 +35,22 @@ MEASURED = (
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Run every strategy from the same starts."""
+    """Run every strategy from the same starts.
+
+    Attributes:
+        search_steps: Tries of each search; by default 1000 on digits and 200 on anything larger.
+        full_steps: Steps of those that see all the data; by default 200 on digits and 50 on
+            anything larger.
+        batch_steps: Steps of those that see a batch of 256.
+        reg: The penalty's weight.
+        strategies: Which take part.
+    """
 
     search_steps: options.Count | None = None
-    """Tries of each search; by default 1000 on digits and 200 on anything larger."""
     full_steps: options.Count | None = None
-    """Steps of those that see all the data; by default 200 on digits and 50 on anything larger."""
     batch_steps: options.Count = 2000
-    """Steps of those that see a batch of 256."""
     reg: options.NonNegative = 1e-3
-    """The penalty's weight."""
     strategies: tuple[Annotated[str, options.one_of(STRATEGIES)], ...] = STRATEGIES
-    """Which take part."""
 
     measures_seconds: ClassVar[bool] = True
 

@@ -33,14 +33,18 @@ from jaxsvm import pruned_random_search
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Draw W at random and keep the best."""
+    """Draw W at random and keep the best.
+
+    Attributes:
+        num_steps: How many draws.
+        scales: Standard deviations of the entries of W.
+        long_steps: How many draws of the first scale in the long search, which evaluates only where
+            it must.
+    """
 
     num_steps: Annotated[int, options.at_least(2)] = 1000
-    """How many draws."""
     scales: tuple[options.Positive, ...] = (1e-4, 1e-5)
-    """Standard deviations of the entries of W."""
     long_steps: options.Count = 20_000
-    """How many draws of the first scale in the long search, which evaluates only where it must."""
 
 
 def expected_loss(X: Any, num_classes: int, scale: float, delta: float = 1.0) -> float:

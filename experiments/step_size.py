@@ -34,14 +34,18 @@ LINE = {"start": (-1.0, -1.0), "arrow": (-0.3, -0.3), "end": (2.0, 2.0)}
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Follow minus the gradient to every distance at once. One W is drawn: seed 0."""
+    """Follow minus the gradient to every distance at once. One W is drawn: seed 0.
+
+    Attributes:
+        lowest: The smallest step size is 10 to this power; by default -10, as in the notes (digits:
+            -7).
+        num: How many step sizes, each ten times the one before.
+        grid: Nodes on each axis of the figure of the plane.
+    """
 
     lowest: int | None = None
-    """The smallest step size is 10 to this power; by default -10, as in the notes (digits: -7)."""
     num: Annotated[int, options.at_least(4)] = 10
-    """How many step sizes, each ten times the one before."""
     grid: Annotated[int, options.at_least(2)] = 65
-    """Nodes on each axis of the figure of the plane."""
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -25,10 +25,13 @@ from jaxsvm import plot as draw
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Draw the rows of a trained W. --seeds changes nothing: seed 0 is drawn."""
+    """Draw the rows of a trained W. --seeds changes nothing: seed 0 is drawn.
+
+    Attributes:
+        num_steps: Of the mini-batch recipe that trains W.
+    """
 
     num_steps: options.Count = 4000
-    """Of the mini-batch recipe that trains W."""
 
 
 def run(config: Config) -> dict[str, Any]:

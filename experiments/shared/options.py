@@ -60,16 +60,20 @@ NonNegative = Annotated[float, at_least(0)]
 
 @dataclass(frozen=True)
 class Config:
-    """The options that every experiment has."""
+    """The options that every experiment has.
+
+    Attributes:
+        dataset: "digits", or a tfds image dataset such as "cifar10".
+        seeds: How many seeds: 0, 1, ... seeds − 1.
+        out: The folder that holds the runs.
+        name: The run's own folder in it; by default made of the experiment, the dataset and the
+            time.
+    """
 
     dataset: str = "digits"
-    """"digits", or a tfds image dataset such as "cifar10"."""
     seeds: Count = 5
-    """How many seeds: 0, 1, ... seeds − 1."""
     out: Path = Path("runs")
-    """The folder that holds the runs."""
     name: Annotated[str, folder_name] = ""
-    """The run's own folder in it; by default made of the experiment, the dataset and the time."""
 
     # Whether seconds are among the results, so that programs must be compiled at their fastest.
     measures_seconds: ClassVar[bool] = False
