@@ -20,9 +20,9 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import options, runner
-from experiments.shared.report import LOG_LOG, Figures, table
+from experiments.shared.report import LOG_LOG, Figures, accuracy_against_reg, table
 from experiments.shared.settings import load
-from experiments.shared.strategies import follow, strategies
+from experiments.shared.strategies import follow, near_zero, strategies
 from jaxsvm import Data, Dataset, Objective, Solution, accuracy
 from jaxsvm import plot as draw
 
@@ -62,7 +62,8 @@ def run(config: Config) -> dict[str, Any]:
         objective, data, gap_tolerance=config.gap_tolerance, num_classes=C, max_passes=1000
     )
     known = strategies(dataset, config)
-    courses = {name: follow(known[name], dataset, 0, objective, name) for name in STRATEGIES}
+    start = near_zero(dataset, seed=0)
+    courses = {n: follow(known[n], dataset, objective, *start, n) for n in STRATEGIES}
     paths = {name: course.path for name, course in courses.items()}
     regs: dict[str, Any] = {"regs": config.regs, "gap_tolerance": 0.02, "max_passes": 300}
     path = list(jaxsvm.regularization_path(Objective(), data, dataset.validation, **regs))
@@ -129,7 +130,7 @@ def plot(arrays: dict[str, Any]) -> Figures:
         series[name] = (x, value - dual)
         # The minimum is between the dual and the primal: the true distance is in this band.
         bands[name] = (np.maximum(value - primal, 1e-3 * (primal - dual)), value - dual)
-    regs, t = arrays["path_reg"], arrays["plane_t"]
+    t = arrays["plane_t"]
     return {
         "suboptimality": draw.lines(
             series, bands=bands, horizontal={"the proof's own gap": primal - dual}, **LOG_LOG,
@@ -144,13 +145,10 @@ def plot(arrays: dict[str, Any]) -> Figures:
             ylabel="towards the gradient descent end (norm of W)",
             label="log10 of the objective above the bottom", title="Around the certified optimum",
         ),
-        "regularization_path": draw.lines(
-            {
-                "held out": (regs, 100 * arrays["path_accuracy"]),
-                "test": (regs, 100 * arrays["path_test_accuracy"]),
-            },
-            xlabel="reg", ylabel="accuracy, %", title="Choosing reg: each point certified",
-            xscale="log", marker="o",
+        "regularization_path": accuracy_against_reg(
+            arrays["path_reg"],
+            {"held out": arrays["path_accuracy"], "test": arrays["path_test_accuracy"]},
+            "accuracy, %", title="Choosing reg: each point certified",
         ),
         "hardest_examples": draw.images(
             arrays["hardest"], [name.replace(", ", "\n") for name in arrays["hardest_names"]],

@@ -18,14 +18,15 @@ A few minutes on digits, nearly all of it compilation, on two cores.
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
 from experiments.shared import options, runner
-from experiments.shared.report import Figures, table
+from experiments.shared.recipes import first
+from experiments.shared.report import Figures, accuracy_against_reg, table
 from experiments.shared.settings import load
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
@@ -51,20 +52,14 @@ class Config(options.Config):
     gap_tolerance: options.Positive = 1e-2
     max_passes: options.Count = 1000
     num_examples: options.Count | None = None
-    members: tuple[str, ...] = tuple(FAMILY)
+    members: tuple[Annotated[str, options.one_of(tuple(FAMILY))], ...] = tuple(FAMILY)
 
     measures_seconds: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in self.members:
-            options.one_of(tuple(FAMILY))("members", name)
 
 
 def run(config: Config) -> dict[str, Any]:
     dataset = load(config.dataset, "scaled")
-    few = slice(config.num_examples)
-    train = Data(dataset.train.X[few], dataset.train.y[few])
+    train = first(dataset.train, config.num_examples)
     found = [member(FAMILY[name], train, dataset, config) for name in config.members]
     return {
         "members": list(config.members),
@@ -126,27 +121,31 @@ def plot(arrays: dict[str, Any]) -> Figures:
     names, regs = arrays["members"], arrays["regs"]
     _, accuracy, error = chosen(arrays)
     order = np.argsort(-accuracy, kind="stable")
-    figures: Figures = {
-        "test_accuracy": draw.bars(
-            [names[i] + (" (consistent)" if is_consistent(names[i]) else "") for i in order],
-            100 * accuracy[order],
-            errors=100 * np.stack([error, error])[:, order],
-            xlabel="test accuracy at the reg chosen on validation data, % ± a standard error",
-            title="The hinge family, each at its certified optimum",
-        )
-    }
-    for squared in (False, True):
-        shown = [i for i, name in enumerate(names) if name.startswith("squared") == squared]
+    bars = draw.bars(
+        [labelled(names[i]) for i in order], 100 * accuracy[order],
+        errors=100 * np.stack([error, error])[:, order],
+        xlabel="test accuracy at the reg chosen on validation data, % ± a standard error",
+        title="The hinge family, each at its certified optimum",
+    )  # fmt: skip
+    figures: Figures = {"test_accuracy": bars}
+    for squared, shown in by_power(names):
         if shown:
-            figures[f"accuracy_against_reg{'_squared' * squared}"] = draw.lines(
-                {names[i]: (regs, 100 * arrays["test"][i]) for i in shown},
-                xlabel="reg",
-                ylabel="test accuracy, %",
+            figures[f"accuracy_against_reg{'_squared' * squared}"] = accuracy_against_reg(
+                regs, {names[i]: arrays["test"][i] for i in shown}, "test accuracy, %",
                 title=f"Optima along reg, {'squared ' * squared}hinges",
-                xscale="log",
-                marker="o",
-            )
+            )  # fmt: skip
     return figures
+
+
+def by_power(names: list[str]) -> list[tuple[bool, list[int]]]:
+    """Return (False, which members have hinges) and (True, which have squared hinges)."""
+    squared = [name.startswith("squared") for name in names]
+    return [(kind, [i for i, s in enumerate(squared) if s == kind]) for kind in (False, True)]
+
+
+def labelled(name: str) -> str:
+    """Return a member's name, marked if the member is consistent."""
+    return f"{name} (consistent)" if is_consistent(name) else name
 
 
 def is_consistent(name: str) -> bool:
@@ -160,7 +159,7 @@ def report(arrays: dict[str, Any]) -> str:
     learns = ~arrays["trivial"].all(axis=1)
     rows = [
         (
-            name + (" (consistent)" if is_consistent(name) else ""),
+            labelled(name),
             regs[best[i]],
             arrays["validation"][i, best[i]],
             f"{100 * accuracy[i]:.2f} ± {100 * error[i]:.2f}" if learns[i] else "W = 0 is as good",
@@ -187,14 +186,12 @@ def report(arrays: dict[str, Any]) -> str:
 def verdict(names: list[str], accuracy: np.ndarray, error: np.ndarray) -> str:
     """Answer whether the consistent losses are the better ones, for hinges and squared hinges."""
     answers = []
-    for squared in (False, True):
-        shown = [i for i, name in enumerate(names) if name.startswith("squared") == squared]
-        groups = [
-            [i for i in shown if is_consistent(names[i]) == wanted] for wanted in (True, False)
-        ]
-        if not all(groups):
+    for squared, shown in by_power(names):
+        consistent = [i for i in shown if is_consistent(names[i])]
+        others = [i for i in shown if i not in consistent]
+        if not (consistent and others):
             continue
-        first, second = (max(group, key=lambda i: accuracy[i]) for group in groups)
+        first, second = (max(group, key=lambda i: accuracy[i]) for group in (consistent, others))
         ahead = accuracy[first] - accuracy[second]
         noise = 2 * np.hypot(error[first], error[second])
         word = "no: no difference that this test part shows"

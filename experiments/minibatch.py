@@ -22,11 +22,11 @@ import numpy as np
 import optax
 
 from experiments.shared import batches, options, runner
-from experiments.shared.progress import progress_run
-from experiments.shared.recipes import evaluate, evaluate_each, train_recipe, zero_weights
+from experiments.shared.recipes import evaluate_each, train_recipe, zero_weights
 from experiments.shared.record import trace
 from experiments.shared.report import LOG_LOG, Figures, spread, table
 from experiments.shared.settings import load, settings
+from experiments.shared.strategies import Strategy, follow
 from jaxsvm import Dataset, Objective, minibatch_gradient_descent
 from jaxsvm import plot as draw
 
@@ -67,19 +67,18 @@ def run(config: Config) -> dict[str, Any]:
         "reg": config.reg,
     }  # fmt: skip
     runs = train_recipe(dataset, config.seeds, **recipe)
-    final = [progress.state.params for progress in runs]
-    batch_loss = np.stack([progress.info.loss for progress in runs])
+    final = [run.state.params for run in runs]
+    batch_loss = np.stack([run.info.loss for run in runs])
     epochs = config.epochs or settings(dataset).epochs
     return {
         "recipe": {
             **recipe,
-            "seconds": np.array([progress.seconds[-1] for progress in runs]),
+            "seconds": np.array([run.seconds[-1] for run in runs]),
             "train": np.stack(evaluate_each(objective, final, dataset.train), axis=1),
             "test_accuracy": evaluate_each(objective, final, dataset.test).accuracy,
         },
         "curves": [
-            follow_batches(size, epochs, step_size, objective, dataset)
-            for size in config.batch_sizes
+            follow_batches(B, epochs, step_size, objective, dataset) for B in config.batch_sizes
         ],
         **batches.measure_times(config.dataset, config.repeats),
         "duplicates": batches.duplicate_error(config.copies, dataset, config.reg),
@@ -98,35 +97,31 @@ def follow_batches(
     B = min(size or N, N)
     T = max(1, epochs * N // B // 10) * 10
     first = step_size * math.sqrt(B / 256)
+    # All the data are taken as they are, without a draw.
+    falling = optax.linear_schedule(first, 0.0, T)
     optimizer = minibatch_gradient_descent(
-        objective,
-        batch_size=B,
-        step_size=optax.linear_schedule(first, 0.0, T),
-        replacement=B < N,  # all the data are all the data
+        objective, batch_size=B, step_size=falling, replacement=B < N
     )
-    progress = progress_run(
-        optimizer, jax.random.key(0), zero_weights(dataset), dataset.train, T,
-        description=f"batch size {B}", num_chunks=10,
-    )  # fmt: skip
+    start = zero_weights(dataset), jax.random.key(0)
+    name = f"batch size {B}"
+    course = follow(Strategy(optimizer, T, B / N), dataset, objective, *start, name)
     return {
         "batch_size": B,
         "num_steps": T,
         "step_size": first,
-        "examples": progress.path_steps * B,
-        "seconds": progress.path_seconds,
-        "loss": evaluate_each(objective, progress.path, dataset.train).loss,
-        "test_accuracy": evaluate(objective, progress.state.params, dataset.test).accuracy,
+        "examples": course.steps * B,
+        "seconds": course.seconds,
+        "loss": course.objective,
+        "test_accuracy": course.test_accuracy,
     }
 
 
 def plot(arrays: dict[str, Any]) -> Figures:
     figures = {}
     for axis, xlabel in (("examples", "examples seen"), ("seconds", "seconds of training")):
+        curves = {f"batch size {c['batch_size']}": (c[axis], c["loss"]) for c in arrays["curves"]}
         figures[f"loss_against_{axis}"] = draw.lines(
-            {
-                f"batch size {curve['batch_size']}": (curve[axis][1:], curve["loss"][1:])
-                for curve in arrays["curves"]
-            },
+            {label: (x[1:], loss[1:]) for label, (x, loss) in curves.items()},
             xlabel=xlabel, ylabel="training objective", marker="o", **LOG_LOG,
             title="One budget of examples, batch by batch",
         )  # fmt: skip

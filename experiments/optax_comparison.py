@@ -15,7 +15,6 @@ a gradient evaluation, by far. Half a minute, nearly all of it compilation; minu
 """
 
 import functools
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -28,9 +27,10 @@ from jax import Array, lax
 from tqdm import tqdm
 
 from experiments.shared import options, runner
-from experiments.shared.recipes import zero_weights
+from experiments.shared.recipes import first, zero_weights
 from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table
 from experiments.shared.settings import load
+from experiments.shared.timing import timed_compiled
 from jaxsvm import Data, Objective, Optimizer, accuracy, from_optax, gradient_descent
 from jaxsvm import run as run_steps
 from jaxsvm.optimizers.contract import advance
@@ -112,14 +112,12 @@ def compare_method(
         # One after the other, so that the time is of single runs.
         return lax.map(lambda W: one(step_size, W, train), starts)
 
-    call = every_seed.lower(sizes[best], starts[1:], train).compile()
-    began = time.perf_counter()
-    answers, gradients = jax.block_until_ready(call(sizes[best], starts[1:], train))
-    seconds = (time.perf_counter() - began) / (len(starts) - 1)
+    runs, seconds = timed_compiled(every_seed, sizes[best], starts[1:], train)
+    answers, gradients = runs
     return {
         "step_size": float(sizes[best]),
         "at_the_edge": len(sizes) > 1 and best in (0, len(sizes) - 1),
-        "seconds": seconds,
+        "seconds": seconds / (len(starts) - 1),
         "gradients": np.asarray(gradients),
         "loss": np.stack([scores(objective, a, train)[0] for a in answers]),
         "accuracy": np.stack([scores(objective, a, test)[1] for a in answers]),
@@ -132,24 +130,20 @@ def same_traces(objective: Objective, W: Array, data: Data, num_steps: int) -> d
     def losses(optimizer: Optimizer, W: Array, data: Data) -> Array:
         return run_steps(optimizer, jax.random.key(0), W, data, num_steps=num_steps)[1].loss
 
+    kinds = {"gradient descent": (0.0, False), "momentum": (0.9, False), "Nesterov": (0.9, True)}
     differences = {}
-    for name, momentum, nesterov in (
-        ("gradient descent", 0.0, False),
-        ("momentum", 0.9, False),
-        ("Nesterov", 0.9, True),
-    ):
+    for name, (momentum, nesterov) in kinds.items():
         ours = gradient_descent(objective, step_size=0.01, momentum=momentum, nesterov=nesterov)
         theirs = from_optax(optax.sgd(0.01, momentum, nesterov), objective)
         both = jax.jit(lambda W, data, a=ours, b=theirs: (losses(a, W, data), losses(b, W, data)))
-        first, second = (np.asarray(trace, float) for trace in both(W, data))
-        differences[name] = float(np.max(np.abs(first - second) / np.abs(second)))
+        mine, other = (np.asarray(trace, float) for trace in both(W, data))
+        differences[name] = float(np.max(np.abs(mine - other) / np.abs(other)))
     return differences
 
 
 def run(config: Config) -> dict[str, Any]:
     dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
-    some = slice(0, config.num_examples or 10_000)
-    train = Data(dataset.train.X[some], dataset.train.y[some])
+    train = first(dataset.train, config.num_examples or 10_000)
     # The first start is the sweep's, so that no seed chose the step size it is judged at.
     shape = (config.seeds + 1, *zero_weights(dataset).shape)
     starts = 1e-3 * jax.random.normal(jax.random.key(0), shape)
@@ -181,21 +175,19 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    rows = []
-    methods = arrays["methods"]
-    for method in sorted(methods, key=lambda name: np.median(methods[name]["loss"][:, -1])):
-        seen = methods[method]
+    def row(method: str, seen: dict[str, Any]) -> tuple[Any, ...]:
         size = "line search" if method == "lbfgs" else f"{seen['step_size']:.2g}"
-        rows.append(
-            (
-                method,
-                size + (" (end of the grid)" if seen["at_the_edge"] else ""),
-                quartile_cell(seen["loss"][:, -1], ".4f"),
-                quartile_cell(seen["accuracy"][:, -1], ".2%"),
-                np.median(seen["gradients"][:, -1]),
-                seen["seconds"],
-            )
+        return (
+            method,
+            size + (" (end of the grid)" if seen["at_the_edge"] else ""),
+            quartile_cell(seen["loss"][:, -1], ".4f"),
+            quartile_cell(seen["accuracy"][:, -1], ".2%"),
+            np.median(seen["gradients"][:, -1]),
+            seen["seconds"],
         )
+
+    methods = arrays["methods"].items()
+    best_first = sorted(methods, key=lambda item: np.median(item[1]["loss"][:, -1]))
     header = (
         "method | step size | objective | test accuracy, % | gradients {:.0f} | "
         "seconds a run {:.3f}"
@@ -205,7 +197,7 @@ def report(arrays: dict[str, Any]) -> str:
         f"{arrays['num_examples']} training examples, all of them at every step. The largest "
         f"relative difference between our loss traces and `optax.sgd`'s: {same}.\n\n"
         "Median [quartiles] over seeds after the last step; seconds without compilation.\n\n"
-        + table(header, rows)
+        + table(header, (row(*item) for item in best_first))
     )
 
 

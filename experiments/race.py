@@ -20,7 +20,7 @@ import numpy as np
 from experiments.shared import options, runner
 from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table
 from experiments.shared.settings import load
-from experiments.shared.strategies import follow, strategies
+from experiments.shared.strategies import follow, near_zero, strategies
 from jaxsvm import Objective
 
 STRATEGIES = (
@@ -61,8 +61,8 @@ def run(config: Config) -> dict[str, Any]:
     results: dict[str, dict[str, np.ndarray]] = {}
     for name in config.strategies:
         courses = [
-            follow(known[name], dataset, seed, objective, f"{name}, seed {seed}")
-            for seed in range(config.seeds)
+            follow(known[name], dataset, objective, *near_zero(dataset, s), f"{name}, seed {s}")
+            for s in range(config.seeds)
         ]
         results[name] = {
             field: np.stack([getattr(course, field) for course in courses]) for field in MEASURED
@@ -71,11 +71,12 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def plot(arrays: dict[str, Any]) -> Figures:
+    axes = {
+        "passes": "passes over the data: loss evaluations + gradient evaluations",
+        "seconds": "seconds, without compilation",
+    }
     figures = {}
-    for cost, xlabel in (
-        ("passes", "passes over the data: loss evaluations + gradient evaluations"),
-        ("seconds", "seconds, without compilation"),
-    ):
+    for cost, xlabel in axes.items():
         curves = {}
         for name, found in arrays["strategies"].items():
             passes = found["loss_evaluations"] + found["gradient_evaluations"]

@@ -95,6 +95,16 @@ def curves_over_seeds(curves: Mapping[str, tuple[Any, Any]], **options: Any) -> 
     )
 
 
+def accuracy_against_reg(
+    regs: Any, accuracies: Mapping[str, Any], ylabel: str, *, title: str
+) -> Figure:
+    """Draw, for each label, the accuracies of the optima along a path of regs."""
+    return draw.lines(
+        {label: (regs, 100 * accuracy) for label, accuracy in accuracies.items()},
+        xlabel="reg", ylabel=ylabel, title=title, xscale="log", marker="o",
+    )  # fmt: skip
+
+
 def save_figures(figures: Figures, folder: Path) -> list[Path]:
     """Write each figure to the folder as a PNG of its name."""
     return [draw.save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
