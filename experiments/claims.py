@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared import batches, options, runner
+from experiments.shared import batches, options, recipes, runner
 from experiments.shared.progress import progress_run
-from experiments.shared.recipes import evaluate, evaluate_each, uniform_weights, zero_weights
+from experiments.shared.recipes import evaluate, first, zero_weights
 from experiments.shared.report import Figures, spread, table
 from experiments.shared.searches import search_at_random, search_locally
 from experiments.shared.settings import PIXELS, load
@@ -51,11 +51,11 @@ def run(config: Config) -> dict[str, Any]:
     searches = {}
     for pixels in PIXELS:
         dataset = load(config.dataset, pixels)
-        starts = [uniform_weights(dataset, seed) for seed in range(seeds)]
+        starts = [recipes.uniform_weights(dataset, seed) for seed in range(seeds)]
         searches[pixels] = {
             "random": search_at_random(dataset, 1e-4, num_steps, seeds),
             "local": search_locally(dataset, 1e-3, 1e-4, num_steps, seeds),
-            "uniform_start": evaluate_each(Objective(), starts, dataset.train).loss,
+            "uniform_start": recipes.evaluate_each(Objective(), starts, dataset.train).loss,
             "range": pixel_range(dataset.train),
         }
     centred, scaled = load(config.dataset, "centred"), load(config.dataset, "scaled")
@@ -86,8 +86,7 @@ def pixel_range(data: Data) -> tuple[float, float]:
 
 def overfit(dataset: Dataset) -> dict[str, float]:
     """Train on 20 examples without a penalty: the notes' sanity check is a cost of zero."""
-    few = Data(dataset.train.X[:20], dataset.train.y[:20])
-    descent = gradient_descent(Objective(), step_size=0.01)
+    few, descent = first(dataset.train, 20), gradient_descent(Objective(), step_size=0.01)
     progress = progress_run(descent, jax.random.key(0), zero_weights(dataset), few, 2000)
     return evaluate(Objective(), progress.state.params, few)._asdict()
 
@@ -97,7 +96,7 @@ def chord_excess(dataset: Dataset, pairs: int = 20) -> float:
 
     A convex function's is at most 0, and rounding.
     """
-    few = Data(dataset.train.X[:1000], dataset.train.y[:1000])
+    few = first(dataset.train, 1000)
     W = jax.random.normal(jax.random.key(0), (2 * pairs, *zero_weights(dataset).shape))
     losses = jax.jit(jax.vmap(Objective(), in_axes=(0, None)))
     ends, middle = losses(W, few), losses(0.5 * (W[:pairs] + W[pairs:]), few)
@@ -153,15 +152,16 @@ def mean_and_deviation(values: Any, ddof: int = 0) -> str:
 
 def fitting_draws(found: dict[str, Any]) -> str:
     """Say with which preprocessings the listing's losses look like draws."""
-    fits = []
-    for name, part in found["searches"].items():
-        losses = part["random"]["losses"]
+
+    def fits(losses: np.ndarray) -> bool:
         near = abs(np.mean(LISTING) - losses.mean()) < 3 * losses.std() / np.sqrt(len(LISTING))
-        if near and 0.4 < np.std(LISTING, ddof=1) / losses.std() < 2:
-            fits.append(name)
+        return near and 0.4 < np.std(LISTING, ddof=1) / losses.std() < 2
+
+    draws = {name: part["random"]["losses"] for name, part in found["searches"].items()}
+    names = ", ".join(name for name, losses in draws.items() if fits(losses)) or "none"
     return (
-        f"depends on the preprocessing: consistent with {', '.join(fits) or 'none'}; the "
-        "digits of a draw are not reproducible, since its seed was not given"
+        f"depends on the preprocessing: consistent with {names}; the digits of a draw are not "
+        "reproducible, since its seed was not given"
     )
 
 
@@ -188,12 +188,12 @@ def scale_matters(found: dict[str, Any]) -> str:
 def better_is_lower(found: dict[str, Any]) -> str:
     kinds = found["searches"]["centred"]
     local, random = (kinds[kind]["test_accuracy"].mean() for kind in ("local", "random"))
-    if found["higher"] and local > random:
-        return (
-            "no: the higher loss has the better accuracy, because the loss grows with the "
-            "scale of W and accuracy does not see it"
-        )
-    return "so on this dataset"
+    if not (found["higher"] and local > random):
+        return "so on this dataset"
+    return (
+        "no: the higher loss has the better accuracy, because the loss grows with the scale of W "
+        "and accuracy does not see it"
+    )
 
 
 def lowest_start(found: dict[str, Any]) -> str:
