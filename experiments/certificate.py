@@ -19,9 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments.shared import options, runner
+from experiments.shared import options, runner, settings
 from experiments.shared.report import LOG_LOG, Figures, accuracy_against_reg, table
-from experiments.shared.settings import load
 from experiments.shared.strategies import follow, near_zero, strategies
 from jaxsvm import Data, Dataset, Objective, Solution, accuracy
 from jaxsvm import plot as draw
@@ -56,7 +55,7 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
     data, test, C = dataset.train, dataset.test, len(dataset.class_names)
     solution = jaxsvm.solve(
         objective, data, gap_tolerance=config.gap_tolerance, num_classes=C, max_passes=1000
@@ -94,7 +93,7 @@ def hardest(name: str, dataset: Dataset, solution: Solution, count: int = 20) ->
     names, y = dataset.class_names, np.asarray(dataset.train.y)
     pressure = np.asarray(solution.dual_variables).sum(axis=1)
     order = np.argsort(-pressure, kind="stable")[:count]
-    raw: Any = load(name, "raw").train.X
+    raw: Any = settings.load(name, "raw").train.X
     pixels = np.asarray(raw[jnp.asarray(order)])[:, :-1].reshape(-1, *dataset.image_shape)
     pictures = pixels / pixels.max()  # all alike
     predicted = np.asarray(jaxsvm.predict(solution.W, dataset.train.X))

@@ -19,12 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared import batches, options, recipes, runner
+from experiments.shared import batches, options, recipes, runner, settings
 from experiments.shared.progress import progress_run
-from experiments.shared.recipes import evaluate, first, zero_weights
 from experiments.shared.report import Figures, spread, table
 from experiments.shared.searches import search_at_random, search_locally
-from experiments.shared.settings import PIXELS, load
 from jaxsvm import Data, Dataset, Objective, gradient_descent, hinge_loss, l2_penalty
 from jaxsvm import plot as draw
 
@@ -49,8 +47,8 @@ class Config(options.Config):
 def run(config: Config) -> dict[str, Any]:
     seeds, num_steps = config.seeds, config.num_steps
     searches = {}
-    for pixels in PIXELS:
-        dataset = load(config.dataset, pixels)
+    for pixels in settings.PIXELS:
+        dataset = settings.load(config.dataset, pixels)
         starts = [recipes.uniform_weights(dataset, seed) for seed in range(seeds)]
         searches[pixels] = {
             "random": search_at_random(dataset, 1e-4, num_steps, seeds),
@@ -58,15 +56,15 @@ def run(config: Config) -> dict[str, Any]:
             "uniform_start": recipes.evaluate_each(Objective(), starts, dataset.train).loss,
             "range": pixel_range(dataset.train),
         }
-    centred, scaled = load(config.dataset, "centred"), load(config.dataset, "scaled")
+    centred, scaled = (settings.load(config.dataset, p) for p in ("centred", "scaled"))
     times = batches.measure_times(config.dataset, config.repeats)
     found = {
         "is_cifar10": config.dataset.split(":")[0] == "cifar10",
         "num_examples": len(centred.train.X) + len(centred.validation.X),
-        "shape": zero_weights(centred).shape,
+        "shape": recipes.zero_weights(centred).shape,
         "searches": searches,
         "small_scale": search_at_random(centred, 1e-5, num_steps, seeds),
-        "at_zero": evaluate(Objective(), zero_weights(centred), centred.train).loss,
+        "at_zero": recipes.evaluate(Objective(), recipes.zero_weights(centred), centred.train).loss,
         "at_once_speedup": times["at_once_speedup"],
         "powers": times["powers"],
         "duplicates": batches.duplicate_error(12, scaled, 0.0),
@@ -86,9 +84,9 @@ def pixel_range(data: Data) -> tuple[float, float]:
 
 def overfit(dataset: Dataset) -> dict[str, float]:
     """Train on 20 examples without a penalty: the notes' sanity check is a cost of zero."""
-    few, descent = first(dataset.train, 20), gradient_descent(Objective(), step_size=0.01)
-    progress = progress_run(descent, jax.random.key(0), zero_weights(dataset), few, 2000)
-    return evaluate(Objective(), progress.state.params, few)._asdict()
+    few, descent = recipes.first(dataset.train, 20), gradient_descent(Objective(), step_size=0.01)
+    progress = progress_run(descent, jax.random.key(0), recipes.zero_weights(dataset), few, 2000)
+    return recipes.evaluate(Objective(), progress.state.params, few)._asdict()
 
 
 def chord_excess(dataset: Dataset, pairs: int = 20) -> float:
@@ -96,8 +94,8 @@ def chord_excess(dataset: Dataset, pairs: int = 20) -> float:
 
     A convex function's is at most 0, and rounding.
     """
-    few = first(dataset.train, 1000)
-    W = jax.random.normal(jax.random.key(0), (2 * pairs, *zero_weights(dataset).shape))
+    few = recipes.first(dataset.train, 1000)
+    W = jax.random.normal(jax.random.key(0), (2 * pairs, *recipes.zero_weights(dataset).shape))
     losses = jax.jit(jax.vmap(Objective(), in_axes=(0, None)))
     ends, middle = losses(W, few), losses(0.5 * (W[:pairs] + W[pairs:]), few)
     return float(jnp.max(middle - 0.5 * (ends[:pairs] + ends[pairs:])))

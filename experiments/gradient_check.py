@@ -28,11 +28,8 @@ import numpy as np
 from tqdm import tqdm
 
 import jaxsvm
-from experiments.shared import options, runner
-from experiments.shared.compiled import analytic_gradient
-from experiments.shared.recipes import sampled_differences, zero_weights
+from experiments.shared import compiled, options, recipes, runner, settings
 from experiments.shared.report import LOG_LOG, Figures, table
-from experiments.shared.settings import PIXELS, load
 from jaxsvm import Data, Objective, check_gradient
 from jaxsvm import plot as draw
 from jaxsvm.core import features
@@ -63,8 +60,8 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = load(config.dataset, "centred")
-    shape = zero_weights(dataset).shape
+    dataset = settings.load(config.dataset, "centred")
+    shape = recipes.zero_weights(dataset).shape
     direction = config.scale * np.random.default_rng(0).standard_normal(shape)
     W = direction / length(dataset.train)
     curves = {}
@@ -73,8 +70,8 @@ def run(config: Config) -> dict[str, Any]:
             data = Data(features.astype(dataset.train.X, dtype), dataset.train.y)
             curves[jnp.dtype(dtype).name] = u_curve(jnp.asarray(W, dtype), data, config)
     steps, verdicts = np.geomspace(1e-7, 1e-1, 5), {}
-    for kind in tqdm(PIXELS, desc="verdicts", disable=None, leave=False, delay=1):
-        part = load(config.dataset, kind).train
+    for kind in tqdm(settings.PIXELS, desc="verdicts", disable=None, leave=False, delay=1):
+        part = settings.load(config.dataset, kind).train
         W_kind = jnp.asarray(direction / length(part), jnp.float32)
         verdicts[kind] = count_verdicts(W_kind, part, steps)
     return {
@@ -98,11 +95,11 @@ def u_curve(W: Any, data: Data, config: Config) -> dict[str, Any]:
     some = jnp.linspace(0, W.size - 1, min(config.sampled, W.size)).astype(jnp.int32)
     best = jaxsvm.gradients.suggest_h(objective, W, data)
     h = jnp.asarray(best * np.logspace(-3, 3, config.num), W.dtype)
-    exact = analytic_gradient(objective, W, data).ravel()[some]
+    exact = compiled.analytic_gradient(objective, W, data).ravel()[some]
     summed = jax.jit(jaxsvm.termwise_numerical_gradient)
     errors = []
     for step in tqdm(h, desc=f"U-curve, {W.dtype}", disable=None, leave=False, delay=1):
-        black_box = sampled_differences(objective, W, data, some, step, batch_size=16)
+        black_box = recipes.sampled_differences(objective, W, data, some, step, batch_size=16)
         termwise = summed(objective, W, data, h=step).ravel()[some]
         causes = (black_box - exact, termwise - exact, black_box - termwise)
         errors.append([float(jnp.sqrt(jnp.mean(error**2))) for error in causes])

@@ -22,11 +22,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from experiments.shared import options, runner
+from experiments.shared import options, recipes, runner, settings
 from experiments.shared.progress import Progress, progress_run
-from experiments.shared.recipes import evaluate, zero_weights
 from experiments.shared.report import LOG_LOG, Figures, table
-from experiments.shared.settings import load, settings
 from jaxsvm import Data, Dataset, Objective, Optimizer, gradient_descent
 from jaxsvm import plot as draw
 
@@ -89,21 +87,21 @@ def swept(objective: Objective, *, nesterov: bool) -> Optimizer:
         )
 
     def init(start: tuple[Array, Array, Array], data: Data) -> Swept:
-        W, *settings = start
-        return Swept(descent(*settings).init(W, data), *settings)
+        W, *varied = start
+        return Swept(descent(*varied).init(W, data), *varied)
 
     def step(key: Array, state: Swept, data: Data) -> tuple[Swept, Any]:
-        inner, *settings = state
-        inner, info = descent(*settings).step(key, inner, data)
+        inner, *varied = state
+        inner, info = descent(*varied).step(key, inner, data)
         return state._replace(inner=inner), info
 
     return Optimizer(init, step)
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
-    T = config.num_steps or settings(dataset).descent_steps
-    eta = config.step_size or settings(dataset).descent_step_size
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
+    T = config.num_steps or settings.suiting(dataset).descent_steps
+    eta = config.step_size or settings.suiting(dataset).descent_step_size
     slow = optax.constant_schedule((1 - config.momentum) * eta)
     schedules = {
         "constant": optax.constant_schedule(eta),
@@ -116,12 +114,12 @@ def run(config: Config) -> dict[str, Any]:
         "too large": optax.constant_schedule(config.too_large),
     }
     descents = {nesterov: swept(objective, nesterov=nesterov) for nesterov in (False, True)}
-    runs = {}
+    W, runs = recipes.zero_weights(dataset), {}
     for name in config.runs:
         sizes = jnp.broadcast_to(jnp.asarray(schedules[name](jnp.arange(T)), float), T)
         momentum = jnp.asarray(config.momentum if name in ("momentum", "Nesterov") else 0.0)
-        start, descent = (zero_weights(dataset), sizes, momentum), descents[name == "Nesterov"]
-        key = jax.random.key(0)  # no step looks at it
+        start, key = (W, sizes, momentum), jax.random.key(0)  # no step looks at the key
+        descent = descents[name == "Nesterov"]
         runs[name] = progress_run(descent, key, start, dataset.train, T, description=name)
     infos = {name: progress.info for name, progress in runs.items()}
     steps = {name: np.arange(len(info.loss)) for name, info in infos.items()}
@@ -142,13 +140,13 @@ def run(config: Config) -> dict[str, Any]:
 
 def row(name: str, run: Progress, objective: Objective, dataset: Dataset) -> dict[str, Any]:
     """Return what the table says of one run."""
-    loss, train_accuracy = evaluate(objective, run.state.params, dataset.train)
+    loss, train_accuracy = recipes.evaluate(objective, run.state.params, dataset.train)
     return {
         "name": name,
         "loss": loss,
         "lowest_loss": min(float(np.min(run.info.loss)), loss),
         "train_accuracy": train_accuracy,
-        "test_accuracy": evaluate(objective, run.state.params, dataset.test).accuracy,
+        "test_accuracy": recipes.evaluate(objective, run.state.params, dataset.test).accuracy,
         "seconds": float(run.seconds[-1]),
         "gradient_evaluations": int(run.info.gradient_evaluations.sum()),
         "outcome": run.divergence.describe() if run.divergence else "finished",

@@ -22,12 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments.shared import compiled, options, runner
+from experiments.shared import compiled, options, recipes, runner, settings, timing
 from experiments.shared.progress import progress_run
-from experiments.shared.recipes import first, in_float64, zero_weights
 from experiments.shared.report import Figures, table
-from experiments.shared.settings import load, settings
-from experiments.shared.timing import timed_compiled
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
 from jaxsvm.lines import spanned
@@ -54,16 +51,16 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective()
-    data, num = dataset.train, config.grid or settings(dataset).plane_nodes
-    W = config.scale * jax.random.normal(jax.random.key(0), zero_weights(dataset).shape)
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective()
+    data, num = dataset.train, config.grid or settings.suiting(dataset).plane_nodes
+    W = config.scale * jax.random.normal(jax.random.key(0), recipes.zero_weights(dataset).shape)
     a, b = (jaxsvm.random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
     return {
         "scale": config.scale,
         "grid": num,
-        "one_line": one_line(objective, W, a, first(data, 1)),
-        "one_plane": one_plane(objective, W, a, b, first(data, 1), num),
-        "hundred": plane(objective, W, a, b, first(data, 100), num),
+        "one_line": one_line(objective, W, a, recipes.first(data, 1)),
+        "one_plane": one_plane(objective, W, a, b, recipes.first(data, 1), num),
+        "hundred": plane(objective, W, a, b, recipes.first(data, 100), num),
         "all": plane(objective, W, a, b, data, num),
         "bowl": bowl(),
         "zooms": zooms(objective, W, a, data),
@@ -86,8 +83,8 @@ def plane(
     objective: Objective, W: Any, a: Any, b: Any, data: Data, num: int, reach: float = 1.0
 ) -> dict[str, Any]:
     """A plane, and the seconds that it took without compilation."""
-    arguments, ends = (objective, W, a, b, data), {"start": -reach, "stop": reach}
-    found, seconds = timed_compiled(compiled.slice_2d, *arguments, static={"num": num}, **ends)
+    call, ends = (compiled.slice_2d, objective, W, a, b, data), {"start": -reach, "stop": reach}
+    found, seconds = timing.timed_compiled(*call, static={"num": num}, **ends)
     shown = {name: np.asarray(getattr(found, name)) for name in ("t", "loss", "accuracy")}
     return {**shown, "seconds": seconds, "examples": len(data.y)}
 
@@ -139,7 +136,7 @@ def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str,
     """All examples along a line, in ever smaller windows about its minimum."""
     ahead = compiled.along(objective, W, direction, data)
     with jax.enable_x64(True):
-        ahead = in_float64(ahead)
+        ahead = recipes.in_float64(ahead)
         lowest = compiled.minimum(ahead)
         kinks = np.asarray(compiled.kinks(ahead)) - float(lowest.t_low)
         t = np.stack([np.linspace(-1 / zoom, 1 / zoom, 401) for zoom in ZOOMS])
@@ -152,7 +149,7 @@ def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str,
 def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     """Strategies from one start, over the plane of their paths' two principal directions."""
     data, objective = dataset.train, Objective(reg=1e-3)
-    step, scale = settings(dataset).batch_step_size, 0.3 * config.scale
+    step, scale = settings.suiting(dataset).batch_step_size, 0.3 * config.scale
     batches = jaxsvm.minibatch_gradient_descent(objective, step_size=step, batch_size=32)
     strategies = {
         "gradient descent": jaxsvm.gradient_descent(objective, step_size=step),
@@ -163,7 +160,7 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
         "local search": jaxsvm.local_search(objective, step_size=scale, block_size=3),
         "random search": jaxsvm.random_search(objective, scale=scale, block_size=3),
     }
-    W = scale * jax.random.normal(jax.random.key(3), zero_weights(dataset).shape)
+    W = scale * jax.random.normal(jax.random.key(3), recipes.zero_weights(dataset).shape)
     key, T = jax.random.key(4), config.num_steps
     found = {
         name: progress_run(optimizer, key, W, data, T, description=name).path

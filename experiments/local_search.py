@@ -18,11 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.shared import options, runner
-from experiments.shared.record import trace
+from experiments.shared import options, record, runner, searches, settings
 from experiments.shared.report import Figures, curves_over_seeds, quartiles, spread, table
-from experiments.shared.searches import search_locally
-from experiments.shared.settings import load
 
 
 @dataclass(frozen=True)
@@ -41,15 +38,15 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = load(config.dataset, "centred")
-    found = search_locally(
+    dataset = settings.load(config.dataset, "centred")
+    found = searches.search_locally(
         dataset, config.start_scale, config.step_size, config.num_steps, config.seeds
     )
     columns = {name: found[name] for name in ("best_loss", "accepted")}
     return {
         **found,
         "num_accepted": found["accepted"].sum(axis=1),
-        "trace": trace(("seed", "step"), **columns),
+        "trace": record.trace(("seed", "step"), **columns),
     }
 
 

@@ -24,10 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments.shared import options, runner
-from experiments.shared.recipes import first
+from experiments.shared import options, recipes, runner, settings
 from experiments.shared.report import Figures, accuracy_against_reg, table
-from experiments.shared.settings import load
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
 from jaxsvm.core import FAMILY, Hinge
@@ -58,8 +56,8 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = load(config.dataset, "scaled")
-    train = first(dataset.train, config.num_examples)
+    dataset = settings.load(config.dataset, "scaled")
+    train = recipes.first(dataset.train, config.num_examples)
     found = [member(FAMILY[name], train, dataset, config) for name in config.members]
     return {
         "members": list(config.members),

@@ -21,12 +21,8 @@ import jax
 import numpy as np
 import optax
 
-from experiments.shared import batches, options, runner
-from experiments.shared.recipes import evaluate_each, train_recipe, zero_weights
-from experiments.shared.record import trace
+from experiments.shared import batches, options, recipes, record, runner, settings, strategies
 from experiments.shared.report import LOG_LOG, Figures, spread, table
-from experiments.shared.settings import load, settings
-from experiments.shared.strategies import Strategy, follow
 from jaxsvm import Dataset, Objective, minibatch_gradient_descent
 from jaxsvm import plot as draw
 
@@ -60,29 +56,29 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
-    step_size = config.step_size or settings(dataset).batch_step_size
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
+    step_size = config.step_size or settings.suiting(dataset).batch_step_size
     recipe: dict[str, Any] = {
         "batch_size": config.batch_size, "num_steps": config.num_steps, "step_size": step_size,
         "reg": config.reg,
     }  # fmt: skip
-    runs = train_recipe(dataset, config.seeds, **recipe)
+    runs = recipes.train_recipe(dataset, config.seeds, **recipe)
     final = [run.state.params for run in runs]
     batch_loss = np.stack([run.info.loss for run in runs])
-    epochs = config.epochs or settings(dataset).epochs
+    epochs = config.epochs or settings.suiting(dataset).epochs
     return {
         "recipe": {
             **recipe,
             "seconds": np.array([run.seconds[-1] for run in runs]),
-            "train": np.stack(evaluate_each(objective, final, dataset.train), axis=1),
-            "test_accuracy": evaluate_each(objective, final, dataset.test).accuracy,
+            "train": np.stack(recipes.evaluate_each(objective, final, dataset.train), axis=1),
+            "test_accuracy": recipes.evaluate_each(objective, final, dataset.test).accuracy,
         },
         "curves": [
             follow_batches(B, epochs, step_size, objective, dataset) for B in config.batch_sizes
         ],
         **batches.measure_times(config.dataset, config.repeats),
         "duplicates": batches.duplicate_error(config.copies, dataset, config.reg),
-        "trace": trace(("seed", "step"), batch_loss=batch_loss),
+        "trace": record.trace(("seed", "step"), batch_loss=batch_loss),
     }
 
 
@@ -102,9 +98,9 @@ def follow_batches(
     optimizer = minibatch_gradient_descent(
         objective, batch_size=B, step_size=falling, replacement=B < N
     )
-    start = zero_weights(dataset), jax.random.key(0)
-    name = f"batch size {B}"
-    course = follow(Strategy(optimizer, T, B / N), dataset, objective, *start, name)
+    start = recipes.zero_weights(dataset), jax.random.key(0)
+    strategy = strategies.Strategy(optimizer, T, B / N)
+    course = strategies.follow(strategy, dataset, objective, *start, f"batch size {B}")
     return {
         "batch_size": B,
         "num_steps": T,

@@ -26,11 +26,8 @@ import optax
 from jax import Array, lax
 from tqdm import tqdm
 
-from experiments.shared import options, runner
-from experiments.shared.recipes import first, zero_weights
+from experiments.shared import options, recipes, runner, settings, timing
 from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table
-from experiments.shared.settings import load
-from experiments.shared.timing import timed_compiled
 from jaxsvm import Data, Objective, Optimizer, accuracy, from_optax, gradient_descent
 from jaxsvm import run as run_steps
 from jaxsvm.optimizers.contract import advance
@@ -112,7 +109,7 @@ def compare_method(
         # One after the other, so that the time is of single runs.
         return lax.map(lambda W: one(step_size, W, train), starts)
 
-    runs, seconds = timed_compiled(every_seed, sizes[best], starts[1:], train)
+    runs, seconds = timing.timed_compiled(every_seed, sizes[best], starts[1:], train)
     answers, gradients = runs
     return {
         "step_size": float(sizes[best]),
@@ -142,10 +139,10 @@ def same_traces(objective: Objective, W: Array, data: Data, num_steps: int) -> d
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
-    train = first(dataset.train, config.num_examples or 10_000)
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
+    train = recipes.first(dataset.train, config.num_examples or 10_000)
     # The first start is the sweep's, so that no seed chose the step size it is judged at.
-    shape = (config.seeds + 1, *zero_weights(dataset).shape)
+    shape = (config.seeds + 1, *recipes.zero_weights(dataset).shape)
     starts = 1e-3 * jax.random.normal(jax.random.key(0), shape)
     parts = (train, dataset.validation, dataset.test)
     return {

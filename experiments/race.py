@@ -17,9 +17,8 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from experiments.shared import options, runner
+from experiments.shared import options, runner, settings
 from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table
-from experiments.shared.settings import load
 from experiments.shared.strategies import follow, near_zero, strategies
 from jaxsvm import Objective
 
@@ -56,7 +55,7 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
     known = strategies(dataset, config)
     results: dict[str, dict[str, np.ndarray]] = {}
     for name in config.strategies:

@@ -22,11 +22,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from experiments.shared import options, runner
-from experiments.shared.record import trace
+from experiments.shared import options, record, runner, searches, settings
 from experiments.shared.report import Figures, curves_over_seeds, spread, table
-from experiments.shared.searches import search_at_random
-from experiments.shared.settings import load
 from jaxsvm import plot as draw
 from jaxsvm import pruned_random_search
 
@@ -78,16 +75,15 @@ def row_norms(X: Any, rows: int = 1000) -> np.ndarray:
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = load(config.dataset, "centred")
+    dataset = settings.load(config.dataset, "centred")
     C = len(dataset.class_names)
-    parts = [search_at_random(dataset, s, config.num_steps, config.seeds) for s in config.scales]
+    search, seeds = searches.search_at_random, config.seeds
+    parts = [search(dataset, scale, config.num_steps, seeds) for scale in config.scales]
     found = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
     losses, scales = found["losses"], np.asarray(config.scales)
-    long = search_at_random(
-        dataset, scales[0], config.long_steps, config.seeds, pruned_random_search
-    )
+    long = search(dataset, scales[0], config.long_steps, seeds, pruned_random_search)
     draws = losses.reshape(len(scales), -1)  # of all seeds: independent, all of them
-    steps = trace(("scale", "seed", "step"), loss=losses)
+    steps = record.trace(("scale", "seed", "step"), loss=losses)
     return {
         **found,
         "long": long,

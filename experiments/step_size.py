@@ -20,10 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared import compiled, options, runner
-from experiments.shared.recipes import in_float64, uniform_weights
+from experiments.shared import compiled, options, recipes, runner, settings
 from experiments.shared.report import LOG_LOG, Figures, table
-from experiments.shared.settings import load, settings
 from jaxsvm import Objective, random_direction
 from jaxsvm import plot as draw
 from jaxsvm.lines.line import Line
@@ -49,13 +47,13 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "centred"), Objective()
-    data, W = dataset.train, uniform_weights(dataset, seed=0)
+    dataset, objective = settings.load(config.dataset, "centred"), Objective()
+    data, W = dataset.train, recipes.uniform_weights(dataset, seed=0)
     gradient = compiled.analytic_gradient(objective, W, data)
     ahead = compiled.along(objective, W, -gradient, data)
-    lowest = settings(dataset).first_power if config.lowest is None else config.lowest
+    lowest = settings.suiting(dataset).first_power if config.lowest is None else config.lowest
     with jax.enable_x64(True):
-        found = exact_curve(in_float64(ahead), lowest, config.num)
+        found = exact_curve(recipes.in_float64(ahead), lowest, config.num)
     a, b, bottom = axes(W, gradient, found["best_step"])
     ends = {"start": -2.0, "stop": 2.0}
     plane = compiled.slice_2d(objective, bottom, a, b, data, num=config.grid, **ends)

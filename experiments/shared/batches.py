@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from experiments.shared.recipes import first, zero_weights
-from experiments.shared.settings import load, settings
+from experiments.shared.settings import load, suiting
 from experiments.shared.timing import Row, compare
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm.core import features
@@ -49,7 +49,7 @@ def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
         return functools.partial(jax.jit(descend).lower(W, train).compile(), W, train)
 
     # As many gradients in a call as make it last about as long for every batch size.
-    count = settings(dataset).timed_examples
+    count = suiting(dataset).timed_examples
     sizes = sorted({100, *(p + k for p in powers for k in (-1, 0, 1))})
     calls = {str(B): max(1, count // B) for B in sizes} | {ONE_BY_ONE: max(1, count // 1000)}
     peers = {str(B): in_a_row(grad, B, calls[str(B)]) for B in sizes}

@@ -15,7 +15,7 @@ from jax import Array
 
 import jaxsvm
 from experiments.shared.progress import Progress, run_seeds
-from experiments.shared.settings import settings
+from experiments.shared.settings import suiting
 from jaxsvm import Data, Dataset, Objective, Optimizer
 
 
@@ -93,6 +93,6 @@ def train_recipe(
     reg: float = 1e-3,
 ) -> list[Progress]:
     """Run the recipe once a seed; ``step_size`` is by default what suits the dataset's size."""
-    step_size = step_size or settings(dataset).batch_step_size
+    step_size = step_size or suiting(dataset).batch_step_size
     optimizer = minibatch_recipe(batch_size, num_steps, step_size, reg)
     return run_seeds(optimizer, zero_weights(dataset), dataset.train, num_steps, seeds, "recipe")

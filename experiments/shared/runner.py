@@ -33,7 +33,7 @@ from experiments.shared.environment import environment
 from experiments.shared.options import Config
 from experiments.shared.record import trace_rows, write_arrays, write_json, write_text
 from experiments.shared.report import Chapter, save_figures, table, write_report
-from experiments.shared.settings import load, settings
+from experiments.shared.settings import load, suiting
 from experiments.shared.timing import timed
 
 # Exit statuses, next to 0 and Python's own 1.
@@ -143,7 +143,7 @@ def _run_in_child(name: str, config: Any) -> tuple[dict[str, Any], float]:
     """Run a section in a process of its own, which gets the module by its name, and time it."""
     # On small data most of the work is compilation, and XLA's expensive passes pay off only where
     # seconds are what is measured.
-    small = settings(load(config.dataset, "centred")).mostly_compilation
+    small = suiting(load(config.dataset, "centred")).mostly_compilation
     quick = small and not config.measures_seconds
     if jax.config.read("jax_disable_most_optimizations") != quick:
         # A program that was compiled the other way has another speed and another rounding.

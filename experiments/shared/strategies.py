@@ -14,7 +14,7 @@ from jax import Array
 import jaxsvm
 from experiments.shared.progress import progress_run
 from experiments.shared.recipes import evaluate, evaluate_each, minibatch_recipe, zero_weights
-from experiments.shared.settings import settings
+from experiments.shared.settings import suiting
 from jaxsvm import Dataset, Objective, Optimizer
 
 BATCH_SIZE = 256
@@ -65,7 +65,7 @@ def strategies(dataset: Dataset, config: Any) -> dict[str, Strategy]:
             ``full_steps`` (of those that see all the data) and ``batch_steps`` (of those that see a
             batch). The first two numbers of steps may be None, for what suits the dataset's size.
     """
-    objective, chosen = Objective(reg=config.reg), settings(dataset)
+    objective, chosen = Objective(reg=config.reg), suiting(dataset)
     share = min(1.0, BATCH_SIZE / len(dataset.train.y))
     eta, batch_steps = chosen.race_step_size, config.batch_steps
     tries = config.search_steps or chosen.search_steps
