@@ -79,8 +79,8 @@ def member(loss: Hinge, train: Data, dataset: Dataset, config: Config) -> dict[s
     """
     objective, seconds, points = Objective(loss=loss), [], []
     began = time.perf_counter()
-    with warnings.catch_warnings():  # the table says which gap was reached
-        warnings.simplefilter("ignore", UserWarning)
+    # The table says which gap was reached.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         for point in jaxsvm.regularization_path(
             objective, train, dataset.validation,
             regs=config.regs, gap_tolerance=config.gap_tolerance, max_passes=config.max_passes,

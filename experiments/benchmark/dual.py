@@ -89,8 +89,8 @@ def once(work: str, peer: str, seconds: float) -> Row:
 def solve(objective: Objective, data: Examples, tolerance: float) -> tuple[jaxsvm.Solution, float]:
     """Return a solution and its seconds, without compilation."""
     call = partial(jaxsvm.solve, data=data.train, gap_tolerance=tolerance, num_classes=data.C)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the short run is to end early
+    # The short run is to end early.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         call(replace(objective, reg=0.9 * float(objective.reg)), max_passes=10)
     return timed(call, objective)
 
@@ -200,8 +200,8 @@ def one_vs_rest(data: Examples, config: Config) -> list[Row]:
         rows.append(row(f"jaxsvm.solve to a gap of {tolerance:g}", solution.W, seconds))
     X, y = np.asarray(data.train.X, np.float32), np.asarray(data.train.y)
     for name, model in classifiers(len(y)).items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a few passes are all it gets
+        # A few passes are all it gets.
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
             fitted, seconds = timed(model.fit, X, y)
         rows.append(row(name, np.reshape(fitted.coef_, (data.C, -1)), seconds))
     return rows
