@@ -20,7 +20,7 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import options, runner, settings
-from experiments.shared.report import LOG_LOG, Figures, accuracy_against_reg, table
+from experiments.shared.report import LOG_LOG, Figures, accuracy_against_reg, table, table_of
 from experiments.shared.strategies import follow, near_zero, strategies
 from jaxsvm import Data, Dataset, Objective, Solution, accuracy
 from jaxsvm import plot as draw
@@ -57,9 +57,8 @@ class Config(options.Config):
 def run(config: Config) -> dict[str, Any]:
     dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
     data, test, C = dataset.train, dataset.test, len(dataset.class_names)
-    solution = jaxsvm.solve(
-        objective, data, gap_tolerance=config.gap_tolerance, num_classes=C, max_passes=1000
-    )
+    limits: Any = {"gap_tolerance": config.gap_tolerance, "max_passes": 1000}
+    solution = jaxsvm.solve(objective, data, num_classes=C, **limits)
     known = strategies(dataset, config)
     start = near_zero(dataset, seed=0)
     courses = {n: follow(known[n], dataset, objective, *start, n) for n in STRATEGIES}
@@ -163,19 +162,19 @@ def report(arrays: dict[str, Any]) -> str:
         value = float(found["objective"][-1])
         above = f"{max(value - primal, 0):.4f} to {value - dual:.4f}"
         ends.append((name, found["passes"][-1], value, above))
-    columns = ("path_reg", "path_accuracy", "path_test_accuracy", "path_gap")
-    path = table(
-        "reg {:g} | held-out accuracy, % {:.2%} | test accuracy, % {:.2%} | "
-        "relative gap proved {:.1e}",
-        zip(*(arrays[column] for column in columns), strict=True),
-    )
+    path = {
+        "reg {:g}": arrays["path_reg"],
+        "held-out accuracy, % {:.2%}": arrays["path_accuracy"],
+        "test accuracy, % {:.2%}": test_accuracy,
+        "relative gap proved {:.1e}": arrays["path_gap"],
+    }
     best = int(np.argmax(arrays["path_accuracy"]))
     return (
         f"reg {arrays['reg']:g}. The minimum is between {dual:.5f} and {primal:.5f}, proved in "
         f"{arrays['passes']} passes; test accuracy there {100 * arrays['test_accuracy']:.2f} %; "
         f"{100 * arrays['support']:.1f} % of the examples are support vectors. One seed.\n\n"
         + table("strategy | passes {:.0f} | objective {:.4f} | above the minimum", ends)
-        + f"\n\n{path}\n\n"
+        + f"\n\n{table_of(path)}\n\n"
         f"Chosen by the held-out part: reg {arrays['path_reg'][best]:g}, with a test accuracy of "
         f"{100 * test_accuracy[best]:.2f} %."
     )

@@ -24,7 +24,7 @@ import numpy as np
 import jaxsvm
 from experiments.shared import compiled, options, recipes, runner, settings, timing
 from experiments.shared.progress import progress_run
-from experiments.shared.report import Figures, table
+from experiments.shared.report import Figures, table_of
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
 from jaxsvm.lines import spanned
@@ -254,31 +254,32 @@ def ends_of(t: np.ndarray) -> np.ndarray:
 def report(arrays: dict[str, Any]) -> str:
     every, near, found = arrays["all"], arrays["zooms"], arrays["paths"]
     nodes = arrays["grid"] ** 2
-    counts = zip(ZOOMS, near["num_kinks"], strict=True)
-    windows = ((f"{zoom}×", f"±{1 / zoom:g}", count) for zoom, count in counts)
-    kinks = table("zoom | window | kinks in it {:,}", windows)
-    columns = ("names", "last_loss", "drawn_loss", "residual", "distance")
-    ends = table(
-        "strategy | objective at its end {:.4g} | at its shadow {:.4g} | off the plane {:.3g} | "
-        "moved in all {:.3g}",
-        zip(*(found[column] for column in columns), strict=True),
-    )
+    zooms, windows = zip(*((f"{zoom}×", f"±{1 / zoom:g}") for zoom in ZOOMS), strict=True)
+    kinks = {"zoom": zooms, "window": windows, "kinks in it {:,}": near["num_kinks"]}
+    ends = {
+        "strategy": found["names"],
+        "objective at its end {:.4g}": found["last_loss"],
+        "at its shadow {:.4g}": found["drawn_loss"],
+        "off the plane {:.3g}": found["residual"],
+        "moved in all {:.3g}": found["distance"],
+    }
     way = found["between"]
     shown = [*ends_of(way["t"]), np.argmin(way["loss"])]
-    names, ts = (*BETWEEN, "lowest on the line"), ("0", "1", f"{way['t'][shown[2]]:.2f}")
-    between = table(
-        " | t | objective {:.4g} | accuracy on the same data, % {:.2%}",
-        zip(names, ts, way["loss"][shown], way["accuracy"][shown], strict=True),
-    )
+    between = {
+        "": (*BETWEEN, "lowest on the line"),
+        "t": ("0", "1", f"{way['t'][shown[2]]:.2f}"),
+        "objective {:.4g}": way["loss"][shown],
+        "accuracy on the same data, % {:.2%}": way["accuracy"][shown],
+    }
     return (
         f"Around a normal W of scale {arrays['scale']:g}, along directions whose rows are as long "
         f"as W's. The plane over all {every['examples']:,} examples has {nodes:,} nodes, loss and "
         f"accuracy, and took {every['seconds']:.2f} s: "
-        f"{1e6 * every['seconds'] / nodes:.2f} µs a node.\n\n{kinks}\n\n"
+        f"{1e6 * every['seconds'] / nodes:.2f} µs a node.\n\n{table_of(kinks)}\n\n"
         "A path is drawn where its nearest point of the plane is. It is not on the surface there: "
-        f"the table says how far off it ends and what the surface claims.\n\n{ends}\n\n"
+        f"the table says how far off it ends and what the surface claims.\n\n{table_of(ends)}\n\n"
         "The objective is convex, so there is no barrier between two of those ends: it stays under "
-        f"its chord, and a mixture of the two can be better than either.\n\n{between}"
+        f"its chord, and a mixture of the two can be better than either.\n\n{table_of(between)}"
     )
 
 

@@ -39,9 +39,8 @@ class Config(options.Config):
 
 def run(config: Config) -> dict[str, Any]:
     dataset = settings.load(config.dataset, "centred")
-    found = searches.search_locally(
-        dataset, config.start_scale, config.step_size, config.num_steps, config.seeds
-    )
+    sizes = config.start_scale, config.step_size
+    found = searches.search_locally(dataset, *sizes, config.num_steps, config.seeds)
     columns = {name: found[name] for name in ("best_loss", "accepted")}
     return {
         **found,

@@ -19,11 +19,10 @@ from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
-import optax
 
 from experiments.shared import batches, options, recipes, record, runner, settings, strategies
 from experiments.shared.report import LOG_LOG, Figures, spread, table
-from jaxsvm import Dataset, Objective, minibatch_gradient_descent
+from jaxsvm import Dataset, Objective
 from jaxsvm import plot as draw
 
 
@@ -74,7 +73,7 @@ def run(config: Config) -> dict[str, Any]:
             "test_accuracy": recipes.evaluate_each(objective, final, dataset.test).accuracy,
         },
         "curves": [
-            follow_batches(B, epochs, step_size, objective, dataset) for B in config.batch_sizes
+            follow_batches(B, epochs, step_size, config.reg, dataset) for B in config.batch_sizes
         ],
         **batches.measure_times(config.dataset, config.repeats),
         "duplicates": batches.duplicate_error(config.copies, dataset, config.reg),
@@ -83,7 +82,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def follow_batches(
-    size: int, epochs: int, step_size: float, objective: Objective, dataset: Dataset
+    size: int, epochs: int, step_size: float, reg: float, dataset: Dataset
 ) -> dict[str, Any]:
     """Run one batch size, 0 for all the data, over a number of epochs, from W = 0 and one seed.
 
@@ -93,14 +92,11 @@ def follow_batches(
     B = min(size or N, N)
     T = max(1, epochs * N // B // 10) * 10
     first = step_size * math.sqrt(B / 256)
-    # All the data are taken as they are, without a draw.
-    falling = optax.linear_schedule(first, 0.0, T)
-    optimizer = minibatch_gradient_descent(
-        objective, batch_size=B, step_size=falling, replacement=B < N
-    )
+    # All the data are taken as they are: nothing is drawn.
+    optimizer = recipes.minibatch_recipe(B, T, first, reg, replacement=B < N)
     start = recipes.zero_weights(dataset), jax.random.key(0)
     strategy = strategies.Strategy(optimizer, T, B / N)
-    course = strategies.follow(strategy, dataset, objective, *start, f"batch size {B}")
+    course = strategies.follow(strategy, dataset, Objective(reg=reg), *start, f"batch size {B}")
     return {
         "batch_size": B,
         "num_steps": T,

@@ -59,23 +59,20 @@ def run(config: Config) -> dict[str, Any]:
     known = strategies(dataset, config)
     results: dict[str, dict[str, np.ndarray]] = {}
     for name in config.strategies:
-        courses = [
+        runs = [
             follow(known[name], dataset, objective, *near_zero(dataset, s), f"{name}, seed {s}")
             for s in range(config.seeds)
         ]
-        results[name] = {
-            field: np.stack([getattr(course, field) for course in courses]) for field in MEASURED
-        }
+        results[name] = {key: np.stack([getattr(run, key) for run in runs]) for key in MEASURED}
     return {"strategies": results, "reg": config.reg}
 
 
 def plot(arrays: dict[str, Any]) -> Figures:
-    axes = {
-        "passes": "passes over the data: loss evaluations + gradient evaluations",
-        "seconds": "seconds, without compilation",
-    }
     figures = {}
-    for cost, xlabel in axes.items():
+    for cost, xlabel in (
+        ("passes", "passes over the data: loss evaluations + gradient evaluations"),
+        ("seconds", "seconds, without compilation"),
+    ):
         curves = {}
         for name, found in arrays["strategies"].items():
             passes = found["loss_evaluations"] + found["gradient_evaluations"]

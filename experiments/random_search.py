@@ -23,7 +23,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from experiments.shared import options, record, runner, searches, settings
-from experiments.shared.report import Figures, curves_over_seeds, spread, table
+from experiments.shared.report import Figures, curves_over_seeds, spread, table_of
 from jaxsvm import plot as draw
 from jaxsvm import pruned_random_search
 
@@ -117,25 +117,21 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    header = (
-        "scale of W {:g} | lowest training loss | test accuracy, % | "
-        "mean loss of a draw ± standard error | its closed form {:.4f} | seconds a run {:.2f}"
-    )
-    rows = zip(
-        arrays["scales"],
-        (spread(losses, ".3f") for losses in arrays["best_loss"]),
-        (spread(accuracies, ".1%") for accuracies in arrays["test_accuracy"]),
-        map("{:.4f} ± {:.4f}".format, arrays["mean_loss"], arrays["standard_error"]),
-        arrays["expected_loss"],
-        np.median(arrays["seconds"], axis=1),
-        strict=True,
-    )
+    means = map("{:.4f} ± {:.4f}".format, arrays["mean_loss"], arrays["standard_error"])
+    columns = {
+        "scale of W {:g}": arrays["scales"],
+        "lowest training loss": (spread(losses, ".3f") for losses in arrays["best_loss"]),
+        "test accuracy, %": (spread(shares, ".1%") for shares in arrays["test_accuracy"]),
+        "mean loss of a draw ± standard error": means,
+        "its closed form {:.4f}": arrays["expected_loss"],
+        "seconds a run {:.2f}": np.median(arrays["seconds"], axis=1),
+    }
     (seeds, num_steps), long = arrays["losses"].shape[1:], arrays["long"]
     return (
         f"{num_steps} draws of W, {seeds} seeds; the W of the lowest training loss is tested. "
         f"Chance is {100 * arrays['chance']:.0f} %. Cells say median [lowest, highest] over seeds. "
         "The same draws at another scale give other losses and the same predictions.\n\n"
-        f"{table(header, rows)}\n\n"
+        f"{table_of(columns)}\n\n"
         f"A search of {long['lowest'].shape[1]:,} draws of scale {arrays['scales'][0]:g}: lowest "
         f"loss {spread(long['lowest'][:, -1], '.3f')}, test accuracy "
         f"{spread(long['test_accuracy'], '.1%')} %, {spread(long['evaluations'], '.0f')} loss "

@@ -71,9 +71,8 @@ def best_so_far(objective: Objective, step_size: Any) -> Optimizer:
 
 
 def record_every(objective: Objective, step_size: Any) -> Optimizer:
-    return jaxsvm.optimizers.record_every(
-        jaxsvm.gradient_descent(objective, step_size=step_size), 2
-    )
+    inner = jaxsvm.gradient_descent(objective, step_size=step_size)
+    return jaxsvm.optimizers.record_every(inner, 2)
 
 
 minibatch = partial(descent, jaxsvm.minibatch_gradient_descent, random=True)

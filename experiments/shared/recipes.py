@@ -75,11 +75,13 @@ def in_float64(tree: Any) -> Any:
 
 
 @functools.cache
-def minibatch_recipe(batch_size: int, num_steps: int, step_size: float, reg: float) -> Optimizer:
+def minibatch_recipe(
+    batch_size: int, num_steps: int, step_size: float, reg: float, *, replacement: bool = True
+) -> Optimizer:
     """Return the recipe's optimizer, the same one for the same settings: it is compiled once."""
-    schedule = optax.linear_schedule(step_size, 0.0, num_steps)
+    falling, objective = optax.linear_schedule(step_size, 0.0, num_steps), Objective(reg=reg)
     return jaxsvm.minibatch_gradient_descent(
-        Objective(reg=reg), batch_size=batch_size, step_size=schedule
+        objective, batch_size=batch_size, step_size=falling, replacement=replacement
     )
 
 

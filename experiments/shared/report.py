@@ -85,6 +85,11 @@ def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join([line(names), line(["---"] * len(names)), *map(line, rows)])
 
 
+def table_of(columns: Mapping[str, Iterable[Any]]) -> str:
+    """Return the `table` of columns by their headers."""
+    return table(" | ".join(columns), zip(*columns.values(), strict=True))
+
+
 def curves_over_seeds(curves: Mapping[str, tuple[Any, Any]], **options: Any) -> Figure:
     """Draw, for each label, (x, values (seeds, len(x))) as a median line in its quartiles' band."""
     found = {label: (x, quartiles(values)) for label, (x, values) in curves.items()}
