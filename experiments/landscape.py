@@ -254,8 +254,11 @@ def ends_of(t: np.ndarray) -> np.ndarray:
 def report(arrays: dict[str, Any]) -> str:
     every, near, found = arrays["all"], arrays["zooms"], arrays["paths"]
     nodes = arrays["grid"] ** 2
-    zooms, windows = zip(*((f"{zoom}×", f"±{1 / zoom:g}") for zoom in ZOOMS), strict=True)
-    kinks = {"zoom": zooms, "window": windows, "kinks in it {:,}": near["num_kinks"]}
+    kinks = {
+        "zoom": [f"{zoom}×" for zoom in ZOOMS],
+        "window": [f"±{1 / zoom:g}" for zoom in ZOOMS],
+        "kinks in it {:,}": near["num_kinks"],
+    }
     ends = {
         "strategy": found["names"],
         "objective at its end {:.4g}": found["last_loss"],
