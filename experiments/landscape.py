@@ -84,7 +84,7 @@ def plane(
 ) -> dict[str, Any]:
     """A plane, and the seconds that it took without compilation."""
     call, ends = (compiled.slice_2d, objective, W, a, b, data), {"start": -reach, "stop": reach}
-    found, seconds = timing.timed_compiled(*call, static={"num": num}, **ends)
+    found, seconds = timing.timed(timing.ready(*call, static={"num": num}, **ends))
     shown = {name: np.asarray(getattr(found, name)) for name in ("t", "loss", "accuracy")}
     return {**shown, "seconds": seconds, "examples": len(data.y)}
 

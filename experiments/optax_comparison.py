@@ -109,8 +109,8 @@ def compare_method(
         # One after the other, so that the time is of single runs.
         return lax.map(lambda W: one(step_size, W, train), starts)
 
-    runs, seconds = timing.timed_compiled(every_seed, sizes[best], starts[1:], train)
-    answers, gradients = runs
+    call = timing.ready(every_seed, sizes[best], starts[1:], train)
+    (answers, gradients), seconds = timing.timed(call)
     return {
         "step_size": float(sizes[best]),
         "at_the_edge": len(sizes) > 1 and best in (0, len(sizes) - 1),

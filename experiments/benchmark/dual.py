@@ -30,7 +30,7 @@ import jaxsvm
 from experiments.benchmark.harness import Config, Row, compare, row_of, run_steps
 from experiments.shared.recipes import zero_weights
 from experiments.shared.report import LOG_LOG
-from experiments.shared.timing import timed, timed_compiled
+from experiments.shared.timing import ready, timed
 from jaxsvm import Dataset, Objective, Optimizer
 from jaxsvm import plot as draw
 
@@ -116,14 +116,9 @@ def methods(config: Config) -> dict[str, Method]:
 def descend(method: Method, step_size: float, steps: int, data: Dataset, seed: int) -> End:
     """Run a descent from zeros and time it, without compilation."""
     falling = optax.linear_schedule(step_size, 0.0, steps)
+    arguments = {"key": jax.random.key(seed), "params": zero_weights(data), "data": data.train}
     static = {"optimizer": method.make(falling), "num_steps": steps}
-    (state, _), seconds = timed_compiled(
-        run_steps,
-        key=jax.random.key(seed),
-        params=zero_weights(data),
-        data=data.train,
-        static=static,
-    )
+    (state, _), seconds = timed(ready(run_steps, static=static, **arguments))
     return End(float(OBJECTIVE(state.params, data.train)), seconds, step_size, state.params)
 
 

@@ -21,6 +21,7 @@ from experiments.benchmark.harness import Config, Peers, Row, compare
 from experiments.benchmark.listings import numpy_loss
 from experiments.shared.compiled import analytic_gradient
 from experiments.shared.recipes import sampled_differences
+from experiments.shared.timing import ready
 from jaxsvm import Objective
 
 PART = "gradient"
@@ -79,5 +80,4 @@ def notes_loop(W: np.ndarray, X: np.ndarray, y: np.ndarray) -> list[float]:
 
 def alone(size: str) -> Callable[[], Any]:
     """Return the compiled difference of data at hand, to be called in a process of its own."""
-    arguments = Objective(), *harness.random_data(size, "bytes")
-    return partial(_termwise.lower(*arguments, h=H).compile(), *arguments, h=H)
+    return ready(_termwise, Objective(), *harness.random_data(size, "bytes"), h=H)

@@ -27,6 +27,7 @@ import optax
 from experiments.benchmark import harness
 from experiments.benchmark.harness import Config, Peers, Row, compare, scaled
 from experiments.shared import compiled
+from experiments.shared.timing import ready
 from jaxsvm import Data, Objective, along, random_direction
 from jaxsvm import plot as draw
 
@@ -210,4 +211,4 @@ def plane_alone(size: str, num: str) -> Callable[[], Any]:
     """Return the compiled plane of data at hand, to be called in a process of its own."""
     W, data = harness.random_data(size, "floats")
     arrays = OBJECTIVE, W, W[::-1], W[:, ::-1], data
-    return partial(compiled.slice_2d.lower(*arrays, num=int(num)).compile(), *arrays)
+    return ready(compiled.slice_2d, *arrays, static={"num": int(num)})

@@ -10,7 +10,7 @@ from jax import Array, lax
 
 from experiments.shared.recipes import first, zero_weights
 from experiments.shared.settings import load, suiting
-from experiments.shared.timing import Row, compare
+from experiments.shared.timing import Row, compare, ready
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm.core import features
 
@@ -46,7 +46,7 @@ def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
             batch = first(data, B)
             return lax.fori_loop(0, repeats, lambda i, W: W - 1e-3 * gradient(W, batch), W)
 
-        return functools.partial(jax.jit(descend).lower(W, train).compile(), W, train)
+        return ready(jax.jit(descend), W, train)
 
     # As many gradients in a call as make it last about as long for every batch size.
     count = suiting(dataset).timed_examples

@@ -5,6 +5,7 @@ does meets all of them; each is warmed up first (which compiles it), and the clo
 its result is there. This file depends on no other file of the experiments.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -52,17 +53,17 @@ class Row(NamedTuple):
     evaluations: int | None = None
 
 
-def timed(call: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[Any, float]:
+def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     """Return a call's result, once it is there, and the seconds it took."""
     began = time.perf_counter()
-    result = jax.block_until_ready(call(*arguments, **named))
+    result = jax.block_until_ready(call(*arguments))
     return result, time.perf_counter() - began
 
 
-def timed_compiled(
+def ready(
     function: Any, *arguments: Any, static: Mapping[str, Any] | None = None, **named: Any
-) -> tuple[Any, float]:
-    """Return what a jitted function returns and its seconds, without compilation.
+) -> Callable[[], Any]:
+    """Return a call that is compiled and has its arguments, so that nothing but it is timed.
 
     Args:
         function: made by `jax.jit`.
@@ -70,8 +71,8 @@ def timed_compiled(
         static: the static ones, by name.
         named: those that are traced and have only a name.
     """
-    call = function.lower(*arguments, **(static or {}), **named).compile()
-    return timed(call, *arguments, **named)
+    compiled = function.lower(*arguments, **(static or {}), **named).compile()
+    return functools.partial(compiled, *arguments, **named)
 
 
 def row_of(part: str, work: str, peer: str, times: Any) -> Row:
