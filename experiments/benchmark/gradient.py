@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,7 +18,7 @@ import jaxsvm
 from experiments.benchmark import harness
 from experiments.benchmark.harness import Config, Peers, Row, compare
 from experiments.benchmark.listings import numpy_loss
-from experiments.shared.compiled import analytic_gradient
+from experiments.shared.compiled import analytic_gradient, termwise_numerical_gradient
 from experiments.shared.recipes import sampled_differences
 from experiments.shared.timing import ready
 from jaxsvm import Objective
@@ -30,8 +29,6 @@ H = 1e-3
 # How many coordinates are timed, for as many as there are.
 LOOPED, BATCHED = 2, 32
 
-_termwise = jax.jit(jaxsvm.termwise_numerical_gradient)
-
 
 def run(config: Config) -> list[Row]:
     inputs = harness.problem(config)
@@ -39,9 +36,10 @@ def run(config: Config) -> list[Row]:
     work = f"central difference, {W.size} coordinates"
     # For every hinge and feature: two additions, four comparisons and a sum.
     flops = 7 * float(np.prod(config.shape))
+    termwise = partial(termwise_numerical_gradient, OBJECTIVE, W, h=H)
     whole: Peers = {
-        "jaxsvm, termwise, bytes": partial(_termwise, OBJECTIVE, W, data, h=H),
-        "jaxsvm, termwise, floats": partial(_termwise, OBJECTIVE, W, floats, h=H),
+        "jaxsvm, termwise, bytes": partial(termwise, data),
+        "jaxsvm, termwise, floats": partial(termwise, floats),
     }
     rows = compare(PART, work, whole, config, flops=flops)
     some = jnp.linspace(0, W.size - 1, BATCHED).astype(jnp.int32)
@@ -80,4 +78,5 @@ def notes_loop(W: np.ndarray, X: np.ndarray, y: np.ndarray) -> list[float]:
 
 def alone(size: str) -> Callable[[], Any]:
     """Return the compiled difference of data at hand, to be called in a process of its own."""
-    return ready(_termwise, Objective(), *harness.random_data(size, "bytes"), h=H)
+    W, data = harness.random_data(size, "bytes")
+    return ready(termwise_numerical_gradient, Objective(), W, data, h=H)

@@ -11,7 +11,6 @@ the options are made, so that bad input ends a command before it computes anythi
 """
 
 import dataclasses
-import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -93,6 +92,6 @@ def _check(name: str, value: Any, hint: Any) -> None:
     elif origin is tuple:
         for item in value:
             _check(name, item, arguments[0])
-    elif origin in (typing.Union, types.UnionType) and value is not None:
-        (wanted,) = (kind for kind in arguments if kind is not types.NoneType)
-        _check(name, value, wanted)
+    elif value is not None:  # a union with None, whose other half has the checks
+        for kind in arguments:
+            _check(name, value, kind)
