@@ -138,18 +138,18 @@ def run(config: Config) -> dict[str, Any]:
     }
 
 
-def row(name: str, run: Progress, objective: Objective, dataset: Dataset) -> dict[str, Any]:
+def row(name: str, progress: Progress, objective: Objective, dataset: Dataset) -> dict[str, Any]:
     """Return what the table says of one run."""
-    loss, train_accuracy = recipes.evaluate(objective, run.state.params, dataset.train)
+    loss, train_accuracy = recipes.evaluate(objective, progress.state.params, dataset.train)
     return {
         "name": name,
         "loss": loss,
-        "lowest_loss": min(float(np.min(run.info.loss)), loss),
+        "lowest_loss": min(float(np.min(progress.info.loss)), loss),
         "train_accuracy": train_accuracy,
-        "test_accuracy": recipes.evaluate(objective, run.state.params, dataset.test).accuracy,
-        "seconds": float(run.seconds[-1]),
-        "gradient_evaluations": int(run.info.gradient_evaluations.sum()),
-        "outcome": run.divergence.describe() if run.divergence else "finished",
+        "test_accuracy": recipes.evaluate(objective, progress.state.params, dataset.test).accuracy,
+        "seconds": float(progress.seconds[-1]),
+        "gradient_evaluations": int(progress.info.gradient_evaluations.sum()),
+        "outcome": progress.divergence.describe() if progress.divergence else "finished",
     }
 
 

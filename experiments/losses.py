@@ -25,7 +25,7 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import options, recipes, runner, settings
-from experiments.shared.report import Figures, accuracy_against_reg, table
+from experiments.shared.report import Figures, accuracy_against_reg, table_of
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
 from jaxsvm.core import FAMILY, Hinge
@@ -155,29 +155,25 @@ def report(arrays: dict[str, Any]) -> str:
     names, regs = arrays["members"], arrays["regs"]
     best, accuracy, error = chosen(arrays)
     learns = ~arrays["trivial"].all(axis=1)
-    rows = [
-        (
-            labelled(name),
-            regs[best[i]],
-            arrays["validation"][i, best[i]],
-            f"{100 * accuracy[i]:.2f} ± {100 * error[i]:.2f}" if learns[i] else "W = 0 is as good",
-            arrays["gap"][i].max(),
-            arrays["support"][i, best[i]],
-            arrays["seconds"][i, 1:].sum(),
-        )
-        for i, name in sorted(enumerate(names), key=lambda pair: -accuracy[pair[0]])
-    ]
-    header = (
-        "machine | best reg {:g} | validation accuracy, % {:.2%} | test accuracy, % | "
-        "largest relative gap {:.1e} | support vectors, % {:.1%} | "
-        "seconds after the first reg {:.2f}"
-    )
+    tested = map("{:.2f} ± {:.2f}".format, 100 * accuracy, 100 * error)
+    cells = np.where(learns, list(tested), "W = 0 is as good")
+    order = np.argsort(-accuracy, kind="stable")
+    chosen_regs = order, best[order]
+    columns = {
+        "machine": [labelled(names[i]) for i in order],
+        "best reg {:g}": regs[best[order]],
+        "validation accuracy, % {:.2%}": arrays["validation"][chosen_regs],
+        "test accuracy, %": cells[order],
+        "largest relative gap {:.1e}": arrays["gap"].max(axis=1)[order],
+        "support vectors, % {:.1%}": arrays["support"][chosen_regs],
+        "seconds after the first reg {:.2f}": arrays["seconds"][order, 1:].sum(axis=1),
+    }
     return (
         f"{arrays['num_examples']:,} training examples, {arrays['num_test']:,} test images; every "
         f"optimum to a relative gap of {arrays['gap_tolerance']:g} where the table shows no larger "
         "one. Errors are standard errors of a share of the test images. Where every reg's optimum "
         "is W = 0 to the proved gap, an accuracy would mean nothing.\n\n"
-        f"{table(header, rows)}\n\n{verdict(names, np.where(learns, accuracy, 0), error)}"
+        f"{table_of(columns)}\n\n{verdict(names, np.where(learns, accuracy, 0), error)}"
     )
 
 

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from experiments.shared import batches, options, recipes, record, runner, settings, strategies
-from experiments.shared.report import LOG_LOG, Figures, spread, table
+from experiments.shared.report import LOG_LOG, Figures, spread, table, table_of
 from jaxsvm import Dataset, Objective
 from jaxsvm import plot as draw
 
@@ -137,15 +137,15 @@ def report(arrays: dict[str, Any]) -> str:
         ("test accuracy, %", spread(recipe["test_accuracy"], ".2%")),
         ("seconds of training", spread(recipe["seconds"], ".2f")),
     ]
-    header = (
-        "batch size | steps | first step size {:.3g} | seconds {:.2f} | "
-        "training objective {:.4f} | test accuracy, % {:.2%}"
-    )
-    curves = (
-        (c["batch_size"], c["num_steps"], c["step_size"], c["seconds"][-1], c["loss"][-1],
-         c["test_accuracy"])
-        for c in arrays["curves"]
-    )  # fmt: skip
+    curves = arrays["curves"]
+    sizes = {
+        "batch size": [curve["batch_size"] for curve in curves],
+        "steps": [curve["num_steps"] for curve in curves],
+        "first step size {:.3g}": [curve["step_size"] for curve in curves],
+        "seconds {:.2f}": [curve["seconds"][-1] for curve in curves],
+        "training objective {:.4f}": [curve["loss"][-1] for curve in curves],
+        "test accuracy, % {:.2%}": [curve["test_accuracy"] for curve in curves],
+    }
     powers = (power.values() for power in arrays["powers"])
     return (
         "### The recipe\n\n"
@@ -156,7 +156,7 @@ def report(arrays: dict[str, Any]) -> str:
         + "\n\n### Batch sizes\n\n"
         "Every batch size sees the same number of examples. The first step size goes with the "
         "square root of the batch size; none is tuned.\n\n"
-        + table(header, curves)
+        + table_of(sizes)
         + "\n\n### The claims\n\n"
         f"The gradient of 100 examples at once takes 1/{arrays['at_once_speedup']:.1f} of the "
         "time of 100 gradients of one example.\n\n"

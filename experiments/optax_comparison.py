@@ -15,6 +15,7 @@ a gradient evaluation, by far. Half a minute, nearly all of it compilation; minu
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -27,7 +28,7 @@ from jax import Array, lax
 from tqdm import tqdm
 
 from experiments.shared import options, recipes, runner, settings, timing
-from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table
+from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table_of
 from jaxsvm import Data, Objective, Optimizer, accuracy, from_optax, gradient_descent
 from jaxsvm import run as run_steps
 from jaxsvm.optimizers.contract import advance
@@ -172,29 +173,27 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    def row(method: str, seen: dict[str, Any]) -> tuple[Any, ...]:
+    def step_size(method: str, seen: dict[str, Any]) -> str:
         size = "line search" if method == "lbfgs" else f"{seen['step_size']:.2g}"
-        return (
-            method,
-            size + (" (end of the grid)" if seen["at_the_edge"] else ""),
-            quartile_cell(seen["loss"][:, -1], ".4f"),
-            quartile_cell(seen["accuracy"][:, -1], ".2%"),
-            np.median(seen["gradients"][:, -1]),
-            seen["seconds"],
-        )
+        return size + (" (end of the grid)" if seen["at_the_edge"] else "")
 
     methods = arrays["methods"].items()
-    best_first = sorted(methods, key=lambda item: np.median(item[1]["loss"][:, -1]))
-    header = (
-        "method | step size | objective | test accuracy, % | gradients {:.0f} | "
-        "seconds a run {:.3f}"
-    )
+    best_first = dict(sorted(methods, key=lambda item: np.median(item[1]["loss"][:, -1])))
+    runs = best_first.values()
+    columns = {
+        "method": best_first,
+        "step size": itertools.starmap(step_size, best_first.items()),
+        "objective": [quartile_cell(run["loss"][:, -1], ".4f") for run in runs],
+        "test accuracy, %": [quartile_cell(run["accuracy"][:, -1], ".2%") for run in runs],
+        "gradients {:.0f}": [np.median(run["gradients"][:, -1]) for run in runs],
+        "seconds a run {:.3f}": [run["seconds"] for run in runs],
+    }
     same = ", ".join(f"{name} {value:.1e}" for name, value in arrays["same_traces"].items())
     return (
         f"{arrays['num_examples']} training examples, all of them at every step. The largest "
         f"relative difference between our loss traces and `optax.sgd`'s: {same}.\n\n"
         "Median [quartiles] over seeds after the last step; seconds without compilation.\n\n"
-        + table(header, (row(*item) for item in best_first))
+        + table_of(columns)
     )
 
 

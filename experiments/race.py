@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from experiments.shared import options, runner, settings
-from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table
+from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table_of
 from experiments.shared.strategies import follow, near_zero, strategies
 from jaxsvm import Objective
 
@@ -87,24 +87,24 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    header = (
-        "strategy | loss evaluations {:.0f} | gradient evaluations {:.0f} | seconds {:.2f} | "
-        "training objective | test accuracy, %"
-    )
-    rows = [
-        (
-            name,
-            *(np.median(found[cost][:, -1]) for cost in MEASURED[:3]),
-            quartile_cell(found["objective"][:, -1], ".4f"),
-            quartile_cell(found["test_accuracy"], ".2%"),
-        )
-        for name, found in arrays["strategies"].items()
-    ]
-    seeds = len(next(iter(arrays["strategies"].values()))["objective"])
+    runs = arrays["strategies"].values()
+
+    def spent(cost: str) -> list[Any]:
+        return [np.median(run[cost][:, -1]) for run in runs]
+
+    columns = {
+        "strategy": list(arrays["strategies"]),
+        "loss evaluations {:.0f}": spent("loss_evaluations"),
+        "gradient evaluations {:.0f}": spent("gradient_evaluations"),
+        "seconds {:.2f}": spent("seconds"),
+        "training objective": [quartile_cell(run["objective"][:, -1], ".4f") for run in runs],
+        "test accuracy, %": [quartile_cell(run["test_accuracy"], ".2%") for run in runs],
+    }
+    seeds = len(next(iter(runs))["objective"])
     return (
         f"reg {arrays['reg']:g}, {seeds} seeds. Evaluations are of all the training data (a batch "
         "counts for its share). Cells say median [lower quartile, upper quartile] over seeds. Step "
-        "sizes are fixed for each dataset's size and not tuned further.\n\n" + table(header, rows)
+        "sizes are fixed for each dataset's size and not tuned further.\n\n" + table_of(columns)
     )
 
 
