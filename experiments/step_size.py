@@ -176,31 +176,29 @@ def report(arrays: dict[str, Any]) -> str:
         "step size η {:.0e} | loss after it {:.6f} | slope since the row above {:.6g}",
         [("0", start, ""), *zip(steps, losses, slopes, strict=True)],
     )
-    facts = table(
-        "of the curve | measured",
-        [
-            ("slope at 0", f"{arrays['slope_at_start']:.6g}"),
-            ("−‖∇L‖²", f"{-arrays['gradient_norm_squared']:.6g}"),
-            ("first kink", f"{arrays['first_kink']:.4g}"),
-            ("best step", f"{arrays['best_step']:.6g}, loss {arrays['best_loss']:.6f}"),
-            ("break-even step", f"{arrays['break_even']:.6g}"),
-            ("kinks ahead", f"{arrays['num_kinks']:,}"),
-            ("of them before the best", f"{arrays['kinks_before_best']:,}"),
-            ("last kink", f"{arrays['last_kink']:.4g}"),
-            ("tail", f"{arrays['tail_intercept']:.6g} + {arrays['tail_slope']:.6g} η"),
-            # The first rows differ from the start by little, so their secants carry its rounding.
-            ("secants that fall by over 1e-9 of the steepest", f"{falls} of {len(slopes) - 1}"),
-            ("lowest of the table", f"η = {steps[lowest]:.0e}"),
-            ("first of the table worse than no step", f"{worse[0]:.0e}" if len(worse) else "none"),
-            ("last two secants differ by", f"{straight:.1e} of themselves"),
-            ("the tail's line misses the last row by", f"{abs(tail / losses[-1] - 1):.1e} of it"),
-        ],
-    )
+    facts = [
+        ("slope at 0", f"{arrays['slope_at_start']:.6g}"),
+        ("−‖∇L‖²", f"{-arrays['gradient_norm_squared']:.6g}"),
+        ("first kink", f"{arrays['first_kink']:.4g}"),
+        ("best step", f"{arrays['best_step']:.6g}, loss {arrays['best_loss']:.6f}"),
+        ("break-even step", f"{arrays['break_even']:.6g}"),
+        ("kinks ahead", f"{arrays['num_kinks']:,}"),
+        ("of them before the best", f"{arrays['kinks_before_best']:,}"),
+        ("last kink", f"{arrays['last_kink']:.4g}"),
+        ("tail", f"{arrays['tail_intercept']:.6g} + {arrays['tail_slope']:.6g} η"),
+        # The first rows differ from the start by little, so their secants carry its rounding.
+        ("secants that fall by over 1e-9 of the steepest", f"{falls} of {len(slopes) - 1}"),
+        ("lowest of the table", f"η = {steps[lowest]:.0e}"),
+        ("first of the table worse than no step", f"{worse[0]:.0e}" if len(worse) else "none"),
+        ("last two secants differ by", f"{straight:.1e} of themselves"),
+        ("the tail's line misses the last row by", f"{abs(tail / losses[-1] - 1):.1e} of it"),
+    ]
     return (
         "W is uniform in [0, 0.001), no penalty. The notes' table has these properties too: it "
         "starts straight, its secants never fall, and it ends in a straight line, so no penalty is "
         "in it. Its digits do not come from its listing: scores that do not depend on the label "
-        f"give a loss near 9 or above, here {start:.4f}.\n\n{sampled}\n\n{facts}"
+        f"give a loss near 9 or above, here {start:.4f}.\n\n{sampled}\n\n"
+        + table("of the curve | measured", facts)
     )
 
 
