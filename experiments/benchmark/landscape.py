@@ -187,6 +187,7 @@ def torch_package(W: Any, data: Data, sizes: tuple[int, ...], config: Config) ->
         with subprocess.Popen(command, **pipes) as child:
 
             def answer() -> Any:
+                assert child.stdout
                 if not (text := child.stdout.readline()):
                     raise subprocess.CalledProcessError(child.wait(), command)
                 return json.loads(text)

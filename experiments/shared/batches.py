@@ -92,7 +92,7 @@ def duplicate_error(copies: int, dataset: Dataset, reg: float) -> dict[str, floa
         some = first(dataset.train, 1000)
         one = Data(features.astype(some.X, jnp.float64), some.y)
         index = jnp.tile(jnp.arange(len(one.y)), copies)
-        many = Data(X[index], one.y[index])
+        many = Data(one.X[index], one.y[index])
         W = 1e-3 * jax.random.normal(jax.random.key(0), zero_weights(dataset).shape, jnp.float64)
         value_and_grad = jax.jit(jax.value_and_grad(Objective(reg=reg)))
         loss, gradient = value_and_grad(W, one)
