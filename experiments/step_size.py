@@ -35,8 +35,8 @@ class Config(options.Config):
     """Follow minus the gradient to every distance at once. One W is drawn: seed 0.
 
     Attributes:
-        lowest: The smallest step size is 10 to this power; by default -10, as in the notes (digits:
-            -7).
+        lowest: The smallest step size is 10 to this power; by default -10, as in the notes
+            (digits: -7).
         num: How many step sizes, each ten times the one before.
         grid: Nodes on each axis of the figure of the plane.
     """
