@@ -34,13 +34,13 @@ def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
     dataset = load(name, "scaled")
     W, train, grad = zero_weights(dataset), dataset.train, jax.grad(Objective())
 
-    def one_by_one(W: Array, batch: Data) -> Array:
+    def one_by_one(W: Array, data: Data) -> Array:
         def add(i: Array, total: Array) -> Array:
-            return total + grad(W, Data(batch.X[i[None]], batch.y[i[None]]))
+            return total + grad(W, Data(data.X[i[None]], data.y[i[None]]))
 
-        return lax.fori_loop(0, len(batch.y), add, jnp.zeros_like(W)) / len(batch.y)
+        return lax.fori_loop(0, 100, add, jnp.zeros_like(W)) / 100
 
-    def in_a_row(gradient: Callable[[Array, Data], Array], B: int, repeats: int) -> Any:
+    def in_a_row(gradient: Callable[[Array, Data], Array], B: int | None, repeats: int) -> Any:
         def descend(W: Array, data: Data) -> Array:
             # Each gradient is taken where the last one led, so that none can be left out.
             batch = first(data, B)
@@ -53,7 +53,7 @@ def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
     sizes = sorted({100, *(p + k for p in powers for k in (-1, 0, 1))})
     calls = {str(B): max(1, count // B) for B in sizes} | {ONE_BY_ONE: max(1, count // 1000)}
     peers = {str(B): in_a_row(grad, B, calls[str(B)]) for B in sizes}
-    peers[ONE_BY_ONE] = in_a_row(one_by_one, 100, calls[ONE_BY_ONE])
+    peers[ONE_BY_ONE] = in_a_row(one_by_one, None, calls[ONE_BY_ONE])
     return compare("minibatch", "gradient", peers, repeats=rounds, seconds=30, calls=calls)
 
 
