@@ -26,13 +26,17 @@ FURTHER = ("optax_comparison", "certificate", "losses")
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """The options of the main job; each section keeps its defaults for the rest."""
+    """The options of the main job; each section keeps its defaults for the rest.
+
+    Attributes:
+        sections: Which sections, in which order; optax_comparison, certificate and losses may be
+            named too.
+        workers: Sections run at a time. 1 gives each the whole machine: for seconds to be quoted.
+    """
 
     sections: tuple[Annotated[str, options.one_of(SECTIONS + FURTHER)], ...] = SECTIONS
-    """Which sections, in which order; optax_comparison, certificate and losses may be named too."""
 
     workers: options.Count = 2
-    """Sections run at a time. 1 gives each the whole machine: for seconds to be quoted."""
 
 
 def main() -> None:

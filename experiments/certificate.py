@@ -19,10 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments.shared import options, runner
-from experiments.shared.report import LOG_LOG, Figures, table
-from experiments.shared.settings import load
-from experiments.shared.strategies import follow, strategies
+from experiments.shared import options, runner, settings
+from experiments.shared.report import LOG_LOG, Figures, accuracy_against_reg, table, table_of
+from experiments.shared.strategies import follow, near_zero, strategies
 from jaxsvm import Data, Dataset, Objective, Solution, accuracy
 from jaxsvm import plot as draw
 
@@ -34,32 +33,35 @@ STRATEGIES = (
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Certify the optimum and measure every strategy from it."""
+    """Certify the optimum and measure every strategy from it.
+
+    Attributes:
+        reg: The penalty's weight, > 0: without one there is no certificate.
+        gap_tolerance: Relative gap to prove.
+        regs: The regularization path.
+        search_steps: Tries of each search.
+        full_steps: Steps of those that see all the data.
+        batch_steps: Steps of those that see a batch of 256.
+    """
 
     reg: options.Positive = 1e-2
-    """The penalty's weight, > 0: without one there is no certificate."""
     gap_tolerance: options.Positive = 1e-2
-    """Relative gap to prove."""
     regs: tuple[options.Positive, ...] = (10.0, 1.0, 0.3, 0.1, 0.05, 1e-2)
-    """The regularization path."""
     search_steps: options.Count = 200
-    """Tries of each search."""
     full_steps: options.Count = 50
-    """Steps of those that see all the data."""
     batch_steps: options.Count = 1000
-    """Steps of those that see a batch of 256."""
 
     measures_seconds: ClassVar[bool] = True
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
     data, test, C = dataset.train, dataset.test, len(dataset.class_names)
-    solution = jaxsvm.solve(
-        objective, data, gap_tolerance=config.gap_tolerance, num_classes=C, max_passes=1000
-    )
+    limits: Any = {"gap_tolerance": config.gap_tolerance, "max_passes": 1000}
+    solution = jaxsvm.solve(objective, data, num_classes=C, **limits)
     known = strategies(dataset, config)
-    courses = {name: follow(known[name], dataset, 0, objective, name) for name in STRATEGIES}
+    start = near_zero(dataset, seed=0)
+    courses = {n: follow(known[n], dataset, objective, *start, n) for n in STRATEGIES}
     paths = {name: course.path for name, course in courses.items()}
     regs: dict[str, Any] = {"regs": config.regs, "gap_tolerance": 0.02, "max_passes": 300}
     path = list(jaxsvm.regularization_path(Objective(), data, dataset.validation, **regs))
@@ -90,7 +92,7 @@ def hardest(name: str, dataset: Dataset, solution: Solution, count: int = 20) ->
     names, y = dataset.class_names, np.asarray(dataset.train.y)
     pressure = np.asarray(solution.dual_variables).sum(axis=1)
     order = np.argsort(-pressure, kind="stable")[:count]
-    raw: Any = load(name, "raw").train.X
+    raw: Any = settings.load(name, "raw").train.X
     pixels = np.asarray(raw[jnp.asarray(order)])[:, :-1].reshape(-1, *dataset.image_shape)
     pictures = pixels / pixels.max()  # all alike
     predicted = np.asarray(jaxsvm.predict(solution.W, dataset.train.X))
@@ -126,7 +128,7 @@ def plot(arrays: dict[str, Any]) -> Figures:
         series[name] = (x, value - dual)
         # The minimum is between the dual and the primal: the true distance is in this band.
         bands[name] = (np.maximum(value - primal, 1e-3 * (primal - dual)), value - dual)
-    regs, t = arrays["path_reg"], arrays["plane_t"]
+    t = arrays["plane_t"]
     return {
         "suboptimality": draw.lines(
             series, bands=bands, horizontal={"the proof's own gap": primal - dual}, **LOG_LOG,
@@ -141,13 +143,10 @@ def plot(arrays: dict[str, Any]) -> Figures:
             ylabel="towards the gradient descent end (norm of W)",
             label="log10 of the objective above the bottom", title="Around the certified optimum",
         ),
-        "regularization_path": draw.lines(
-            {
-                "held out": (regs, 100 * arrays["path_accuracy"]),
-                "test": (regs, 100 * arrays["path_test_accuracy"]),
-            },
-            xlabel="reg", ylabel="accuracy, %", title="Choosing reg: each point certified",
-            xscale="log", marker="o",
+        "regularization_path": accuracy_against_reg(
+            arrays["path_reg"],
+            {"held out": arrays["path_accuracy"], "test": arrays["path_test_accuracy"]},
+            "accuracy, %", title="Choosing reg: each point certified",
         ),
         "hardest_examples": draw.images(
             arrays["hardest"], [name.replace(", ", "\n") for name in arrays["hardest_names"]],
@@ -163,19 +162,19 @@ def report(arrays: dict[str, Any]) -> str:
         value = float(found["objective"][-1])
         above = f"{max(value - primal, 0):.4f} to {value - dual:.4f}"
         ends.append((name, found["passes"][-1], value, above))
-    columns = ("path_reg", "path_accuracy", "path_test_accuracy", "path_gap")
-    path = table(
-        "reg {:g} | held-out accuracy, % {:.2%} | test accuracy, % {:.2%} | "
-        "relative gap proved {:.1e}",
-        zip(*(arrays[column] for column in columns), strict=True),
-    )
+    path = {
+        "reg {:g}": arrays["path_reg"],
+        "held-out accuracy, % {:.2%}": arrays["path_accuracy"],
+        "test accuracy, % {:.2%}": test_accuracy,
+        "relative gap proved {:.1e}": arrays["path_gap"],
+    }
     best = int(np.argmax(arrays["path_accuracy"]))
     return (
         f"reg {arrays['reg']:g}. The minimum is between {dual:.5f} and {primal:.5f}, proved in "
         f"{arrays['passes']} passes; test accuracy there {100 * arrays['test_accuracy']:.2f} %; "
         f"{100 * arrays['support']:.1f} % of the examples are support vectors. One seed.\n\n"
         + table("strategy | passes {:.0f} | objective {:.4f} | above the minimum", ends)
-        + f"\n\n{path}\n\n"
+        + f"\n\n{table_of(path)}\n\n"
         f"Chosen by the held-out part: reg {arrays['path_reg'][best]:g}, with a test accuracy of "
         f"{100 * test_accuracy[best]:.2f} %."
     )

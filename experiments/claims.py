@@ -19,12 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared import batches, options, runner
+from experiments.shared import batches, options, recipes, runner, settings
 from experiments.shared.progress import progress_run
-from experiments.shared.recipes import evaluate, evaluate_each, uniform_weights, zero_weights
 from experiments.shared.report import Figures, spread, table
 from experiments.shared.searches import search_at_random, search_locally
-from experiments.shared.settings import PIXELS, load
 from jaxsvm import Data, Dataset, Objective, gradient_descent, hinge_loss, l2_penalty
 from jaxsvm import plot as draw
 
@@ -35,35 +33,38 @@ CIFAR_ONLY = "a figure for CIFAR-10: no verdict on this dataset"
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Check the notes' claims."""
+    """Check the notes' claims.
+
+    Attributes:
+        num_steps: Draws of random search and tries of local search.
+        repeats: Timed runs behind the claims about time.
+    """
 
     num_steps: Annotated[int, options.at_least(7)] = 1000
-    """Draws of random search and tries of local search."""
     repeats: options.Count = 15
-    """Timed runs behind the claims about time."""
 
 
 def run(config: Config) -> dict[str, Any]:
     seeds, num_steps = config.seeds, config.num_steps
     searches = {}
-    for pixels in PIXELS:
-        dataset = load(config.dataset, pixels)
-        starts = [uniform_weights(dataset, seed) for seed in range(seeds)]
+    for pixels in settings.PIXELS:
+        dataset = settings.load(config.dataset, pixels)
+        starts = [recipes.uniform_weights(dataset, seed) for seed in range(seeds)]
         searches[pixels] = {
             "random": search_at_random(dataset, 1e-4, num_steps, seeds),
             "local": search_locally(dataset, 1e-3, 1e-4, num_steps, seeds),
-            "uniform_start": evaluate_each(Objective(), starts, dataset.train).loss,
+            "uniform_start": recipes.evaluate_each(Objective(), starts, dataset.train).loss,
             "range": pixel_range(dataset.train),
         }
-    centred, scaled = load(config.dataset, "centred"), load(config.dataset, "scaled")
+    centred, scaled = (settings.load(config.dataset, p) for p in ("centred", "scaled"))
     times = batches.measure_times(config.dataset, config.repeats)
     found = {
         "is_cifar10": config.dataset.split(":")[0] == "cifar10",
         "num_examples": len(centred.train.X) + len(centred.validation.X),
-        "shape": zero_weights(centred).shape,
+        "shape": recipes.zero_weights(centred).shape,
         "searches": searches,
         "small_scale": search_at_random(centred, 1e-5, num_steps, seeds),
-        "at_zero": evaluate(Objective(), zero_weights(centred), centred.train).loss,
+        "at_zero": recipes.evaluate(Objective(), recipes.zero_weights(centred), centred.train).loss,
         "at_once_speedup": times["at_once_speedup"],
         "powers": times["powers"],
         "duplicates": batches.duplicate_error(12, scaled, 0.0),
@@ -83,10 +84,9 @@ def pixel_range(data: Data) -> tuple[float, float]:
 
 def overfit(dataset: Dataset) -> dict[str, float]:
     """Train on 20 examples without a penalty: the notes' sanity check is a cost of zero."""
-    few = Data(dataset.train.X[:20], dataset.train.y[:20])
-    descent = gradient_descent(Objective(), step_size=0.01)
-    progress = progress_run(descent, jax.random.key(0), zero_weights(dataset), few, 2000)
-    return evaluate(Objective(), progress.state.params, few)._asdict()
+    few, descent = recipes.first(dataset.train, 20), gradient_descent(Objective(), step_size=0.01)
+    progress = progress_run(descent, jax.random.key(0), recipes.zero_weights(dataset), few, 2000)
+    return recipes.evaluate(Objective(), progress.state.params, few)._asdict()
 
 
 def chord_excess(dataset: Dataset, pairs: int = 20) -> float:
@@ -94,8 +94,8 @@ def chord_excess(dataset: Dataset, pairs: int = 20) -> float:
 
     A convex function's is at most 0, and rounding.
     """
-    few = Data(dataset.train.X[:1000], dataset.train.y[:1000])
-    W = jax.random.normal(jax.random.key(0), (2 * pairs, *zero_weights(dataset).shape))
+    few = recipes.first(dataset.train, 1000)
+    W = jax.random.normal(jax.random.key(0), (2 * pairs, *recipes.zero_weights(dataset).shape))
     losses = jax.jit(jax.vmap(Objective(), in_axes=(0, None)))
     ends, middle = losses(W, few), losses(0.5 * (W[:pairs] + W[pairs:]), few)
     return float(jnp.max(middle - 0.5 * (ends[:pairs] + ends[pairs:])))
@@ -150,15 +150,16 @@ def mean_and_deviation(values: Any, ddof: int = 0) -> str:
 
 def fitting_draws(found: dict[str, Any]) -> str:
     """Say with which preprocessings the listing's losses look like draws."""
-    fits = []
-    for name, part in found["searches"].items():
-        losses = part["random"]["losses"]
+
+    def fits(losses: np.ndarray) -> bool:
         near = abs(np.mean(LISTING) - losses.mean()) < 3 * losses.std() / np.sqrt(len(LISTING))
-        if near and 0.4 < np.std(LISTING, ddof=1) / losses.std() < 2:
-            fits.append(name)
+        return near and 0.4 < np.std(LISTING, ddof=1) / losses.std() < 2
+
+    draws = {name: part["random"]["losses"] for name, part in found["searches"].items()}
+    names = ", ".join(name for name, losses in draws.items() if fits(losses)) or "none"
     return (
-        f"depends on the preprocessing: consistent with {', '.join(fits) or 'none'}; the "
-        "digits of a draw are not reproducible, since its seed was not given"
+        f"depends on the preprocessing: consistent with {names}; the digits of a draw are not "
+        "reproducible, since its seed was not given"
     )
 
 
@@ -185,12 +186,12 @@ def scale_matters(found: dict[str, Any]) -> str:
 def better_is_lower(found: dict[str, Any]) -> str:
     kinds = found["searches"]["centred"]
     local, random = (kinds[kind]["test_accuracy"].mean() for kind in ("local", "random"))
-    if found["higher"] and local > random:
-        return (
-            "no: the higher loss has the better accuracy, because the loss grows with the "
-            "scale of W and accuracy does not see it"
-        )
-    return "so on this dataset"
+    if not (found["higher"] and local > random):
+        return "so on this dataset"
+    return (
+        "no: the higher loss has the better accuracy, because the loss grows with the scale of W "
+        "and accuracy does not see it"
+    )
 
 
 def lowest_start(found: dict[str, Any]) -> str:

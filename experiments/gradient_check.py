@@ -28,10 +28,8 @@ import numpy as np
 from tqdm import tqdm
 
 import jaxsvm
-from experiments.shared import options, runner
-from experiments.shared.recipes import zero_weights
+from experiments.shared import compiled, options, recipes, runner, settings
 from experiments.shared.report import LOG_LOG, Figures, table
-from experiments.shared.settings import PIXELS, load
 from jaxsvm import Data, Objective, check_gradient
 from jaxsvm import plot as draw
 from jaxsvm.core import features
@@ -47,19 +45,23 @@ MUTATIONS: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Measure finite differences against exact ones. One W is drawn: seed 0."""
+    """Measure finite differences against exact ones. One W is drawn: seed 0.
+
+    Attributes:
+        sampled: Coordinates whose difference is also taken of evaluated objectives, for the
+            U-curve.
+        num: How many steps h.
+        scale: Standard deviation of the scores: W is divided by the root mean square of ‖x‖.
+    """
 
     sampled: options.Count = 32
-    """Coordinates whose difference is also taken of evaluated objectives, for the U-curve."""
     num: Annotated[int, options.at_least(2)] = 9
-    """How many steps h."""
     scale: options.Positive = 1.0
-    """Standard deviation of the scores: W is divided by the root mean square of ‖x‖."""
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = load(config.dataset, "centred")
-    shape = zero_weights(dataset).shape
+    dataset = settings.load(config.dataset, "centred")
+    shape = recipes.zero_weights(dataset).shape
     direction = config.scale * np.random.default_rng(0).standard_normal(shape)
     W = direction / length(dataset.train)
     curves = {}
@@ -67,10 +69,9 @@ def run(config: Config) -> dict[str, Any]:
         with jax.enable_x64(dtype == jnp.float64):
             data = Data(features.astype(dataset.train.X, dtype), dataset.train.y)
             curves[jnp.dtype(dtype).name] = u_curve(jnp.asarray(W, dtype), data, config)
-    steps = np.geomspace(1e-7, 1e-1, 5)
-    verdicts = {}
-    for kind in tqdm(PIXELS, desc="verdicts", disable=None, leave=False, delay=1):
-        part = load(config.dataset, kind).train
+    steps, verdicts = np.geomspace(1e-7, 1e-1, 5), {}
+    for kind in tqdm(settings.PIXELS, desc="verdicts", disable=None, leave=False, delay=1):
+        part = settings.load(config.dataset, kind).train
         W_kind = jnp.asarray(direction / length(part), jnp.float32)
         verdicts[kind] = count_verdicts(W_kind, part, steps)
     return {
@@ -92,24 +93,13 @@ def u_curve(W: Any, data: Data, config: Config) -> dict[str, Any]:
     """Return the errors (root mean square) of sampled central differences against h, by cause."""
     objective = Objective(reg=0.01)
     some = jnp.linspace(0, W.size - 1, min(config.sampled, W.size)).astype(jnp.int32)
-
-    @jax.jit
-    def evaluated(W: Any, data: Data, h: Any) -> Any:
-        return jaxsvm.numerical_gradient(
-            lambda steps: objective(W.ravel().at[some].add(steps).reshape(W.shape), data),
-            jnp.zeros(len(some), W.dtype),
-            h=h,
-            batch_size=16,
-        )
-
     best = jaxsvm.gradients.suggest_h(objective, W, data)
     h = jnp.asarray(best * np.logspace(-3, 3, config.num), W.dtype)
-    exact = jax.jit(jaxsvm.analytic_gradient)(objective, W, data).ravel()[some]
-    summed = jax.jit(jaxsvm.termwise_numerical_gradient)
+    exact = compiled.analytic_gradient(objective, W, data).ravel()[some]
     errors = []
     for step in tqdm(h, desc=f"U-curve, {W.dtype}", disable=None, leave=False, delay=1):
-        black_box = evaluated(W, data, step)
-        termwise = summed(objective, W, data, h=step).ravel()[some]
+        black_box = recipes.sampled_differences(objective, W, data, some, step, batch_size=16)
+        termwise = compiled.termwise_numerical_gradient(objective, W, data, h=step).ravel()[some]
         causes = (black_box - exact, termwise - exact, black_box - termwise)
         errors.append([float(jnp.sqrt(jnp.mean(error**2))) for error in causes])
     budget = jax.jit(jaxsvm.gradients.error_budget)(objective, W, data, h)
@@ -164,11 +154,11 @@ def ask_checkers(
 ) -> dict[str, bool]:
     """Return which checkers object to a gradient of f at a point; ours too where f is the SVM."""
     claimed = _claiming(f, gradient)
+    directions = jaxsvm.gradients.check_directions(f, point, gradient, key=key)
     told = {
         "jax.test_util.check_grads": _raises(jax.test_util.check_grads, claimed, (point,), 1),
         "chex.assert_numerical_grads": _raises(chex.assert_numerical_grads, claimed, (point,), 1),
-        "check_directions": jaxsvm.gradients.check_directions(f, point, gradient, key=key).num_wrong
-        > 0,
+        "check_directions": directions.num_wrong > 0,
     }
     if svm is not None:
         found = check_gradient(*svm, gradient=gradient.reshape(svm[1].shape))
@@ -182,7 +172,7 @@ def svm_with_ties(seed: int) -> tuple[str, Callable[[Any], Any], Any, Any]:
     data = Data(X, jnp.asarray(rng.integers(0, 4, 40), jnp.int32))
     W = jnp.asarray(rng.integers(-2, 3, (4, 6)).astype(float))
     objective = Objective(reg=0.1)
-    svm = (objective, W, data)
+    svm = objective, W, data
     return "SVM with ties", lambda w: objective(w.reshape(4, 6), data), W.ravel(), svm
 
 
@@ -249,9 +239,9 @@ def report(arrays: dict[str, Any]) -> str:
         "pixels | h {:.1g} | smooth {:,} | kink {:,} | wrong {:,} | naive: error > 1e-4 {:,} | "
         "naive: > 1e-2 {:,}",
         (
-            (kind, h, *(v[name][i] for name in names))
-            for kind, v in arrays["verdicts"].items()
-            for i, h in enumerate(steps)
+            (kind, *row)
+            for kind, found in arrays["verdicts"].items()
+            for row in zip(steps, *(found[name] for name in names), strict=True)
         ),
     )
     best = []

@@ -22,12 +22,10 @@ import numpy as np
 import optax
 from jax import Array
 
-from experiments.shared import options, runner
-from experiments.shared.progress import progress_run
-from experiments.shared.recipes import evaluate, zero_weights
+from experiments.shared import options, recipes, runner, settings
+from experiments.shared.progress import Progress, progress_run
 from experiments.shared.report import LOG_LOG, Figures, table
-from experiments.shared.settings import load, settings
-from jaxsvm import Data, Objective, Optimizer, gradient_descent
+from jaxsvm import Data, Dataset, Objective, Optimizer, gradient_descent
 from jaxsvm import plot as draw
 
 RUNS = (
@@ -44,20 +42,24 @@ def fraction(name: str, value: float) -> None:
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Follow the gradient of all the data. Nothing is random: --seeds changes nothing."""
+    """Follow the gradient of all the data. Nothing is random: --seeds changes nothing.
+
+    Attributes:
+        num_steps: Steps of each run; by default 1000 on digits and 150 on anything larger.
+        step_size: At the first step; by default 0.3 on digits and 0.003 on anything larger.
+        momentum: For the two runs with momentum; their step size is (1 - momentum) times the
+            others'.
+        reg: The penalty's weight.
+        too_large: The step size of the run that is to diverge.
+        runs: Which runs to make.
+    """
 
     num_steps: options.Count | None = None
-    """Steps of each run; by default 1000 on digits and 150 on anything larger."""
     step_size: options.Positive | None = None
-    """At the first step; by default 0.3 on digits and 0.003 on anything larger."""
     momentum: Annotated[float, fraction] = 0.9
-    """For the two runs with momentum; their step size is (1 - momentum) times the others'."""
     reg: options.NonNegative = 1e-3
-    """The penalty's weight."""
     too_large: options.Positive = 1e4
-    """The step size of the run that is to diverge."""
     runs: tuple[Annotated[str, options.one_of(RUNS)], ...] = RUNS
-    """Which runs to make."""
 
 
 class Swept(NamedTuple):
@@ -85,21 +87,21 @@ def swept(objective: Objective, *, nesterov: bool) -> Optimizer:
         )
 
     def init(start: tuple[Array, Array, Array], data: Data) -> Swept:
-        W, *settings = start
-        return Swept(descent(*settings).init(W, data), *settings)
+        W, *varied = start
+        return Swept(descent(*varied).init(W, data), *varied)
 
     def step(key: Array, state: Swept, data: Data) -> tuple[Swept, Any]:
-        inner, *settings = state
-        inner, info = descent(*settings).step(key, inner, data)
+        inner, *varied = state
+        inner, info = descent(*varied).step(key, inner, data)
         return state._replace(inner=inner), info
 
     return Optimizer(init, step)
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
-    T = config.num_steps or settings(dataset).descent_steps
-    eta = config.step_size or settings(dataset).descent_step_size
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
+    T = config.num_steps or settings.suiting(dataset).descent_steps
+    eta = config.step_size or settings.suiting(dataset).descent_step_size
     slow = optax.constant_schedule((1 - config.momentum) * eta)
     schedules = {
         "constant": optax.constant_schedule(eta),
@@ -112,42 +114,43 @@ def run(config: Config) -> dict[str, Any]:
         "too large": optax.constant_schedule(config.too_large),
     }
     descents = {nesterov: swept(objective, nesterov=nesterov) for nesterov in (False, True)}
-    rows: list[dict[str, Any]] = []
-    infos = {}
+    W, runs = recipes.zero_weights(dataset), {}
     for name in config.runs:
         sizes = jnp.broadcast_to(jnp.asarray(schedules[name](jnp.arange(T)), float), T)
         momentum = jnp.asarray(config.momentum if name in ("momentum", "Nesterov") else 0.0)
-        progress = progress_run(
-            descents[name == "Nesterov"],
-            jax.random.key(0),  # no step looks at it
-            (zero_weights(dataset), sizes, momentum),
-            dataset.train,
-            T,
-            description=name,
-        )
-        infos[name] = info = progress.info
-        loss, train_accuracy = evaluate(objective, progress.state.params, dataset.train)
-        rows.append(
-            {
-                "name": name,
-                "loss": loss,
-                "lowest_loss": min(float(np.min(info.loss)), loss),
-                "train_accuracy": train_accuracy,
-                "test_accuracy": evaluate(objective, progress.state.params, dataset.test).accuracy,
-                "seconds": float(progress.seconds[-1]),
-                "gradient_evaluations": int(info.gradient_evaluations.sum()),
-                "outcome": progress.divergence.describe() if progress.divergence else "finished",
-            }
-        )
-    losses = {name: info.loss for name, info in infos.items()}
-    steps = {name: np.arange(len(loss)) for name, loss in losses.items()}
+        start, key = (W, sizes, momentum), jax.random.key(0)  # no step looks at the key
+        descent = descents[name == "Nesterov"]
+        runs[name] = progress_run(descent, key, start, dataset.train, T, description=name)
+    infos = {name: progress.info for name, progress in runs.items()}
+    steps = {name: np.arange(len(info.loss)) for name, info in infos.items()}
     trace = {
         "run": np.repeat(list(steps), list(map(len, steps.values()))),
         "step": np.concatenate(list(steps.values())),
-        "loss": np.concatenate(list(losses.values())),
+        "loss": np.concatenate([info.loss for info in infos.values()]),
         "step_size": np.concatenate([info.step_size for info in infos.values()]),
     }
-    return {"rows": rows, "losses": losses, "reg": config.reg, "num_steps": T, "trace": trace}
+    return {
+        "rows": [row(name, progress, objective, dataset) for name, progress in runs.items()],
+        "losses": {name: info.loss for name, info in infos.items()},
+        "reg": config.reg,
+        "num_steps": T,
+        "trace": trace,
+    }
+
+
+def row(name: str, progress: Progress, objective: Objective, dataset: Dataset) -> dict[str, Any]:
+    """Return what the table says of one run."""
+    loss, train_accuracy = recipes.evaluate(objective, progress.state.params, dataset.train)
+    return {
+        "name": name,
+        "loss": loss,
+        "lowest_loss": min(float(np.min(progress.info.loss)), loss),
+        "train_accuracy": train_accuracy,
+        "test_accuracy": recipes.evaluate(objective, progress.state.params, dataset.test).accuracy,
+        "seconds": float(progress.seconds[-1]),
+        "gradient_evaluations": int(progress.info.gradient_evaluations.sum()),
+        "outcome": progress.divergence.describe() if progress.divergence else "finished",
+    }
 
 
 def plot(arrays: dict[str, Any]) -> Figures:

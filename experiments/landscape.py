@@ -14,7 +14,6 @@ training examples over the whole grid in about the time of a few hundred single 
 on digits at 128 × 128; a minute on CIFAR-10 at 1024 × 1024, on two cores.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -23,11 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments.shared import options, runner
+from experiments.shared import compiled, options, recipes, runner, settings, timing
 from experiments.shared.progress import progress_run
-from experiments.shared.recipes import in_float64, zero_weights
-from experiments.shared.report import Figures, table
-from experiments.shared.settings import load, settings
+from experiments.shared.report import Figures, table_of
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
 from jaxsvm.lines import spanned
@@ -37,33 +34,33 @@ ZOOMS = (1, 10, 100, 1000)
 # The two strategies between whose ends a line is drawn.
 BETWEEN = ("gradient descent", "momentum")
 
-_slice_1d = jax.jit(jaxsvm.slice_1d, static_argnames="num")
-_slice_2d = jax.jit(jaxsvm.slice_2d, static_argnames="num")
-
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Draw the loss along lines and planes through a random W. One W is drawn: seed 0."""
+    """Draw the loss along lines and planes through a random W. One W is drawn: seed 0.
+
+    Attributes:
+        grid: Nodes on each axis of the planes; by default 1024, and 128 on digits.
+        num_steps: Steps of the strategies whose paths are drawn.
+        scale: Standard deviation of W's entries, for pixels of about [-1, 1].
+    """
 
     grid: Annotated[int, options.at_least(2)] | None = None
-    """Nodes on each axis of the planes; by default 1024, and 128 on digits."""
     num_steps: Annotated[int, options.at_least(20)] = 60
-    """Steps of the strategies whose paths are drawn."""
     scale: options.Positive = 0.1
-    """Standard deviation of W's entries, for pixels of about [-1, 1]."""
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective()
-    data, num = dataset.train, config.grid or settings(dataset).plane_nodes
-    W = config.scale * jax.random.normal(jax.random.key(0), zero_weights(dataset).shape)
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective()
+    data, num = dataset.train, config.grid or settings.suiting(dataset).plane_nodes
+    W = config.scale * jax.random.normal(jax.random.key(0), recipes.zero_weights(dataset).shape)
     a, b = (jaxsvm.random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
     return {
         "scale": config.scale,
         "grid": num,
-        "one_line": one_line(objective, W, a, first(data, 1)),
-        "one_plane": one_plane(objective, W, a, b, first(data, 1), num),
-        "hundred": plane(objective, W, a, b, first(data, 100), num),
+        "one_line": one_line(objective, W, a, recipes.first(data, 1)),
+        "one_plane": one_plane(objective, W, a, b, recipes.first(data, 1), num),
+        "hundred": plane(objective, W, a, b, recipes.first(data, 100), num),
         "all": plane(objective, W, a, b, data, num),
         "bowl": bowl(),
         "zooms": zooms(objective, W, a, data),
@@ -71,16 +68,12 @@ def run(config: Config) -> dict[str, Any]:
     }
 
 
-def first(data: Data, n: int) -> Data:
-    return Data(data.X[:n], data.y[:n])
-
-
 def one_line(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:
     """One example along a line, wide enough to hold most of its kinks."""
     ahead = jaxsvm.along(objective, W, direction, data)
     kinks, _ = ahead.kinks_between(-1e6, 1e6)
     reach = 1.2 * float(np.quantile(np.abs(kinks), 0.7))
-    found = _slice_1d(objective, W, direction, data, start=-reach, stop=reach, num=801)
+    found = compiled.slice_1d(objective, W, direction, data, start=-reach, stop=reach, num=801)
     inside = kinks[np.abs(kinks) < reach]
     values = jax.vmap(Line.value, in_axes=(None, 0))(ahead, jnp.asarray(inside))
     return {"t": found.t, "loss": found.loss, "kinks": inside, "kink_losses": np.asarray(values)}
@@ -90,19 +83,16 @@ def plane(
     objective: Objective, W: Any, a: Any, b: Any, data: Data, num: int, reach: float = 1.0
 ) -> dict[str, Any]:
     """A plane, and the seconds that it took without compilation."""
-    call = _slice_2d.lower(objective, W, a, b, data, start=-reach, stop=reach, num=num).compile()
-    began = time.perf_counter()
-    found = jax.block_until_ready(call(objective, W, a, b, data, start=-reach, stop=reach))
-    seconds = time.perf_counter() - began
+    call, ends = (compiled.slice_2d, objective, W, a, b, data), {"start": -reach, "stop": reach}
+    found, seconds = timing.timed(timing.ready(*call, static={"num": num}, **ends))
     shown = {name: np.asarray(getattr(found, name)) for name in ("t", "loss", "accuracy")}
-    return {**shown, "seconds": seconds, "examples": data.y.shape[0]}
+    return {**shown, "seconds": seconds, "examples": len(data.y)}
 
 
 def one_plane(objective: Objective, W: Any, a: Any, b: Any, data: Data, num: int) -> dict[str, Any]:
     """One example over a plane, with the pieces of its kink lines that cross the square."""
     found = spanned(objective, W, a, b, data)
-    lines = (found.offset, found.slope_a, found.slope_b)
-    parts = np.stack([np.asarray(part)[:, 0] for part in lines], axis=1)
+    parts = np.stack([found.offset, found.slope_a, found.slope_b], axis=-1)[:, 0]
     parts = parts[(parts[:, 1:] != 0).any(axis=1)]
     # Wide enough that most of the lines cross the square.
     reach = 1.5 * float(np.median(np.abs(parts[:, 0]) / np.hypot(parts[:, 1], parts[:, 2])))
@@ -135,38 +125,31 @@ def bowl() -> dict[str, Any]:
     W, direction = jnp.array([[0.0], [1.2], [-0.6]]), jnp.array([[1.0], [0.0], [0.0]])
     parts = [Data(data.X[i : i + 1], data.y[i : i + 1]) for i in range(3)]
     *each, total = (
-        _slice_1d(Objective(), W, direction, part, start=-4.0, stop=6.0, num=501)
+        compiled.slice_1d(Objective(), W, direction, part, start=-4.0, stop=6.0, num=501)
         for part in (*parts, data)
     )
-    return {
-        "w": np.asarray(total.t),
-        "examples": np.stack([part.loss for part in each]),
-        "mean": np.asarray(total.loss),
-    }
+    losses = np.stack([part.loss for part in each])
+    return {"w": np.asarray(total.t), "examples": losses, "mean": np.asarray(total.loss)}
 
 
 def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:
     """All examples along a line, in ever smaller windows about its minimum."""
-    ahead = jax.jit(jaxsvm.along)(objective, W, direction, data)
+    ahead = compiled.along(objective, W, direction, data)
     with jax.enable_x64(True):
-        ahead = in_float64(ahead)
-        lowest = jax.jit(Line.minimum)(ahead)
-        grid = jax.jit(Line.values, static_argnames="num")
-        kinks = np.asarray(jax.jit(Line.kinks)(ahead)) - float(lowest.t_low)
+        ahead = recipes.in_float64(ahead)
+        lowest = compiled.minimum(ahead)
+        kinks = np.asarray(compiled.kinks(ahead)) - float(lowest.t_low)
         t = np.stack([np.linspace(-1 / zoom, 1 / zoom, 401) for zoom in ZOOMS])
         ends = lowest.t_low + t[:, [0, -1]]
-        rise = [grid(ahead, start=start, stop=stop, num=401) for start, stop in ends]
-    return {
-        "t": t,
-        "rise": np.stack(rise) - float(lowest.value),
-        "num_kinks": np.array([int((np.abs(kinks) <= 1 / zoom).sum()) for zoom in ZOOMS]),
-    }
+        losses = [compiled.values(ahead, start=low, stop=high, num=401) for low, high in ends]
+    num_kinks = np.array([np.sum(np.abs(kinks) <= 1 / zoom) for zoom in ZOOMS])
+    return {"t": t, "rise": np.stack(losses) - float(lowest.value), "num_kinks": num_kinks}
 
 
 def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     """Strategies from one start, over the plane of their paths' two principal directions."""
     data, objective = dataset.train, Objective(reg=1e-3)
-    step, scale = settings(dataset).batch_step_size, 0.3 * config.scale
+    step, scale = settings.suiting(dataset).batch_step_size, 0.3 * config.scale
     batches = jaxsvm.minibatch_gradient_descent(objective, step_size=step, batch_size=32)
     strategies = {
         "gradient descent": jaxsvm.gradient_descent(objective, step_size=step),
@@ -177,39 +160,33 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
         "local search": jaxsvm.local_search(objective, step_size=scale, block_size=3),
         "random search": jaxsvm.random_search(objective, scale=scale, block_size=3),
     }
-    W = scale * jax.random.normal(jax.random.key(3), zero_weights(dataset).shape)
+    W = scale * jax.random.normal(jax.random.key(3), recipes.zero_weights(dataset).shape)
     key, T = jax.random.key(4), config.num_steps
     found = {
         name: progress_run(optimizer, key, W, data, T, description=name).path
         for name, optimizer in strategies.items()
     }
-    directions, share = jax.jit(jaxsvm.lines.principal_directions)(
-        jnp.concatenate(list(found.values()))
-    )
+    every_point = jnp.concatenate(list(found.values()))
+    directions, share = jax.jit(jaxsvm.lines.principal_directions)(every_point)
     # The plane through the end of gradient descent; its axes as long as the start is far away.
     origin = jnp.asarray(found["gradient descent"][-1])
     a, b = directions * jnp.linalg.norm(W - origin)
     project = jax.jit(jaxsvm.project_path)
     shadows = {name: project(objective, p, origin, a, b, data) for name, p in found.items()}
     reach = 1.15 * max(float(jnp.max(jnp.abs(s.coordinates))) for s in shadows.values())
-    surface = _slice_2d(objective, origin, a, b, data, start=-reach, stop=reach, num=num)
+    surface = compiled.slice_2d(objective, origin, a, b, data, start=-reach, stop=reach, num=num)
     here, there = (jnp.asarray(found[name][-1]) for name in BETWEEN)
     way = jaxsvm.lines.direction_between(here, there)
-    between = _slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
-
-    def last(field: str) -> np.ndarray:
-        return np.array([getattr(shadow, field)[-1] for shadow in shadows.values()])
-
+    between = compiled.slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
+    ends = {"residual": "residual", "last_loss": "loss", "drawn_loss": "plane_loss"}
     return {
         "t": np.asarray(surface.t),
         "loss": np.asarray(surface.loss),
         "share": np.asarray(share),
         "names": list(shadows),
         "coordinates": {name: np.asarray(s.coordinates) for name, s in shadows.items()},
-        "residual": last("residual"),
         "distance": np.array([np.linalg.norm(path[-1] - path[0]) for path in found.values()]),
-        "last_loss": last("loss"),
-        "drawn_loss": last("plane_loss"),
+        **{k: np.array([getattr(s, at)[-1] for s in shadows.values()]) for k, at in ends.items()},
         "between": {name: np.asarray(getattr(between, name)) for name in ("t", "loss", "accuracy")},
     }
 
@@ -277,41 +254,35 @@ def ends_of(t: np.ndarray) -> np.ndarray:
 def report(arrays: dict[str, Any]) -> str:
     every, near, found = arrays["all"], arrays["zooms"], arrays["paths"]
     nodes = arrays["grid"] ** 2
-    kinks = table(
-        "zoom | window | kinks in it {:,}",
-        [
-            (f"{zoom}×", f"±{1 / zoom:g}", count)
-            for zoom, count in zip(ZOOMS, near["num_kinks"], strict=True)
-        ],
-    )
-    columns = ("names", "last_loss", "drawn_loss", "residual", "distance")
-    ends = table(
-        "strategy | objective at its end {:.4g} | at its shadow {:.4g} | off the plane {:.3g} | "
-        "moved in all {:.3g}",
-        zip(*(found[column] for column in columns), strict=True),
-    )
+    kinks = {
+        "zoom": [f"{zoom}×" for zoom in ZOOMS],
+        "window": [f"±{1 / zoom:g}" for zoom in ZOOMS],
+        "kinks in it {:,}": near["num_kinks"],
+    }
+    ends = {
+        "strategy": found["names"],
+        "objective at its end {:.4g}": found["last_loss"],
+        "at its shadow {:.4g}": found["drawn_loss"],
+        "off the plane {:.3g}": found["residual"],
+        "moved in all {:.3g}": found["distance"],
+    }
     way = found["between"]
-    (start, end), lowest = ends_of(way["t"]), int(np.argmin(way["loss"]))
-    between = table(
-        " | t | objective {:.4g} | accuracy on the same data, % {:.2%}",
-        [
-            (name, t, way["loss"][k], way["accuracy"][k])
-            for name, t, k in (
-                (BETWEEN[0], "0", start),
-                (BETWEEN[1], "1", end),
-                ("lowest on the line", f"{way['t'][lowest]:.2f}", lowest),
-            )
-        ],
-    )
+    shown = [*ends_of(way["t"]), np.argmin(way["loss"])]
+    between = {
+        "": (*BETWEEN, "lowest on the line"),
+        "t": ("0", "1", f"{way['t'][shown[2]]:.2f}"),
+        "objective {:.4g}": way["loss"][shown],
+        "accuracy on the same data, % {:.2%}": way["accuracy"][shown],
+    }
     return (
         f"Around a normal W of scale {arrays['scale']:g}, along directions whose rows are as long "
         f"as W's. The plane over all {every['examples']:,} examples has {nodes:,} nodes, loss and "
         f"accuracy, and took {every['seconds']:.2f} s: "
-        f"{1e6 * every['seconds'] / nodes:.2f} µs a node.\n\n{kinks}\n\n"
+        f"{1e6 * every['seconds'] / nodes:.2f} µs a node.\n\n{table_of(kinks)}\n\n"
         "A path is drawn where its nearest point of the plane is. It is not on the surface there: "
-        f"the table says how far off it ends and what the surface claims.\n\n{ends}\n\n"
+        f"the table says how far off it ends and what the surface claims.\n\n{table_of(ends)}\n\n"
         "The objective is convex, so there is no barrier between two of those ends: it stays under "
-        f"its chord, and a mixture of the two can be better than either.\n\n{between}"
+        f"its chord, and a mixture of the two can be better than either.\n\n{table_of(between)}"
     )
 
 

@@ -18,35 +18,34 @@ from typing import Any
 
 import numpy as np
 
-from experiments.shared import options, runner
-from experiments.shared.record import trace
+from experiments.shared import options, record, runner, searches, settings
 from experiments.shared.report import Figures, curves_over_seeds, quartiles, spread, table
-from experiments.shared.searches import search_locally
-from experiments.shared.settings import load
 
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Improve W by random steps."""
+    """Improve W by random steps.
+
+    Attributes:
+        num_steps: How many tries.
+        start_scale: Standard deviation of the entries of the first W.
+        step_size: Standard deviation of the entries of a step.
+    """
 
     num_steps: options.Count = 1000
-    """How many tries."""
     start_scale: options.Positive = 1e-3
-    """Standard deviation of the entries of the first W."""
     step_size: options.Positive = 1e-4
-    """Standard deviation of the entries of a step."""
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = load(config.dataset, "centred")
-    found = search_locally(
-        dataset, config.start_scale, config.step_size, config.num_steps, config.seeds
-    )
+    dataset = settings.load(config.dataset, "centred")
+    sizes = config.start_scale, config.step_size
+    found = searches.search_locally(dataset, *sizes, config.num_steps, config.seeds)
     columns = {name: found[name] for name in ("best_loss", "accepted")}
     return {
         **found,
         "num_accepted": found["accepted"].sum(axis=1),
-        "trace": trace(("seed", "step"), **columns),
+        "trace": record.trace(("seed", "step"), **columns),
     }
 
 

@@ -18,15 +18,14 @@ A few minutes on digits, nearly all of it compilation, on two cores.
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments.shared import options, runner
-from experiments.shared.report import Figures, table
-from experiments.shared.settings import load
+from experiments.shared import options, recipes, runner, settings
+from experiments.shared.report import Figures, accuracy_against_reg, table_of
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
 from jaxsvm.core import FAMILY, Hinge
@@ -37,31 +36,28 @@ CONSISTENT = ("Lee-Lin-Wahba", "reinforced")
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Certify every member of the family. --seeds changes nothing: the optima are not random."""
+    """Certify every member of the family. --seeds changes nothing: the optima are not random.
+
+    Attributes:
+        regs: The penalty's weights to choose from.
+        gap_tolerance: Relative gap to prove at each.
+        max_passes: Passes over the data at most, for each.
+        num_examples: Training examples; by default all.
+        members: Which machines, by their names in the literature.
+    """
 
     regs: tuple[options.Positive, ...] = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-    """The penalty's weights to choose from."""
     gap_tolerance: options.Positive = 1e-2
-    """Relative gap to prove at each."""
     max_passes: options.Count = 1000
-    """Passes over the data at most, for each."""
     num_examples: options.Count | None = None
-    """Training examples; by default all."""
-    members: tuple[str, ...] = tuple(FAMILY)
-    """Which machines, by their names in the literature."""
+    members: tuple[Annotated[str, options.one_of(tuple(FAMILY))], ...] = tuple(FAMILY)
 
     measures_seconds: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in self.members:
-            options.one_of(tuple(FAMILY))("members", name)
-
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = load(config.dataset, "scaled")
-    few = slice(config.num_examples)
-    train = Data(dataset.train.X[few], dataset.train.y[few])
+    dataset = settings.load(config.dataset, "scaled")
+    train = recipes.first(dataset.train, config.num_examples)
     found = [member(FAMILY[name], train, dataset, config) for name in config.members]
     return {
         "members": list(config.members),
@@ -83,8 +79,8 @@ def member(loss: Hinge, train: Data, dataset: Dataset, config: Config) -> dict[s
     """
     objective, seconds, points = Objective(loss=loss), [], []
     began = time.perf_counter()
-    with warnings.catch_warnings():  # the table says which gap was reached
-        warnings.simplefilter("ignore", UserWarning)
+    # The table says which gap was reached.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         for point in jaxsvm.regularization_path(
             objective, train, dataset.validation,
             regs=config.regs, gap_tolerance=config.gap_tolerance, max_passes=config.max_passes,
@@ -123,27 +119,31 @@ def plot(arrays: dict[str, Any]) -> Figures:
     names, regs = arrays["members"], arrays["regs"]
     _, accuracy, error = chosen(arrays)
     order = np.argsort(-accuracy, kind="stable")
-    figures: Figures = {
-        "test_accuracy": draw.bars(
-            [names[i] + (" (consistent)" if is_consistent(names[i]) else "") for i in order],
-            100 * accuracy[order],
-            errors=100 * np.stack([error, error])[:, order],
-            xlabel="test accuracy at the reg chosen on validation data, % ± a standard error",
-            title="The hinge family, each at its certified optimum",
-        )
-    }
-    for squared in (False, True):
-        shown = [i for i, name in enumerate(names) if name.startswith("squared") == squared]
+    bars = draw.bars(
+        [labelled(names[i]) for i in order], 100 * accuracy[order],
+        errors=100 * np.stack([error, error])[:, order],
+        xlabel="test accuracy at the reg chosen on validation data, % ± a standard error",
+        title="The hinge family, each at its certified optimum",
+    )  # fmt: skip
+    figures: Figures = {"test_accuracy": bars}
+    for squared, shown in by_power(names):
         if shown:
-            figures[f"accuracy_against_reg{'_squared' * squared}"] = draw.lines(
-                {names[i]: (regs, 100 * arrays["test"][i]) for i in shown},
-                xlabel="reg",
-                ylabel="test accuracy, %",
+            figures[f"accuracy_against_reg{'_squared' * squared}"] = accuracy_against_reg(
+                regs, {names[i]: arrays["test"][i] for i in shown}, "test accuracy, %",
                 title=f"Optima along reg, {'squared ' * squared}hinges",
-                xscale="log",
-                marker="o",
-            )
+            )  # fmt: skip
     return figures
+
+
+def by_power(names: list[str]) -> list[tuple[bool, list[int]]]:
+    """Return (False, which members have hinges) and (True, which have squared hinges)."""
+    squared = [name.startswith("squared") for name in names]
+    return [(kind, [i for i, s in enumerate(squared) if s == kind]) for kind in (False, True)]
+
+
+def labelled(name: str) -> str:
+    """Return a member's name, marked if the member is consistent."""
+    return f"{name} (consistent)" if is_consistent(name) else name
 
 
 def is_consistent(name: str) -> bool:
@@ -155,43 +155,37 @@ def report(arrays: dict[str, Any]) -> str:
     names, regs = arrays["members"], arrays["regs"]
     best, accuracy, error = chosen(arrays)
     learns = ~arrays["trivial"].all(axis=1)
-    rows = [
-        (
-            name + (" (consistent)" if is_consistent(name) else ""),
-            regs[best[i]],
-            arrays["validation"][i, best[i]],
-            f"{100 * accuracy[i]:.2f} ± {100 * error[i]:.2f}" if learns[i] else "W = 0 is as good",
-            arrays["gap"][i].max(),
-            arrays["support"][i, best[i]],
-            arrays["seconds"][i, 1:].sum(),
-        )
-        for i, name in sorted(enumerate(names), key=lambda pair: -accuracy[pair[0]])
-    ]
-    header = (
-        "machine | best reg {:g} | validation accuracy, % {:.2%} | test accuracy, % | "
-        "largest relative gap {:.1e} | support vectors, % {:.1%} | "
-        "seconds after the first reg {:.2f}"
-    )
+    tested = map("{:.2f} ± {:.2f}".format, 100 * accuracy, 100 * error)
+    cells = np.where(learns, list(tested), "W = 0 is as good")
+    order = np.argsort(-accuracy, kind="stable")
+    chosen_regs = order, best[order]
+    columns = {
+        "machine": [labelled(names[i]) for i in order],
+        "best reg {:g}": regs[best[order]],
+        "validation accuracy, % {:.2%}": arrays["validation"][chosen_regs],
+        "test accuracy, %": cells[order],
+        "largest relative gap {:.1e}": arrays["gap"].max(axis=1)[order],
+        "support vectors, % {:.1%}": arrays["support"][chosen_regs],
+        "seconds after the first reg {:.2f}": arrays["seconds"][order, 1:].sum(axis=1),
+    }
     return (
         f"{arrays['num_examples']:,} training examples, {arrays['num_test']:,} test images; every "
         f"optimum to a relative gap of {arrays['gap_tolerance']:g} where the table shows no larger "
         "one. Errors are standard errors of a share of the test images. Where every reg's optimum "
         "is W = 0 to the proved gap, an accuracy would mean nothing.\n\n"
-        f"{table(header, rows)}\n\n{verdict(names, np.where(learns, accuracy, 0), error)}"
+        f"{table_of(columns)}\n\n{verdict(names, np.where(learns, accuracy, 0), error)}"
     )
 
 
 def verdict(names: list[str], accuracy: np.ndarray, error: np.ndarray) -> str:
     """Answer whether the consistent losses are the better ones, for hinges and squared hinges."""
     answers = []
-    for squared in (False, True):
-        shown = [i for i, name in enumerate(names) if name.startswith("squared") == squared]
-        groups = [
-            [i for i in shown if is_consistent(names[i]) == wanted] for wanted in (True, False)
-        ]
-        if not all(groups):
+    for squared, shown in by_power(names):
+        consistent = [i for i in shown if is_consistent(names[i])]
+        others = [i for i in shown if i not in consistent]
+        if not (consistent and others):
             continue
-        first, second = (max(group, key=lambda i: accuracy[i]) for group in groups)
+        first, second = (max(group, key=lambda i: accuracy[i]) for group in (consistent, others))
         ahead = accuracy[first] - accuracy[second]
         noise = 2 * np.hypot(error[first], error[second])
         word = "no: no difference that this test part shows"

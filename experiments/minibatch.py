@@ -19,72 +19,70 @@ from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
-import optax
 
-from experiments.shared import batches, options, runner
-from experiments.shared.progress import progress_run
-from experiments.shared.recipes import evaluate, evaluate_each, train_recipe, zero_weights
-from experiments.shared.record import trace
-from experiments.shared.report import LOG_LOG, Figures, spread, table
-from experiments.shared.settings import load, settings
-from jaxsvm import Dataset, Objective, minibatch_gradient_descent
+from experiments.shared import batches, options, recipes, record, runner, settings, strategies
+from experiments.shared.report import LOG_LOG, Figures, spread, table, table_of
+from jaxsvm import Dataset, Objective
 from jaxsvm import plot as draw
 
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Follow the gradient of a few examples at a time."""
+    """Follow the gradient of a few examples at a time.
+
+    Attributes:
+        batch_size: Of the recipe.
+        num_steps: Of the recipe.
+        step_size: Of the recipe, at its first step; by default 0.1 on digits and 0.003 on anything
+            larger.
+        reg: The penalty's weight.
+        batch_sizes: Batch sizes to compare; 0 stands for all the data.
+        epochs: Times that they see all the data; by default 20 on digits and 2 on anything larger.
+        copies: How many times the duplicated dataset holds its examples.
+        repeats: Timed runs of each batch size.
+    """
 
     batch_size: options.Count = 256
-    """Of the recipe."""
     num_steps: options.Count = 4000
-    """Of the recipe."""
     step_size: options.Positive | None = None
-    """Of the recipe, at its first step; by default 0.1 on digits and 0.003 on anything larger."""
     reg: options.NonNegative = 1e-3
-    """The penalty's weight."""
     batch_sizes: tuple[Annotated[int, options.at_least(0)], ...] = (1, 16, 256, 0)
-    """Batch sizes to compare; 0 stands for all the data."""
     epochs: options.Count | None = None
-    """Times that they see all the data; by default 20 on digits and 2 on anything larger."""
     copies: options.Count = 12
-    """How many times the duplicated dataset holds its examples."""
     repeats: options.Count = 15
-    """Timed runs of each batch size."""
 
     measures_seconds: ClassVar[bool] = True
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
-    step_size = config.step_size or settings(dataset).batch_step_size
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
+    step_size = config.step_size or settings.suiting(dataset).batch_step_size
     recipe: dict[str, Any] = {
         "batch_size": config.batch_size, "num_steps": config.num_steps, "step_size": step_size,
         "reg": config.reg,
     }  # fmt: skip
-    runs = train_recipe(dataset, config.seeds, **recipe)
-    final = [progress.state.params for progress in runs]
-    batch_loss = np.stack([progress.info.loss for progress in runs])
-    epochs = config.epochs or settings(dataset).epochs
+    runs = recipes.train_recipe(dataset, config.seeds, **recipe)
+    final = [run.state.params for run in runs]
+    batch_loss = np.stack([run.info.loss for run in runs])
+    epochs = config.epochs or settings.suiting(dataset).epochs
     return {
         "recipe": {
             **recipe,
-            "seconds": np.array([progress.seconds[-1] for progress in runs]),
-            "train": np.stack(evaluate_each(objective, final, dataset.train), axis=1),
-            "test_accuracy": evaluate_each(objective, final, dataset.test).accuracy,
+            "seconds": np.array([run.seconds[-1] for run in runs]),
+            "train": np.stack(recipes.evaluate_each(objective, final, dataset.train), axis=1),
+            "test_accuracy": recipes.evaluate_each(objective, final, dataset.test).accuracy,
         },
         "curves": [
-            follow_batches(size, epochs, step_size, objective, dataset)
-            for size in config.batch_sizes
+            follow_batches(B, epochs, step_size, config.reg, dataset) for B in config.batch_sizes
         ],
         **batches.measure_times(config.dataset, config.repeats),
         "duplicates": batches.duplicate_error(config.copies, dataset, config.reg),
-        "trace": trace(("seed", "step"), batch_loss=batch_loss),
+        "trace": record.trace(("seed", "step"), batch_loss=batch_loss),
     }
 
 
 def follow_batches(
-    size: int, epochs: int, step_size: float, objective: Objective, dataset: Dataset
+    size: int, epochs: int, step_size: float, reg: float, dataset: Dataset
 ) -> dict[str, Any]:
     """Run one batch size, 0 for all the data, over a number of epochs, from W = 0 and one seed.
 
@@ -94,35 +92,28 @@ def follow_batches(
     B = min(size or N, N)
     T = max(1, epochs * N // B // 10) * 10
     first = step_size * math.sqrt(B / 256)
-    optimizer = minibatch_gradient_descent(
-        objective,
-        batch_size=B,
-        step_size=optax.linear_schedule(first, 0.0, T),
-        replacement=B < N,  # all the data are all the data
-    )
-    progress = progress_run(
-        optimizer, jax.random.key(0), zero_weights(dataset), dataset.train, T,
-        description=f"batch size {B}", num_chunks=10,
-    )  # fmt: skip
+    # All the data are taken as they are: nothing is drawn.
+    optimizer = recipes.minibatch_recipe(B, T, first, reg, replacement=B < N)
+    start = recipes.zero_weights(dataset), jax.random.key(0)
+    strategy = strategies.Strategy(optimizer, T, B / N)
+    course = strategies.follow(strategy, dataset, Objective(reg=reg), *start, f"batch size {B}")
     return {
         "batch_size": B,
         "num_steps": T,
         "step_size": first,
-        "examples": progress.path_steps * B,
-        "seconds": progress.path_seconds,
-        "loss": evaluate_each(objective, progress.path, dataset.train).loss,
-        "test_accuracy": evaluate(objective, progress.state.params, dataset.test).accuracy,
+        "examples": course.steps * B,
+        "seconds": course.seconds,
+        "loss": course.objective,
+        "test_accuracy": course.test_accuracy,
     }
 
 
 def plot(arrays: dict[str, Any]) -> Figures:
     figures = {}
     for axis, xlabel in (("examples", "examples seen"), ("seconds", "seconds of training")):
+        curves = {f"batch size {c['batch_size']}": (c[axis], c["loss"]) for c in arrays["curves"]}
         figures[f"loss_against_{axis}"] = draw.lines(
-            {
-                f"batch size {curve['batch_size']}": (curve[axis][1:], curve["loss"][1:])
-                for curve in arrays["curves"]
-            },
+            {label: (x[1:], loss[1:]) for label, (x, loss) in curves.items()},
             xlabel=xlabel, ylabel="training objective", marker="o", **LOG_LOG,
             title="One budget of examples, batch by batch",
         )  # fmt: skip
@@ -146,15 +137,15 @@ def report(arrays: dict[str, Any]) -> str:
         ("test accuracy, %", spread(recipe["test_accuracy"], ".2%")),
         ("seconds of training", spread(recipe["seconds"], ".2f")),
     ]
-    header = (
-        "batch size | steps | first step size {:.3g} | seconds {:.2f} | "
-        "training objective {:.4f} | test accuracy, % {:.2%}"
-    )
-    curves = (
-        (c["batch_size"], c["num_steps"], c["step_size"], c["seconds"][-1], c["loss"][-1],
-         c["test_accuracy"])
-        for c in arrays["curves"]
-    )  # fmt: skip
+    curves = arrays["curves"]
+    sizes = {
+        "batch size": [curve["batch_size"] for curve in curves],
+        "steps": [curve["num_steps"] for curve in curves],
+        "first step size {:.3g}": [curve["step_size"] for curve in curves],
+        "seconds {:.2f}": [curve["seconds"][-1] for curve in curves],
+        "training objective {:.4f}": [curve["loss"][-1] for curve in curves],
+        "test accuracy, % {:.2%}": [curve["test_accuracy"] for curve in curves],
+    }
     powers = (power.values() for power in arrays["powers"])
     return (
         "### The recipe\n\n"
@@ -165,7 +156,7 @@ def report(arrays: dict[str, Any]) -> str:
         + "\n\n### Batch sizes\n\n"
         "Every batch size sees the same number of examples. The first step size goes with the "
         "square root of the batch size; none is tuned.\n\n"
-        + table(header, curves)
+        + table_of(sizes)
         + "\n\n### The claims\n\n"
         f"The gradient of 100 examples at once takes 1/{arrays['at_once_speedup']:.1f} of the "
         "time of 100 gradients of one example.\n\n"

@@ -15,7 +15,7 @@ a gradient evaluation, by far. Half a minute, nearly all of it compilation; minu
 """
 
 import functools
-import time
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -27,10 +27,8 @@ import optax
 from jax import Array, lax
 from tqdm import tqdm
 
-from experiments.shared import options, runner
-from experiments.shared.recipes import zero_weights
-from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table
-from experiments.shared.settings import load
+from experiments.shared import options, recipes, runner, settings, timing
+from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table_of
 from jaxsvm import Data, Objective, Optimizer, accuracy, from_optax, gradient_descent
 from jaxsvm import run as run_steps
 from jaxsvm.optimizers.contract import advance
@@ -48,14 +46,17 @@ CHECKPOINTS = 20
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Compare optax's methods, each at its best step size, with ours beside them."""
+    """Compare optax's methods, each at its best step size, with ours beside them.
+
+    Attributes:
+        num_steps: Steps of each run, in twenty pieces.
+        num_examples: Training examples; by default all of digits, and 10,000 of anything larger.
+        reg: The penalty's weight.
+    """
 
     num_steps: Annotated[int, options.at_least(CHECKPOINTS)] = 200
-    """Steps of each run, in twenty pieces."""
     num_examples: options.Count | None = None
-    """Training examples; by default all of digits, and 10,000 of anything larger."""
     reg: options.NonNegative = 1e-3
-    """The penalty's weight."""
 
     measures_seconds: ClassVar[bool] = True
 
@@ -109,14 +110,12 @@ def compare_method(
         # One after the other, so that the time is of single runs.
         return lax.map(lambda W: one(step_size, W, train), starts)
 
-    call = every_seed.lower(sizes[best], starts[1:], train).compile()
-    began = time.perf_counter()
-    answers, gradients = jax.block_until_ready(call(sizes[best], starts[1:], train))
-    seconds = (time.perf_counter() - began) / (len(starts) - 1)
+    call = timing.ready(every_seed, sizes[best], starts[1:], train)
+    (answers, gradients), seconds = timing.timed(call)
     return {
         "step_size": float(sizes[best]),
         "at_the_edge": len(sizes) > 1 and best in (0, len(sizes) - 1),
-        "seconds": seconds,
+        "seconds": seconds / (len(starts) - 1),
         "gradients": np.asarray(gradients),
         "loss": np.stack([scores(objective, a, train)[0] for a in answers]),
         "accuracy": np.stack([scores(objective, a, test)[1] for a in answers]),
@@ -129,26 +128,22 @@ def same_traces(objective: Objective, W: Array, data: Data, num_steps: int) -> d
     def losses(optimizer: Optimizer, W: Array, data: Data) -> Array:
         return run_steps(optimizer, jax.random.key(0), W, data, num_steps=num_steps)[1].loss
 
+    kinds = {"gradient descent": (0.0, False), "momentum": (0.9, False), "Nesterov": (0.9, True)}
     differences = {}
-    for name, momentum, nesterov in (
-        ("gradient descent", 0.0, False),
-        ("momentum", 0.9, False),
-        ("Nesterov", 0.9, True),
-    ):
+    for name, (momentum, nesterov) in kinds.items():
         ours = gradient_descent(objective, step_size=0.01, momentum=momentum, nesterov=nesterov)
         theirs = from_optax(optax.sgd(0.01, momentum, nesterov), objective)
         both = jax.jit(lambda W, data, a=ours, b=theirs: (losses(a, W, data), losses(b, W, data)))
-        first, second = (np.asarray(trace, float) for trace in both(W, data))
-        differences[name] = float(np.max(np.abs(first - second) / np.abs(second)))
+        mine, other = (np.asarray(trace, float) for trace in both(W, data))
+        differences[name] = float(np.max(np.abs(mine - other) / np.abs(other)))
     return differences
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
-    some = slice(0, config.num_examples or 10_000)
-    train = Data(dataset.train.X[some], dataset.train.y[some])
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
+    train = recipes.first(dataset.train, config.num_examples or 10_000)
     # The first start is the sweep's, so that no seed chose the step size it is judged at.
-    shape = (config.seeds + 1, *zero_weights(dataset).shape)
+    shape = (config.seeds + 1, *recipes.zero_weights(dataset).shape)
     starts = 1e-3 * jax.random.normal(jax.random.key(0), shape)
     parts = (train, dataset.validation, dataset.test)
     return {
@@ -178,31 +173,27 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    rows = []
-    methods = arrays["methods"]
-    for method in sorted(methods, key=lambda name: np.median(methods[name]["loss"][:, -1])):
-        seen = methods[method]
+    def step_size(method: str, seen: dict[str, Any]) -> str:
         size = "line search" if method == "lbfgs" else f"{seen['step_size']:.2g}"
-        rows.append(
-            (
-                method,
-                size + (" (end of the grid)" if seen["at_the_edge"] else ""),
-                quartile_cell(seen["loss"][:, -1], ".4f"),
-                quartile_cell(seen["accuracy"][:, -1], ".2%"),
-                np.median(seen["gradients"][:, -1]),
-                seen["seconds"],
-            )
-        )
-    header = (
-        "method | step size | objective | test accuracy, % | gradients {:.0f} | "
-        "seconds a run {:.3f}"
-    )
+        return size + (" (end of the grid)" if seen["at_the_edge"] else "")
+
+    methods = arrays["methods"].items()
+    best_first = dict(sorted(methods, key=lambda item: np.median(item[1]["loss"][:, -1])))
+    runs = best_first.values()
+    columns = {
+        "method": best_first,
+        "step size": itertools.starmap(step_size, best_first.items()),
+        "objective": [quartile_cell(run["loss"][:, -1], ".4f") for run in runs],
+        "test accuracy, %": [quartile_cell(run["accuracy"][:, -1], ".2%") for run in runs],
+        "gradients {:.0f}": [np.median(run["gradients"][:, -1]) for run in runs],
+        "seconds a run {:.3f}": [run["seconds"] for run in runs],
+    }
     same = ", ".join(f"{name} {value:.1e}" for name, value in arrays["same_traces"].items())
     return (
         f"{arrays['num_examples']} training examples, all of them at every step. The largest "
         f"relative difference between our loss traces and `optax.sgd`'s: {same}.\n\n"
         "Median [quartiles] over seeds after the last step; seconds without compilation.\n\n"
-        + table(header, rows)
+        + table_of(columns)
     )
 
 

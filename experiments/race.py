@@ -17,10 +17,9 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from experiments.shared import options, runner
-from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table
-from experiments.shared.settings import load
-from experiments.shared.strategies import follow, strategies
+from experiments.shared import options, runner, settings
+from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table_of
+from experiments.shared.strategies import follow, near_zero, strategies
 from jaxsvm import Objective
 
 STRATEGIES = (
@@ -35,34 +34,36 @@ MEASURED = (
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Run every strategy from the same starts."""
+    """Run every strategy from the same starts.
+
+    Attributes:
+        search_steps: Tries of each search; by default 1000 on digits and 200 on anything larger.
+        full_steps: Steps of those that see all the data; by default 200 on digits and 50 on
+            anything larger.
+        batch_steps: Steps of those that see a batch of 256.
+        reg: The penalty's weight.
+        strategies: Which take part.
+    """
 
     search_steps: options.Count | None = None
-    """Tries of each search; by default 1000 on digits and 200 on anything larger."""
     full_steps: options.Count | None = None
-    """Steps of those that see all the data; by default 200 on digits and 50 on anything larger."""
     batch_steps: options.Count = 2000
-    """Steps of those that see a batch of 256."""
     reg: options.NonNegative = 1e-3
-    """The penalty's weight."""
     strategies: tuple[Annotated[str, options.one_of(STRATEGIES)], ...] = STRATEGIES
-    """Which take part."""
 
     measures_seconds: ClassVar[bool] = True
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "scaled"), Objective(reg=config.reg)
+    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
     known = strategies(dataset, config)
     results: dict[str, dict[str, np.ndarray]] = {}
     for name in config.strategies:
-        courses = [
-            follow(known[name], dataset, seed, objective, f"{name}, seed {seed}")
-            for seed in range(config.seeds)
+        runs = [
+            follow(known[name], dataset, objective, *near_zero(dataset, s), f"{name}, seed {s}")
+            for s in range(config.seeds)
         ]
-        results[name] = {
-            field: np.stack([getattr(course, field) for course in courses]) for field in MEASURED
-        }
+        results[name] = {key: np.stack([getattr(run, key) for run in runs]) for key in MEASURED}
     return {"strategies": results, "reg": config.reg}
 
 
@@ -86,24 +87,24 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    header = (
-        "strategy | loss evaluations {:.0f} | gradient evaluations {:.0f} | seconds {:.2f} | "
-        "training objective | test accuracy, %"
-    )
-    rows = [
-        (
-            name,
-            *(np.median(found[cost][:, -1]) for cost in MEASURED[:3]),
-            quartile_cell(found["objective"][:, -1], ".4f"),
-            quartile_cell(found["test_accuracy"], ".2%"),
-        )
-        for name, found in arrays["strategies"].items()
-    ]
-    seeds = len(next(iter(arrays["strategies"].values()))["objective"])
+    runs = arrays["strategies"].values()
+
+    def spent(cost: str) -> list[Any]:
+        return [np.median(run[cost][:, -1]) for run in runs]
+
+    columns = {
+        "strategy": list(arrays["strategies"]),
+        "loss evaluations {:.0f}": spent("loss_evaluations"),
+        "gradient evaluations {:.0f}": spent("gradient_evaluations"),
+        "seconds {:.2f}": spent("seconds"),
+        "training objective": [quartile_cell(run["objective"][:, -1], ".4f") for run in runs],
+        "test accuracy, %": [quartile_cell(run["test_accuracy"], ".2%") for run in runs],
+    }
+    seeds = len(next(iter(runs))["objective"])
     return (
         f"reg {arrays['reg']:g}, {seeds} seeds. Evaluations are of all the training data (a batch "
         "counts for its share). Cells say median [lower quartile, upper quartile] over seeds. Step "
-        "sizes are fixed for each dataset's size and not tuned further.\n\n" + table(header, rows)
+        "sizes are fixed for each dataset's size and not tuned further.\n\n" + table_of(columns)
     )
 
 

@@ -22,25 +22,26 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from experiments.shared import options, runner
-from experiments.shared.record import trace
-from experiments.shared.report import Figures, curves_over_seeds, spread, table
-from experiments.shared.searches import search_at_random
-from experiments.shared.settings import load
+from experiments.shared import options, record, runner, searches, settings
+from experiments.shared.report import Figures, curves_over_seeds, spread, table_of
 from jaxsvm import plot as draw
 from jaxsvm import pruned_random_search
 
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Draw W at random and keep the best."""
+    """Draw W at random and keep the best.
+
+    Attributes:
+        num_steps: How many draws.
+        scales: Standard deviations of the entries of W.
+        long_steps: How many draws of the first scale in the long search, which evaluates only where
+            it must.
+    """
 
     num_steps: Annotated[int, options.at_least(2)] = 1000
-    """How many draws."""
     scales: tuple[options.Positive, ...] = (1e-4, 1e-5)
-    """Standard deviations of the entries of W."""
     long_steps: options.Count = 20_000
-    """How many draws of the first scale in the long search, which evaluates only where it must."""
 
 
 def expected_loss(X: Any, num_classes: int, scale: float, delta: float = 1.0) -> float:
@@ -74,16 +75,15 @@ def row_norms(X: Any, rows: int = 1000) -> np.ndarray:
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = load(config.dataset, "centred")
+    dataset = settings.load(config.dataset, "centred")
     C = len(dataset.class_names)
-    parts = [search_at_random(dataset, s, config.num_steps, config.seeds) for s in config.scales]
+    search, seeds = searches.search_at_random, config.seeds
+    parts = [search(dataset, scale, config.num_steps, seeds) for scale in config.scales]
     found = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
     losses, scales = found["losses"], np.asarray(config.scales)
-    long = search_at_random(
-        dataset, scales[0], config.long_steps, config.seeds, pruned_random_search
-    )
+    long = search(dataset, scales[0], config.long_steps, seeds, pruned_random_search)
     draws = losses.reshape(len(scales), -1)  # of all seeds: independent, all of them
-    steps = trace(("scale", "seed", "step"), loss=losses)
+    steps = record.trace(("scale", "seed", "step"), loss=losses)
     return {
         **found,
         "long": long,
@@ -117,25 +117,21 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    header = (
-        "scale of W {:g} | lowest training loss | test accuracy, % | "
-        "mean loss of a draw ± standard error | its closed form {:.4f} | seconds a run {:.2f}"
-    )
-    rows = zip(
-        arrays["scales"],
-        (spread(losses, ".3f") for losses in arrays["best_loss"]),
-        (spread(accuracies, ".1%") for accuracies in arrays["test_accuracy"]),
-        map("{:.4f} ± {:.4f}".format, arrays["mean_loss"], arrays["standard_error"]),
-        arrays["expected_loss"],
-        np.median(arrays["seconds"], axis=1),
-        strict=True,
-    )
+    means = map("{:.4f} ± {:.4f}".format, arrays["mean_loss"], arrays["standard_error"])
+    columns = {
+        "scale of W {:g}": arrays["scales"],
+        "lowest training loss": (spread(losses, ".3f") for losses in arrays["best_loss"]),
+        "test accuracy, %": (spread(shares, ".1%") for shares in arrays["test_accuracy"]),
+        "mean loss of a draw ± standard error": means,
+        "its closed form {:.4f}": arrays["expected_loss"],
+        "seconds a run {:.2f}": np.median(arrays["seconds"], axis=1),
+    }
     (seeds, num_steps), long = arrays["losses"].shape[1:], arrays["long"]
     return (
         f"{num_steps} draws of W, {seeds} seeds; the W of the lowest training loss is tested. "
         f"Chance is {100 * arrays['chance']:.0f} %. Cells say median [lowest, highest] over seeds. "
         "The same draws at another scale give other losses and the same predictions.\n\n"
-        f"{table(header, rows)}\n\n"
+        f"{table_of(columns)}\n\n"
         f"A search of {long['lowest'].shape[1]:,} draws of scale {arrays['scales'][0]:g}: lowest "
         f"loss {spread(long['lowest'][:, -1], '.3f')}, test accuracy "
         f"{spread(long['test_accuracy'], '.1%')} %, {spread(long['evaluations'], '.0f')} loss "

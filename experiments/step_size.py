@@ -20,11 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared import options, runner
-from experiments.shared.recipes import in_float64, uniform_weights
+from experiments.shared import compiled, options, recipes, runner, settings
 from experiments.shared.report import LOG_LOG, Figures, table
-from experiments.shared.settings import load, settings
-from jaxsvm import Objective, along, analytic_gradient, random_direction, slice_2d
+from jaxsvm import Objective, random_direction
 from jaxsvm import plot as draw
 from jaxsvm.lines.line import Line
 
@@ -34,28 +32,31 @@ LINE = {"start": (-1.0, -1.0), "arrow": (-0.3, -0.3), "end": (2.0, 2.0)}
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Follow minus the gradient to every distance at once. One W is drawn: seed 0."""
+    """Follow minus the gradient to every distance at once. One W is drawn: seed 0.
+
+    Attributes:
+        lowest: The smallest step size is 10 to this power; by default -10, as in the notes
+            (digits: -7).
+        num: How many step sizes, each ten times the one before.
+        grid: Nodes on each axis of the figure of the plane.
+    """
 
     lowest: int | None = None
-    """The smallest step size is 10 to this power; by default -10, as in the notes (digits: -7)."""
     num: Annotated[int, options.at_least(4)] = 10
-    """How many step sizes, each ten times the one before."""
     grid: Annotated[int, options.at_least(2)] = 65
-    """Nodes on each axis of the figure of the plane."""
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = load(config.dataset, "centred"), Objective()
-    data, W = dataset.train, uniform_weights(dataset, seed=0)
-    gradient = jax.jit(analytic_gradient)(objective, W, data)
-    ahead = jax.jit(along)(objective, W, -gradient, data)
-    lowest = settings(dataset).first_power if config.lowest is None else config.lowest
+    dataset, objective = settings.load(config.dataset, "centred"), Objective()
+    data, W = dataset.train, recipes.uniform_weights(dataset, seed=0)
+    gradient = compiled.analytic_gradient(objective, W, data)
+    ahead = compiled.along(objective, W, -gradient, data)
+    lowest = settings.suiting(dataset).first_power if config.lowest is None else config.lowest
     with jax.enable_x64(True):
-        found = exact_curve(in_float64(ahead), lowest, config.num)
+        found = exact_curve(recipes.in_float64(ahead), lowest, config.num)
     a, b, bottom = axes(W, gradient, found["best_step"])
-    plane = jax.jit(slice_2d, static_argnames="num")(
-        objective, bottom, a, b, data, start=-2.0, stop=2.0, num=config.grid
-    )
+    ends = {"start": -2.0, "stop": 2.0}
+    plane = compiled.slice_2d(objective, bottom, a, b, data, num=config.grid, **ends)
     return {
         **found,
         "gradient_norm_squared": float(np.sum(np.square(np.asarray(gradient), dtype=np.float64))),
@@ -66,13 +67,12 @@ def run(config: Config) -> dict[str, Any]:
 
 def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
     """Return what the line says about every step size; x64 must be on."""
-    value, slopes = jax.jit(Line.value), jax.jit(Line.slopes)
+    value, slopes = compiled.value, jax.jit(Line.slopes)
     # lax.map: one point after the other, without num copies of the terms.
     values = jax.jit(lambda ahead, t: jax.lax.map(lambda s: ahead.value(s), t))
-    grid = jax.jit(Line.values, static_argnames="num")
-    best = jax.jit(Line.minimum)(ahead)
+    best = compiled.minimum(ahead)
     start, best_step = float(value(ahead, 0.0)), float(best.t_low)
-    every = np.asarray(jax.jit(Line.kinks)(ahead))
+    every = np.asarray(compiled.kinks(ahead))
     kinks = every[(every > 0) & np.isfinite(every)]
     first, last = float(kinks[0]), float(kinks[-1])
 
@@ -87,6 +87,7 @@ def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
     tail_slope = float(slopes(ahead, last)[1])
     sampled = 10.0 ** np.arange(lowest, lowest + num)
     curve = np.geomspace(min(sampled[0], first / 2), sampled[-1], 301)
+    near = compiled.values(ahead, start=0.0, stop=5 * best_step, num=241)
     return {
         "loss_before": start,
         "step_sizes": sampled,
@@ -103,10 +104,7 @@ def exact_curve(ahead: Line, lowest: int, num: int) -> dict[str, Any]:
         "tail_slope": tail_slope,
         "tail_intercept": float(value(ahead, 2 * last)) - tail_slope * 2 * last,
         "curve": {"step_size": curve, "loss": np.asarray(values(ahead, jnp.asarray(curve)))},
-        "near": {
-            "step_size": np.linspace(0, 5 * best_step, 241),
-            "loss": np.asarray(grid(ahead, start=0.0, stop=5 * best_step, num=241)),
-        },
+        "near": {"step_size": np.linspace(0, 5 * best_step, 241), "loss": np.asarray(near)},
     }
 
 
@@ -178,31 +176,29 @@ def report(arrays: dict[str, Any]) -> str:
         "step size η {:.0e} | loss after it {:.6f} | slope since the row above {:.6g}",
         [("0", start, ""), *zip(steps, losses, slopes, strict=True)],
     )
-    facts = table(
-        "of the curve | measured",
-        [
-            ("slope at 0", f"{arrays['slope_at_start']:.6g}"),
-            ("−‖∇L‖²", f"{-arrays['gradient_norm_squared']:.6g}"),
-            ("first kink", f"{arrays['first_kink']:.4g}"),
-            ("best step", f"{arrays['best_step']:.6g}, loss {arrays['best_loss']:.6f}"),
-            ("break-even step", f"{arrays['break_even']:.6g}"),
-            ("kinks ahead", f"{arrays['num_kinks']:,}"),
-            ("of them before the best", f"{arrays['kinks_before_best']:,}"),
-            ("last kink", f"{arrays['last_kink']:.4g}"),
-            ("tail", f"{arrays['tail_intercept']:.6g} + {arrays['tail_slope']:.6g} η"),
-            # The first rows differ from the start by little, so their secants carry its rounding.
-            ("secants that fall by over 1e-9 of the steepest", f"{falls} of {len(slopes) - 1}"),
-            ("lowest of the table", f"η = {steps[lowest]:.0e}"),
-            ("first of the table worse than no step", f"{worse[0]:.0e}" if len(worse) else "none"),
-            ("last two secants differ by", f"{straight:.1e} of themselves"),
-            ("the tail's line misses the last row by", f"{abs(tail / losses[-1] - 1):.1e} of it"),
-        ],
-    )
+    facts = [
+        ("slope at 0", f"{arrays['slope_at_start']:.6g}"),
+        ("−‖∇L‖²", f"{-arrays['gradient_norm_squared']:.6g}"),
+        ("first kink", f"{arrays['first_kink']:.4g}"),
+        ("best step", f"{arrays['best_step']:.6g}, loss {arrays['best_loss']:.6f}"),
+        ("break-even step", f"{arrays['break_even']:.6g}"),
+        ("kinks ahead", f"{arrays['num_kinks']:,}"),
+        ("of them before the best", f"{arrays['kinks_before_best']:,}"),
+        ("last kink", f"{arrays['last_kink']:.4g}"),
+        ("tail", f"{arrays['tail_intercept']:.6g} + {arrays['tail_slope']:.6g} η"),
+        # The first rows differ from the start by little, so their secants carry its rounding.
+        ("secants that fall by over 1e-9 of the steepest", f"{falls} of {len(slopes) - 1}"),
+        ("lowest of the table", f"η = {steps[lowest]:.0e}"),
+        ("first of the table worse than no step", f"{worse[0]:.0e}" if len(worse) else "none"),
+        ("last two secants differ by", f"{straight:.1e} of themselves"),
+        ("the tail's line misses the last row by", f"{abs(tail / losses[-1] - 1):.1e} of it"),
+    ]
     return (
         "W is uniform in [0, 0.001), no penalty. The notes' table has these properties too: it "
         "starts straight, its secants never fall, and it ends in a straight line, so no penalty is "
         "in it. Its digits do not come from its listing: scores that do not depend on the label "
-        f"give a loss near 9 or above, here {start:.4f}.\n\n{sampled}\n\n{facts}"
+        f"give a loss near 9 or above, here {start:.4f}.\n\n{sampled}\n\n"
+        + table("of the curve | measured", facts)
     )
 
 

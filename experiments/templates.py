@@ -15,25 +15,26 @@ from typing import Any
 
 import numpy as np
 
-from experiments.shared import options, runner
-from experiments.shared.recipes import evaluate, train_recipe
+from experiments.shared import options, recipes, runner, settings
 from experiments.shared.report import Figures, table
-from experiments.shared.settings import load
 from jaxsvm import Objective
 from jaxsvm import plot as draw
 
 
 @dataclass(frozen=True)
 class Config(options.Config):
-    """Draw the rows of a trained W. --seeds changes nothing: seed 0 is drawn."""
+    """Draw the rows of a trained W. --seeds changes nothing: seed 0 is drawn.
+
+    Attributes:
+        num_steps: Of the mini-batch recipe that trains W.
+    """
 
     num_steps: options.Count = 4000
-    """Of the mini-batch recipe that trains W."""
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = load(config.dataset, "scaled")
-    (progress,) = train_recipe(dataset, 1, num_steps=config.num_steps)
+    dataset = settings.load(config.dataset, "scaled")
+    (progress,) = recipes.train_recipe(dataset, 1, num_steps=config.num_steps)
     W = np.asarray(progress.state.params)
     weights, bias = W[:, :-1], W[:, -1]
     return {
@@ -41,7 +42,7 @@ def run(config: Config) -> dict[str, Any]:
         "bias": bias,
         "norm": np.linalg.norm(weights, axis=1),
         "class_names": list(dataset.class_names),
-        "test_accuracy": evaluate(Objective(), W, dataset.test).accuracy,
+        "test_accuracy": recipes.evaluate(Objective(), W, dataset.test).accuracy,
     }
 
 

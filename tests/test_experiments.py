@@ -214,10 +214,10 @@ def test_a_dataset_has_three_forms_of_the_same_bytes(pixels, expected):
 
 def test_settings_follow_the_size_and_the_pixel_range():
     digits = settings.load("digits", "centred")
-    assert settings.settings(digits) == settings.SMALL
+    assert settings.suiting(digits) == settings.SMALL
     train: Any = SimpleNamespace(X=np.broadcast_to(0, (49_000, 3073)))
     large = digits._replace(train=train)
-    assert settings.settings(large) == settings.LARGE
+    assert settings.suiting(large) == settings.LARGE
     assert settings.unit_scale(np.array([0, 16])) == 1 / 8
     assert settings.unit_scale(np.array([0, 255])) == 1 / 128
 

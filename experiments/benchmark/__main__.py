@@ -31,9 +31,8 @@ def main(argv: list[str] | None = None) -> list[harness.Row]:
     config = tyro.cli(Arguments, args=argv, description=__doc__)
     config.out.mkdir(parents=True, exist_ok=True)
     bounds = harness.limits(config)
-    print(
-        f"limits: {bounds.flops / 1e9:.0f} GFLOP/s in a product, {bounds.bytes / 1e9:.1f} GB/s read"
-    )
+    gigaflops, gigabytes = bounds.flops / 1e9, bounds.bytes / 1e9
+    print(f"limits: {gigaflops:.0f} GFLOP/s in a product, {gigabytes:.1f} GB/s read")
     rows: list[harness.Row] = []
     for name in PARTS if config.part == "all" else (config.part,):
         new = importlib.import_module(f"experiments.benchmark.{name}").run(config)

@@ -47,8 +47,8 @@ def compare(
         slower = ratio > 1 + percent / 100
         flagged += slower
         medians = (show(row, row.median) for row in (old[name], new[name]))
-        cells.append((*name, *medians, f"{ratio:.3f}", "SLOWER" if slower else ""))
-    header = "part | work | who | before | after | after / before | flag"
+        cells.append((*name, *medians, ratio, "SLOWER" if slower else ""))
+    header = "part | work | who | before | after | after / before {:.3f} | flag"
     print(report.table(header, cells))
     print(f"\n{flagged} of {len(cells)} rows are slower by more than {percent:g} %")
     for path, missing in ((before, old.keys() - new.keys()), (after, new.keys() - old.keys())):
@@ -59,7 +59,7 @@ def compare(
 
 def by_name(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str], Row]:
     """Return the rows of a file by part, work and peer."""
-    found = [Row(**row) for row in rows]
+    found = (Row(**row) for row in rows)
     return {(row.part, row.work, OUTCOME.sub("", row.peer)): row for row in found}
 
 

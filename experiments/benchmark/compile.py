@@ -5,8 +5,6 @@ of the full shape and no data is made. An entry that works on the host between i
 runs on zeros instead: the time of its first call, less that of a second.
 """
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +12,7 @@ import jax.numpy as jnp
 
 from experiments.benchmark.harness import Config, Row, padded, row_of
 from experiments.benchmark.registry import ENTRIES, Entry, Problem
+from experiments.shared.timing import timed
 from jaxsvm import Data, Objective, StandardizedFeatures
 
 OBJECTIVE = Objective(reg=1e-4)
@@ -55,8 +54,8 @@ def first_calls(entry: Entry, config: Config, form: str) -> list[float]:
     times = []
     for _ in range(min(config.repeats, REPEATS)):
         jax.clear_caches()
-        times.append(seconds(call))
-    again = 0.0 if entry.jittable else seconds(call)
+        times.append(timed(call)[1])
+    again = 0.0 if entry.jittable else timed(call)[1]
     return [first - again for first in times]
 
 
@@ -72,9 +71,3 @@ def abstract(config: Config, form: str) -> tuple[Any, Any, Data]:
         return jax.random.key(0), jnp.zeros((C, D)), Data(X, jnp.zeros(N, jnp.int32))
 
     return jax.eval_shape(zeros)
-
-
-def seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start

@@ -14,16 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.benchmark import listings
-from experiments.benchmark.harness import (
-    Config,
-    Row,
-    compare,
-    memory_rows,
-    problem,
-    random_data,
-    run_steps,
-)
+from experiments.benchmark import harness, listings
+from experiments.benchmark.harness import Config, Row, compare, problem, run_steps
 from jaxsvm import Objective, gradient_descent, minibatch_gradient_descent
 
 OBJECTIVE = Objective(reg=listings.REG)
@@ -37,54 +29,43 @@ def run(config: Config) -> list[Row]:
         rows += minibatch(config, batch_size)
     for form in ("bytes", "floats") if config.full else ("bytes",):
         work = f"peak memory of training from {form}, X included"
-        rows += memory_rows(PART, work, f"{__name__}:train", form, config.size)
+        rows += harness.memory_rows(PART, work, f"{__name__}:train", form, config.size)
     return rows
 
 
 def full_batch(config: Config) -> list[Row]:
     """The loss on all data, and the loss with its gradient."""
-    start, as_bytes, as_floats = problem(config)
-    W, X, y = host = problem(config).host()
+    inputs = problem(config)
+    W, X, y = host = inputs.host()
     N, D, C = config.shape
     by_columns = np.ascontiguousarray(X.T)
-    loss, both = jax.jit(OBJECTIVE), jax.jit(jax.value_and_grad(OBJECTIVE))
-    losses: dict[str, Callable[[], Any]] = {
-        "jaxsvm, bytes": lambda: loss(start, as_bytes),
-        "jaxsvm, float32": lambda: loss(start, as_floats),
-        "numpy": lambda: listings.numpy_loss(*host),
+    losses = inputs.peers(partial(jax.jit(OBJECTIVE), inputs.W)) | {
+        "numpy": partial(listings.numpy_loss, *host),
         "numpy, X by columns": lambda: listings.numpy_penalized(
             listings.numpy_terms((W @ by_columns).T, y), W
         ),
     }
-    gradients: dict[str, Callable[[], Any]] = {
-        "jaxsvm, bytes": lambda: both(start, as_bytes),
-        "jaxsvm, float32": lambda: both(start, as_floats),
-        "numpy": lambda: listings.numpy_gradient(*host),
-    }
+    gradients = inputs.peers(partial(jax.jit(jax.value_and_grad(OBJECTIVE)), inputs.W))
+    gradients["numpy"] = partial(listings.numpy_gradient, *host)
     if tensors := in_torch(*host):
-        losses["torch"] = lambda: listings.torch_loss(*tensors)
-        gradients["torch"] = lambda: listings.torch_gradient(*tensors)
-    product, moved = 2.0 * N * D * C, dict.fromkeys((*losses, *gradients), 4.0 * N * D)
-    moved["jaxsvm, bytes"] = 1.0 * N * D
-    work = "loss and gradient, all data"
-    return compare(PART, "loss, all data", losses, config, flops=product, bytes=moved) + compare(
-        PART, work, gradients, config, flops=2 * product, bytes=moved
-    )
+        losses["torch"] = partial(listings.torch_loss, *tensors)
+        gradients["torch"] = partial(listings.torch_gradient, *tensors)
+    moved = dict.fromkeys(losses, 4.0 * N * D) | {"jaxsvm, bytes": 1.0 * N * D}
+    rows = []
+    for work, peers, products in (("loss", losses, 1), ("loss and gradient", gradients, 2)):
+        flops = 2.0 * N * D * C * products
+        rows += compare(PART, f"{work}, all data", peers, config, flops=flops, bytes=moved)
+    return rows
 
 
 def minibatch(config: Config, batch_size: int) -> list[Row]:
     """One step of mini-batch gradient descent on random rows, in a loop of many."""
-    start, as_bytes, as_floats = problem(config)
-    W, X, y = host = problem(config).host()
+    inputs = problem(config)
+    W, X, y = host = inputs.host()
     N, D, C = config.shape
     steps = max(50, 102_400 // max(batch_size, 16)) if config.full else 3
-    ours = partial(
-        run_steps,
-        minibatch_gradient_descent(OBJECTIVE, step_size=STEP_SIZE, batch_size=batch_size),
-        jax.random.key(config.seed),
-        start,
-        num_steps=steps,
-    )
+    ours = minibatch_gradient_descent(OBJECTIVE, step_size=STEP_SIZE, batch_size=batch_size)
+    start = ours, jax.random.key(config.seed), inputs.W
 
     def with_numpy() -> np.ndarray:
         rng, W_now = np.random.default_rng(config.seed), W.copy()
@@ -102,19 +83,15 @@ def minibatch(config: Config, batch_size: int) -> list[Row]:
         return optax.apply_updates(W, updates), state
 
     def with_optax() -> Any:
-        rng, W_now = np.random.default_rng(config.seed), start
+        rng, W_now = np.random.default_rng(config.seed), inputs.W
         state = transform.init(W_now)
         for _ in range(steps):
             index = rng.integers(0, N, batch_size, dtype=np.int32)
-            W_now, state = optax_step(W_now, state, as_floats.X, as_floats.y, index)
+            W_now, state = optax_step(W_now, state, *inputs.plain, index)
         return W_now
 
-    peers: dict[str, Callable[[], Any]] = {
-        "jaxsvm, bytes": lambda: ours(data=as_bytes),
-        "jaxsvm, float32": lambda: ours(data=as_floats),
-        "numpy": with_numpy,
-        "optax's loop": with_optax,
-    }
+    peers = inputs.peers(lambda data: run_steps(*start, data, num_steps=steps))
+    peers |= {"numpy": with_numpy, "optax's loop": with_optax}
     if tensors := in_torch(*host):
         peers["torch"] = partial(torch_steps, tensors, config.seed, batch_size, steps)
     return compare(
@@ -151,7 +128,7 @@ def train(form: str, size: str) -> Callable[[], Any]:
     """
 
     def call() -> Any:
-        W, data = random_data(size, form)
+        W, data = harness.random_data(size, form)
         on_all = gradient_descent(OBJECTIVE, step_size=STEP_SIZE)
         key = jax.random.key(0)
         state, _ = run_steps(on_all, key, jnp.zeros_like(W), data, num_steps=3)

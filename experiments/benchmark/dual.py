@@ -1,8 +1,8 @@
 """The certified solver: seconds to a proved gap, in units of one loss and gradient, and its peers.
 
 On "full" the data is CIFAR-10, all training examples, centred and divided by 128, because the
-difficulty of an optimum depends on the data. Each method runs once, after a short run to compile;
-the peer's name says what it reached.
+difficulty of an optimum depends on the data; on "tiny" it is the digits. Each method runs once,
+after a short run to compile; the peer's name says what it reached.
 
 1. `solve` to several gaps.
 2. The same objective by mini-batch descent, Adam and L-BFGS, the best of a few step sizes each:
@@ -12,7 +12,6 @@ the peer's name says what it reached.
 """
 
 import importlib.util
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,8 +27,11 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.svm import LinearSVC
 
 import jaxsvm
-from experiments.benchmark.harness import Config, Row, compare, problem, row_of, run_steps
-from jaxsvm import Data, Objective, Optimizer
+from experiments.benchmark.harness import Config, Row, compare, row_of, run_steps
+from experiments.shared.recipes import zero_weights
+from experiments.shared.report import LOG_LOG
+from experiments.shared.timing import ready, timed
+from jaxsvm import Dataset, Objective, Optimizer
 from jaxsvm import plot as draw
 
 PART = "dual"
@@ -40,71 +42,46 @@ OBJECTIVE = Objective(reg=REG)
 DESCENTS = f"hinge, reg {REG:g}, as far as it gets"
 
 
-class Examples(NamedTuple):
-    """Training and test data, and how many classes there are."""
-
-    train: Data
-    test: Data
-    C: int
-
-    @property
-    def zeros(self) -> jax.Array:
-        """Where every method starts."""
-        return jnp.zeros((self.C, self.train.X.shape[1]), jnp.float32)
-
-    def accuracy(self, W: Any) -> str:
-        return f"test accuracy {100 * float(jaxsvm.accuracy(W, self.test)):.2f} %"
-
-
 def run(config: Config) -> list[Row]:
-    data = examples(config)
+    name = "cifar10" if config.full else "digits"
+    data = jaxsvm.load_dataset(name, scale=1 / 128, validation=0)
     both = jax.jit(jax.value_and_grad(OBJECTIVE))
-    peers = {"jaxsvm": partial(both, data.zeros, data.train)}
+    peers = {"jaxsvm": partial(both, zero_weights(data), data.train)}
     rows = compare(PART, "loss and gradient, all data", peers, config)
     unit = rows[0].median
     for reg, tolerance in FULL if config.full else TINY:
         solution, seconds = solve(Objective(reg=reg), data, tolerance)
         name = (
             f"jaxsvm.solve: gap {solution.gap / solution.primal:.1e} in {seconds / unit:.0f} "
-            f"gradients, {data.accuracy(solution.W)}"
+            f"gradients, {tested(solution.W, data)}"
         )
         rows.append(once(f"hinge, reg {reg:g}, to a gap of {tolerance:g}", name, seconds))
     return rows + descents(data, config) + one_vs_rest(data, config)
 
 
-def examples(config: Config) -> Examples:
-    """Return CIFAR-10, or a tiny random problem."""
-    if config.full:
-        found = jaxsvm.load_dataset("cifar10", scale=1 / 128, validation=0)
-        return Examples(found.train, found.test, int(np.max(found.train.y)) + 1)
-    data = problem(config).plain
-    return Examples(data, data, config.shape[2])
+def tested(W: Any, data: Dataset) -> str:
+    """Return what a peer's name says of W."""
+    return f"test accuracy {100 * float(jaxsvm.accuracy(W, data.test)):.2f} %"
 
 
 def once(work: str, peer: str, seconds: float) -> Row:
     return row_of(PART, work, peer, [seconds])
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """Return a call's result and its seconds."""
-    began = time.perf_counter()
-    result = jax.block_until_ready(call())
-    return result, time.perf_counter() - began
-
-
-def solve(objective: Objective, data: Examples, tolerance: float) -> tuple[jaxsvm.Solution, float]:
+def solve(objective: Objective, data: Dataset, tolerance: float) -> tuple[jaxsvm.Solution, float]:
     """Return a solution and its seconds, without compilation."""
-    call = partial(jaxsvm.solve, data=data.train, gap_tolerance=tolerance, num_classes=data.C)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the short run is to end early
+    C = len(data.class_names)
+    call = partial(jaxsvm.solve, data=data.train, gap_tolerance=tolerance, num_classes=C)
+    # The short run is to end early.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         call(replace(objective, reg=0.9 * float(objective.reg)), max_passes=10)
-    return timed(partial(call, objective))
+    return timed(call, objective)
 
 
 class Method(NamedTuple):
-    """A descent without a certificate: ``make(step_size, num_steps)``, and what it tries."""
+    """A descent without a certificate: ``make(schedule of the step size)``, and what it tries."""
 
-    make: Callable[[float, int], Optimizer]
+    make: Callable[[optax.Schedule], Optimizer]
     step_sizes: tuple[float, ...]
     lengths: tuple[int, ...]
 
@@ -119,15 +96,13 @@ class End(NamedTuple):
 
 
 def methods(config: Config) -> dict[str, Method]:
-    def batches(step_size: float, steps: int) -> Optimizer:
-        falling = optax.linear_schedule(step_size, 0.0, steps)
+    def batches(falling: optax.Schedule) -> Optimizer:
         return jaxsvm.minibatch_gradient_descent(OBJECTIVE, step_size=falling)
 
-    def adam(step_size: float, steps: int) -> Optimizer:
-        falling = optax.linear_schedule(step_size, 0.0, steps)
+    def adam(falling: optax.Schedule) -> Optimizer:
         return jaxsvm.from_optax(optax.adam(falling), OBJECTIVE, batch_size=256)
 
-    def lbfgs(_: float, steps: int) -> Optimizer:
+    def lbfgs(_: optax.Schedule) -> Optimizer:
         return jaxsvm.from_optax(optax.lbfgs(), OBJECTIVE)
 
     lengths = (500, 2000, 8000) if config.full else (3,)
@@ -138,16 +113,16 @@ def methods(config: Config) -> dict[str, Method]:
     }
 
 
-def descend(method: Method, step_size: float, steps: int, data: Examples, seed: int) -> End:
+def descend(method: Method, step_size: float, steps: int, data: Dataset, seed: int) -> End:
     """Run a descent from zeros and time it, without compilation."""
-    arguments = jax.random.key(seed), data.zeros, data.train
-    optimizer = method.make(step_size, steps)
-    compiled = run_steps.lower(optimizer, *arguments, num_steps=steps).compile()
-    (state, _), seconds = timed(partial(compiled, *arguments))
+    falling = optax.linear_schedule(step_size, 0.0, steps)
+    arguments = {"key": jax.random.key(seed), "params": zero_weights(data), "data": data.train}
+    static = {"optimizer": method.make(falling), "num_steps": steps}
+    (state, _), seconds = timed(ready(run_steps, static=static, **arguments))
     return End(float(OBJECTIVE(state.params, data.train)), seconds, step_size, state.params)
 
 
-def descents(data: Examples, config: Config) -> list[Row]:
+def descents(data: Dataset, config: Config) -> list[Row]:
     """The hinge objective by methods without a certificate: objective against seconds."""
     tolerance = 1e-3 if config.full else 0.5
     solution, _ = solve(OBJECTIVE, data, tolerance)
@@ -155,7 +130,7 @@ def descents(data: Examples, config: Config) -> list[Row]:
     curves: dict[str, Any] = {"jaxsvm.solve": (history.seconds, history.primal - bottom)}
     name = (
         f"jaxsvm.solve: objective {solution.primal:.4f}, minimum at least {bottom:.4f}, "
-        f"{data.accuracy(solution.W)}"
+        f"{tested(solution.W, data)}"
     )
     rows = [once(DESCENTS, name, float(history.seconds[-1]))]
     for name, method in methods(config).items():
@@ -164,26 +139,21 @@ def descents(data: Examples, config: Config) -> list[Row]:
             tried = [descend(method, size, steps, data, config.seed) for size in method.step_sizes]
             end = min(tried, key=lambda end: end.loss)
             how = f"{steps} steps of {end.step_size:g}" if end.step_size else f"{steps} steps"
-            reached = f"{name}, {how}: objective {end.loss:.4f}, {data.accuracy(end.W)}"
+            reached = f"{name}, {how}: objective {end.loss:.4f}, {tested(end.W, data)}"
             rows.append(once(DESCENTS, reached, end.seconds))
             ends.append((end.seconds, end.loss - bottom))
         curves[name] = tuple(np.array(column) for column in zip(*ends, strict=True))
     rows.append(batches_first(data, tolerance, bottom, curves, config))
     figure = draw.lines(
-        curves,
-        xlabel="seconds, without compilation",
-        ylabel="objective above the proved bottom",
-        title=f"How far above the bottom, hinge loss, reg {REG:g}",
-        xscale="log",
-        yscale="log",
-        marker="o",
-    )
+        curves, xlabel="seconds, without compilation", ylabel="objective above the proved bottom",
+        title=f"How far above the bottom, hinge loss, reg {REG:g}", marker="o", **LOG_LOG,
+    )  # fmt: skip
     draw.save_figure(figure, config.out / "dual_suboptimality.png")
     return rows
 
 
 def batches_first(
-    data: Examples, tolerance: float, bottom: float, curves: dict[str, Any], config: Config
+    data: Dataset, tolerance: float, bottom: float, curves: dict[str, Any], config: Config
 ) -> Row:
     """A few hundred mini-batch steps, then the proof from where they end; add its curve."""
     method = methods(config)["jaxsvm, mini-batch descent"]
@@ -197,13 +167,13 @@ def batches_first(
     return once(DESCENTS, name, float(seconds[-1]))
 
 
-def one_vs_rest(data: Examples, config: Config) -> list[Row]:
+def one_vs_rest(data: Dataset, config: Config) -> list[Row]:
     """All with one-against-rest hinges at the same reg: objective and accuracy against seconds."""
     objective = Objective(loss=jaxsvm.one_vs_rest_loss, reg=REG)
 
     def row(name: str, W: Any, seconds: float) -> Row:
         W = jnp.asarray(W, jnp.float32)
-        reached = f"objective {float(objective(W, data.train)):.4f}, {data.accuracy(W)}"
+        reached = f"objective {float(objective(W, data.train)):.4f}, {tested(W, data)}"
         return once(f"one against rest, reg {REG:g}", f"{name}: {reached}", seconds)
 
     rows = []
@@ -212,10 +182,10 @@ def one_vs_rest(data: Examples, config: Config) -> list[Row]:
         rows.append(row(f"jaxsvm.solve to a gap of {tolerance:g}", solution.W, seconds))
     X, y = np.asarray(data.train.X, np.float32), np.asarray(data.train.y)
     for name, model in classifiers(len(y)).items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a few passes are all it gets
-            fitted, seconds = timed(partial(model.fit, X, y))
-        rows.append(row(name, np.reshape(fitted.coef_, (data.C, -1)), seconds))
+        # A few passes are all it gets.
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+            fitted, seconds = timed(model.fit, X, y)
+        rows.append(row(name, np.reshape(fitted.coef_, zero_weights(data).shape), seconds))
     return rows
 
 

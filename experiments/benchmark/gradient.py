@@ -11,28 +11,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.harness import (
-    Config,
-    Row,
-    compare,
-    memory_rows,
-    problem,
-    random_data,
-    scaled,
-)
+import jaxsvm
+from experiments.benchmark import harness
+from experiments.benchmark.harness import Config, Peers, Row, compare
 from experiments.benchmark.listings import numpy_loss
-from jaxsvm import (
-    Data,
-    Objective,
-    analytic_gradient,
-    check_gradient,
-    numerical_gradient,
-    termwise_numerical_gradient,
-)
+from experiments.shared.compiled import analytic_gradient, termwise_numerical_gradient
+from experiments.shared.recipes import sampled_differences
+from experiments.shared.timing import ready
+from jaxsvm import Objective
 
 PART = "gradient"
 OBJECTIVE = Objective(reg=0.1)
@@ -40,43 +29,37 @@ H = 1e-3
 # How many coordinates are timed, for as many as there are.
 LOOPED, BATCHED = 2, 32
 
-_termwise = jax.jit(termwise_numerical_gradient)
-_analytic = jax.jit(analytic_gradient)
-
 
 def run(config: Config) -> list[Row]:
-    inputs = problem(config)
+    inputs = harness.problem(config)
     W, data, floats = inputs
     work = f"central difference, {W.size} coordinates"
     # For every hinge and feature: two additions, four comparisons and a sum.
     flops = 7 * float(np.prod(config.shape))
-    rows = compare(
-        PART,
-        work,
-        {
-            "jaxsvm, termwise, bytes": lambda: _termwise(OBJECTIVE, W, data, h=H),
-            "jaxsvm, termwise, floats": lambda: _termwise(OBJECTIVE, W, floats, h=H),
-        },
-        config,
-        flops=flops,
-    )
+    termwise = partial(termwise_numerical_gradient, OBJECTIVE, W, h=H)
+    whole: Peers = {
+        "jaxsvm, termwise, bytes": partial(termwise, data),
+        "jaxsvm, termwise, floats": partial(termwise, floats),
+    }
+    rows = compare(PART, work, whole, config, flops=flops)
     some = jnp.linspace(0, W.size - 1, BATCHED).astype(jnp.int32)
+    one_batch = partial(sampled_differences, some=some, h=H, batch_size=BATCHED)
     sampled: dict[str, tuple[int, Callable[[], Any]]] = {
         "NumPy loop": (LOOPED, partial(notes_loop, *inputs.host())),
-        "numerical_gradient, bytes": (BATCHED, partial(_batch, W, data, some)),
-        "numerical_gradient, floats": (BATCHED, partial(_batch, W, floats, some)),
+        "numerical_gradient, bytes": (BATCHED, partial(one_batch, OBJECTIVE, W, data)),
+        "numerical_gradient, floats": (BATCHED, partial(one_batch, OBJECTIVE, W, floats)),
     }
     for name, (count, call) in sampled.items():
         (row,) = compare(PART, work, {name: call}, config)
         peer = f"{name}, {count} coordinates scaled to {W.size}"
-        rows.append(scaled(row, W.size / count, peer=peer))
-    checks: dict[str, Callable[[], Any]] = {
-        "analytic_gradient": lambda: _analytic(OBJECTIVE, W, data),
-        "check_gradient": lambda: check_gradient(OBJECTIVE, W, data, h=H).num_wrong,
+        rows.append(harness.scaled(row, W.size / count, peer=peer))
+    checks: Peers = {
+        "analytic_gradient": partial(analytic_gradient, OBJECTIVE, W, data),
+        "check_gradient": lambda: jaxsvm.check_gradient(OBJECTIVE, W, data, h=H).num_wrong,
     }
     rows += compare(PART, "closed form, and the check", checks, config)
     work = "peak memory of the central difference, beyond X and W"
-    return rows + memory_rows(PART, work, f"{__name__}:alone", config.size)
+    return rows + harness.memory_rows(PART, work, f"{__name__}:alone", config.size)
 
 
 def notes_loop(W: np.ndarray, X: np.ndarray, y: np.ndarray) -> list[float]:
@@ -93,17 +76,7 @@ def notes_loop(W: np.ndarray, X: np.ndarray, y: np.ndarray) -> list[float]:
     return slopes
 
 
-@jax.jit
-def _batch(W: Any, data: Data, some: Any) -> Any:
-    """Return the differences of the coordinates ``some``, as `numerical_gradient` batches them."""
-
-    def along_some(steps: Any) -> Any:
-        return OBJECTIVE((W.ravel().at[some].add(steps)).reshape(W.shape), data)
-
-    return numerical_gradient(along_some, jnp.zeros(BATCHED, W.dtype), h=H, batch_size=BATCHED)
-
-
 def alone(size: str) -> Callable[[], Any]:
     """Return the compiled difference of data at hand, to be called in a process of its own."""
-    arguments = Objective(), *random_data(size, "bytes")
-    return partial(_termwise.lower(*arguments, h=H).compile(), *arguments, h=H)
+    W, data = harness.random_data(size, "bytes")
+    return ready(termwise_numerical_gradient, Objective(), W, data, h=H)

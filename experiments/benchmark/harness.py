@@ -13,18 +13,17 @@ machine's two limits (`limits`): the rate of a large product and the rate at whi
 import functools
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxsvm
 from experiments.shared import record, report, timing
+from experiments.shared.compiled import run_steps as run_steps
 from experiments.shared.environment import environment
 from experiments.shared.timing import Row as Row
 from experiments.shared.timing import row_of as row_of
@@ -33,7 +32,7 @@ from jaxsvm import plot as draw
 
 SHAPES = {"full": (50_000, 3_073, 10), "tiny": (600, 65, 10)}  # (N, D, C)
 
-run_steps = jax.jit(jaxsvm.run, static_argnames=("optimizer", "num_steps"))
+Peers: TypeAlias = dict[str, Callable[[], Any]]
 
 
 @dataclass(frozen=True)
@@ -110,12 +109,8 @@ def peak_memory(prepare: str, *args: str) -> float:
     Raises:
         subprocess.CalledProcessError: the child failed; its own message is on stderr.
     """
-    child = subprocess.run(
-        [sys.executable, "-m", "experiments.benchmark.memory", prepare, *args],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "experiments.benchmark.memory", prepare, *args]
+    child = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return float(child.stdout.split()[-1])
 
 
@@ -140,13 +135,8 @@ def limits(config: Config) -> Limits:
     total = jax.jit(jnp.sum)
 
     def best(call: Callable[[Any], Any], argument: Any) -> float:
-        jax.block_until_ready(call(argument))
-        times = []
-        for _ in range(config.repeats):
-            start = time.perf_counter()
-            jax.block_until_ready(call(argument))
-            times.append(time.perf_counter() - start)
-        return min(times)
+        timing.timed(call, argument)
+        return min(timing.timed(call, argument)[1] for _ in range(config.repeats))
 
     return Limits(flops=2 * n**3 / best(product, a), bytes=v.nbytes / best(total, v))
 
@@ -163,6 +153,11 @@ class Inputs(NamedTuple):
     W: jax.Array
     rows: Data
     plain: Data
+
+    def peers(self, call: Callable[[Data], Any]) -> Peers:
+        """Return a call of the library as two peers, one for each form of the data."""
+        forms = {"bytes": self.rows, "float32": self.plain}
+        return {f"jaxsvm, {form}": functools.partial(call, data) for form, data in forms.items()}
 
     def host(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return W, X as float32, and y for the peers that are not JAX."""
@@ -213,7 +208,9 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
     comparison: 2.0 says that the first is twice as fast. "of the limit" is the roofline's time,
     max(flops / peak, bytes / bandwidth), over the median.
     """
-    header = "part | work | who | dtype | median | quartiles | against the first | of the limit"
+    header = (
+        "part | work | who | dtype | median | quartiles | against the first {:.2f} | of the limit"
+    )
     first: dict[tuple[str, str], float] = {}
     cells = []
     for row in rows:
@@ -228,9 +225,8 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
         if row.evaluations is not None:
             peer += f" (evaluations: {row.evaluations})"
         median, lower, upper = (show(row, x) for x in (row.median, row.lower, row.upper))
-        ratio = f"{row.median / base:.2f}"
-        quartiles = f"{lower} .. {upper}"
-        cells.append((row.part, row.work, peer, row.dtype, median, quartiles, ratio, share))
+        times = median, f"{lower} .. {upper}", row.median / base
+        cells.append((row.part, row.work, peer, row.dtype, *times, share))
     return report.table(header, cells)
 
 

@@ -24,39 +24,28 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.benchmark.harness import (
-    Config,
-    Row,
-    compare,
-    memory_rows,
-    problem,
-    random_data,
-    scaled,
-)
-from jaxsvm import Data, Objective, along, analytic_gradient, random_direction, slice_2d
+from experiments.benchmark import harness
+from experiments.benchmark.harness import Config, Peers, Row, compare, scaled
+from experiments.shared import compiled
+from experiments.shared.timing import ready
+from jaxsvm import Data, Objective, along, random_direction
 from jaxsvm import plot as draw
-from jaxsvm.lines.line import Line
 
 PART = "landscape"
 OBJECTIVE = Objective()
 # How many points are evaluated directly, for a grid of any size.
 SAMPLED_POINTS = 16
 
-_plane = jax.jit(slice_2d, static_argnames="num")
-_grid = jax.jit(Line.values, static_argnames="num")
-_along = jax.jit(along)
-_minimum = jax.jit(Line.minimum)
-_kinks = jax.jit(Line.kinks)
-
 
 def run(config: Config) -> list[Row]:
-    W, _, data = problem(config)
+    W, _, data = harness.problem(config)
     sizes = (64, 256, 1024) if config.full else (8,)
     rows = planes(W, data, sizes, config) + one_row(W, data, config)
     rows += exact_step(W, data, config) + line_at_hand(W, data, config)
     rows += torch_package(W, data, sizes, config)
     work = f"peak memory of a plane {sizes[-1]} x {sizes[-1]}, beyond X and W"
-    return rows + memory_rows(PART, work, f"{__name__}:plane_alone", config.size, str(sizes[-1]))
+    arguments = f"{__name__}:plane_alone", config.size, str(sizes[-1])
+    return rows + harness.memory_rows(PART, work, *arguments)
 
 
 def direction(W: Any, seed: int) -> Any:
@@ -74,8 +63,8 @@ def planes(W: Any, data: Data, sizes: tuple[int, ...], config: Config) -> list[R
 
     rows = []
     for num in sizes:
-        peers: dict[str, Callable[[], Any]] = {
-            "jaxsvm, slice_2d": partial(_plane, OBJECTIVE, W, a, b, data, num=num),
+        peers: Peers = {
+            "jaxsvm, slice_2d": partial(compiled.slice_2d, OBJECTIVE, W, a, b, data, num=num),
             "direct": partial(direct, points, data),
         }
         plane, sample = compare(PART, f"plane {num} x {num}", peers, config)
@@ -86,20 +75,17 @@ def planes(W: Any, data: Data, sizes: tuple[int, ...], config: Config) -> list[R
 
 def one_row(W: Any, data: Data, config: Config) -> list[Row]:
     """One line at several grid sizes: the cost is the terms', then the nodes'."""
-    ahead = _along(OBJECTIVE, W, direction(W, 1), data)
+    ahead = compiled.along(OBJECTIVE, W, direction(W, 1), data)
     sizes = (2, 4, 5, 64, 1024, 16_384, 262_144) if config.full else (4, 64)
     rows = []
     for num in sizes:
-        grid = partial(_grid, ahead, start=-1.0, stop=1.0, num=num)
+        grid = partial(compiled.values, ahead, start=-1.0, stop=1.0, num=num)
         rows += compare(PART, f"row of {num}", {"jaxsvm, values_on_grid": grid}, config)
+    milliseconds = [1e3 * row.median for row in rows]
     figure = draw.lines(
-        {"a row": (np.array(sizes, float), np.array([1e3 * row.median for row in rows]))},
-        xlabel="nodes on the row",
-        ylabel="milliseconds",
-        title=f"{data.y.shape[0] * W.shape[0]:,} terms: what a row costs",
-        xscale="log",
-        marker="o",
-    )
+        {"a row": (sizes, milliseconds)}, xlabel="nodes on the row", ylabel="milliseconds",
+        title=f"{len(data.y) * len(W):,} terms: what a row costs", xscale="log", marker="o",
+    )  # fmt: skip
     draw.save_figure(figure, config.out / "landscape_rows.png")
     return rows
 
@@ -113,7 +99,7 @@ def exact_step(W: Any, data: Data, config: Config) -> list[Row]:
     or by the one with which about a hundred steps lead to the best. A slope_rtol of 1/2 is the
     best there can be on a parabola, where the first step so accepted is near the lowest point.
     """
-    gradient = jax.jit(analytic_gradient)(OBJECTIVE, W, data)
+    gradient = compiled.analytic_gradient(OBJECTIVE, W, data)
     value = jax.jit(OBJECTIVE)
     before = value(W, data)
 
@@ -138,15 +124,13 @@ def exact_step(W: Any, data: Data, config: Config) -> list[Row]:
         return sizes[jnp.argmin(losses)]
 
     far = {"max_learning_rate": 1000 * best, "increase_factor": float("inf")}
+    fine = far | {"decrease_factor": 0.93, "slope_rtol": 0.5}
     settings: dict[str, dict[str, float]] = {
         "optax backtracking, defaults": {},
         "optax backtracking, from 1000 × best": far,
-        "optax backtracking, from 1000 × best, factor 0.93, slope_rtol 0.5": far
-        | {"decrease_factor": 0.93, "slope_rtol": 0.5},
+        "optax backtracking, from 1000 × best, factor 0.93, slope_rtol 0.5": fine,
     }
-    searches: dict[str, Callable[[], Any]] = {
-        "jaxsvm, two products and minimum": lambda: (exact(W, gradient, data), None)
-    }
+    searches: Peers = {"jaxsvm, two products and minimum": lambda: (exact(W, gradient, data), None)}
     for name, options in settings.items():
         search = optax.scale_by_backtracking_linesearch(max_backtracking_steps=99, **options)
         searches[name] = partial(backtrack, search, W, before, gradient, data)
@@ -155,9 +139,9 @@ def exact_step(W: Any, data: Data, config: Config) -> list[Row]:
 
     rows = []
     for row in compare(PART, "best step along the gradient", searches, config):
-        step, evaluations = searches[row.peer]()
+        step, count = searches[row.peer]()
         reached = float(value(W - step * gradient, data))
-        count = None if evaluations is None else int(evaluations)
+        count = None if count is None else int(count)
         rows.append(row._replace(reached=reached, evaluations=count))
     print(f"best step: the objective is {float(before):.6f} before it")
     return rows
@@ -165,11 +149,11 @@ def exact_step(W: Any, data: Data, config: Config) -> list[Row]:
 
 def line_at_hand(W: Any, data: Data, config: Config) -> list[Row]:
     """The minimum of a line, without the two products that the line took."""
-    gradient = jax.jit(analytic_gradient)(OBJECTIVE, W, data)
-    ahead = _along(OBJECTIVE, W, -gradient, data)
-    peers: dict[str, Callable[[], Any]] = {
-        "jaxsvm, bisection": partial(_minimum, ahead),
-        "sort of the kinks alone": partial(_kinks, ahead),
+    gradient = compiled.analytic_gradient(OBJECTIVE, W, data)
+    ahead = compiled.along(OBJECTIVE, W, -gradient, data)
+    peers: Peers = {
+        "jaxsvm, bisection": partial(compiled.minimum, ahead),
+        "sort of the kinks alone": partial(compiled.kinks, ahead),
     }
     return compare(PART, "minimum of a line at hand", peers, config)
 
@@ -199,9 +183,8 @@ def torch_package(W: Any, data: Data, sizes: tuple[int, ...], config: Config) ->
         for name, array in {"W": W, "X": data.X, "y": data.y}.items():
             np.save(Path(folder, f"{name}.npy"), np.asarray(array))
         command = [python, str(script), folder, str(side)]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as child:
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, **pipes) as child:
 
             def answer() -> Any:
                 assert child.stdout
@@ -227,6 +210,6 @@ def torch_package(W: Any, data: Data, sizes: tuple[int, ...], config: Config) ->
 
 def plane_alone(size: str, num: str) -> Callable[[], Any]:
     """Return the compiled plane of data at hand, to be called in a process of its own."""
-    W, data = random_data(size, "floats")
+    W, data = harness.random_data(size, "floats")
     arrays = OBJECTIVE, W, W[::-1], W[:, ::-1], data
-    return partial(_plane.lower(*arrays, num=int(num)).compile(), *arrays)
+    return ready(compiled.slice_2d, *arrays, static={"num": int(num)})

@@ -6,6 +6,7 @@ read it. An optimizer or a function added here is held to the contract and measu
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -31,70 +32,67 @@ class OptimizerEntry(NamedTuple):
     starts: int = 1
 
 
+def search(function: Callable[..., Optimizer], size_name: str, starts: int = 1) -> OptimizerEntry:
+    """Return the entry of a search that works in blocks, with the library's name of its size."""
+
+    def make(objective: Objective, size: Any, block_size: int) -> Optimizer:
+        return function(objective, block_size=block_size, **{size_name: size})
+
+    return OptimizerEntry(make, starts=starts)
+
+
+def descent(
+    function: Callable[..., Optimizer], *, random: bool = False, **options: Any
+) -> OptimizerEntry:
+    """Return the entry of a descent, whose size is its step size."""
+
+    def make(objective: Objective, size: Any, block_size: int) -> Optimizer:
+        return function(objective, step_size=size, **options)
+
+    return OptimizerEntry(make, random)
+
+
+def nesterov(objective: Objective, step_size: Any) -> Optimizer:
+    falling = optax.linear_schedule(step_size, 0.0, 20)
+    return jaxsvm.gradient_descent(objective, step_size=falling, momentum=0.9, nesterov=True)
+
+
+def adam(objective: Objective, step_size: Any) -> Optimizer:
+    return jaxsvm.from_optax(optax.adam(step_size), objective, batch_size=8)
+
+
+def lbfgs(objective: Objective, step_size: Any) -> Optimizer:
+    return jaxsvm.from_optax(optax.lbfgs(step_size, linesearch=None), objective)
+
+
+def best_so_far(objective: Objective, step_size: Any) -> Optimizer:
+    inner = jaxsvm.gradient_descent(objective, step_size=step_size)
+    return jaxsvm.optimizers.best_so_far(inner, objective)
+
+
+def record_every(objective: Objective, step_size: Any) -> Optimizer:
+    inner = jaxsvm.gradient_descent(objective, step_size=step_size)
+    return jaxsvm.optimizers.record_every(inner, 2)
+
+
+minibatch = partial(descent, jaxsvm.minibatch_gradient_descent, random=True)
+
 OPTIMIZERS: dict[str, OptimizerEntry] = {
-    "random_search": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.random_search(objective, scale=size, block_size=block)
-    ),
-    "pruned_random_search": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.pruned_random_search(
-            objective, scale=size, block_size=block
-        )
-    ),
-    "local_search": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.local_search(
-            objective, step_size=size, block_size=block
-        )
-    ),
-    "local_searches": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.local_searches(
-            objective, step_size=size, block_size=block
-        ),
-        starts=2,
-    ),
-    "gradient_descent": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.gradient_descent(objective, step_size=size),
-        random=False,
-    ),
-    "nesterov": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.gradient_descent(
-            objective, step_size=optax.linear_schedule(size, 0.0, 20), momentum=0.9, nesterov=True
-        ),
-        random=False,
-    ),
-    "minibatch": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.minibatch_gradient_descent(
-            objective, step_size=size, batch_size=8
-        )
-    ),
-    "epochs": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.minibatch_gradient_descent(
-            objective, step_size=size, batch_size=8, replacement=False, momentum=0.5
-        )
-    ),
+    "random_search": search(jaxsvm.random_search, "scale"),
+    "pruned_random_search": search(jaxsvm.pruned_random_search, "scale"),
+    "local_search": search(jaxsvm.local_search, "step_size"),
+    "local_searches": search(jaxsvm.local_searches, "step_size", starts=2),
+    "gradient_descent": descent(jaxsvm.gradient_descent),
+    "nesterov": descent(nesterov),
+    "minibatch": minibatch(batch_size=8),
+    "epochs": minibatch(batch_size=8, replacement=False, momentum=0.5),
     "line_search_descent": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.line_search_descent(objective), random=False
+        lambda objective, size, block_size: jaxsvm.line_search_descent(objective), random=False
     ),
-    "adam": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.from_optax(optax.adam(size), objective, batch_size=8)
-    ),
-    "lbfgs": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.from_optax(
-            optax.lbfgs(size, linesearch=None), objective
-        ),
-        random=False,
-    ),
-    "best_so_far": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.optimizers.best_so_far(
-            jaxsvm.gradient_descent(objective, step_size=size), objective
-        ),
-        random=False,
-    ),
-    "record_every": OptimizerEntry(
-        lambda objective, size, block: jaxsvm.optimizers.record_every(
-            jaxsvm.gradient_descent(objective, step_size=size), 2
-        ),
-        random=False,
-    ),
+    "adam": descent(adam, random=True),
+    "lbfgs": descent(lbfgs),
+    "best_so_far": descent(best_so_far),
+    "record_every": descent(record_every),
 }
 
 
@@ -142,12 +140,6 @@ class Entry(NamedTuple):
     jittable: bool = True
 
 
-def best_step(p: Problem) -> Any:
-    """Return the lowest point along minus the gradient."""
-    gradient = jax.grad(p.objective)(p.W, p.data)
-    return jaxsvm.along(p.objective, p.W, -gradient, p.data).minimum()
-
-
 # How many searches run side by side.
 STARTS = 8
 # What the searches call their steps, and how many steps the speed test takes.
@@ -171,14 +163,6 @@ def steps(optimizer: OptimizerEntry, speed: int, *, floats: bool = False) -> Ent
     return Entry(call, Counts(speed=speed), floats=floats)
 
 
-def minibatch(batch_size: int) -> OptimizerEntry:
-    return OptimizerEntry(
-        lambda objective, size, block: jaxsvm.minibatch_gradient_descent(
-            objective, step_size=size, batch_size=batch_size
-        )
-    )
-
-
 def every_optimizer() -> dict[str, Entry]:
     """Return an entry for each optimizer; one without a key takes all the data at each step."""
     entries = {}
@@ -195,7 +179,11 @@ ENTRIES: dict[str, Entry] = {
         lambda p, n: jax.value_and_grad(p.objective)(p.W, p.data), floats=True
     ),
     "analytic gradient": Entry(lambda p, n: jaxsvm.analytic_gradient(p.objective, p.W, p.data)),
-    "best step along the gradient": Entry(lambda p, n: best_step(p)),
+    "best step along the gradient": Entry(
+        lambda p, n: jaxsvm.along(
+            p.objective, p.W, -jax.grad(p.objective)(p.W, p.data), p.data
+        ).minimum()
+    ),
     "slice of {n}": Entry(
         lambda p, n: jaxsvm.slice_1d(
             p.objective, p.W, jaxsvm.random_direction(p.key, p.W), p.data,
@@ -219,7 +207,7 @@ ENTRIES: dict[str, Entry] = {
     "lower bound": Entry(
         lambda p, n: jaxsvm.lower_bound(p.objective, p.W, p.data, radius=1 / p.size)
     ),
-    "{n} mini-batch steps of 256": steps(minibatch(256), speed=100, floats=True),
-    "{n} mini-batch steps of 1": steps(minibatch(1), speed=100),
+    "{n} mini-batch steps of 256": steps(minibatch(batch_size=256), speed=100, floats=True),
+    "{n} mini-batch steps of 1": steps(minibatch(batch_size=1), speed=100),
     **every_optimizer(),
 }  # fmt: skip

@@ -6,7 +6,6 @@ candidates; a row is the time of one. Eight and thirty-two local searches at onc
 `local_searches`, are measured against one, and against a vmap over eight keys.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,16 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.harness import Config, Row, compare, problem, run_steps
+import jaxsvm
+from experiments.benchmark.harness import Config, Peers, Row, compare, problem, run_steps
 from experiments.benchmark.listings import REG, numpy_loss, plain_objective
-from jaxsvm import (
-    Objective,
-    Optimizer,
-    local_search,
-    local_searches,
-    pruned_random_search,
-    random_search,
-)
+from jaxsvm import Objective, Optimizer
 
 PART = "search"
 OBJECTIVE = Objective(reg=REG)
@@ -34,31 +27,24 @@ LISTED = 2
 
 
 def run(config: Config) -> list[Row]:
-    rows = []
-    for name, optimizer, listings in (
-        ("random_search", random_search(OBJECTIVE, scale=SCALE), random_listings(config)),
-        ("local_search", local_search(OBJECTIVE, step_size=SCALE), local_listings(config)),
-    ):
-        rows += one_candidate(config, name, optimizer, listings)
+    draws = jaxsvm.random_search(OBJECTIVE, scale=SCALE)
+    steps = jaxsvm.local_search(OBJECTIVE, step_size=SCALE)
+    rows = one_candidate(config, "random_search", draws, random_listings(config))
+    rows += one_candidate(config, "local_search", steps, local_listings(config))
     return rows + pruned(config) + many(config)
 
 
-def one_candidate(
-    config: Config, name: str, optimizer: Optimizer, listings: dict[str, Callable[[], Any]]
-) -> list[Row]:
+def one_candidate(config: Config, name: str, optimizer: Optimizer, listings: Peers) -> list[Row]:
     """A search of one block beside the listings, which take two candidates a call."""
-    W, as_bytes, as_floats = problem(config)
+    inputs = problem(config)
     N, D, C = config.shape
     count = candidates(optimizer, config)
     # A run also evaluates its start: that time is its own.
-    search = partial(run_steps, optimizer, jax.random.key(config.seed), W, num_steps=count)
-    peers: dict[str, Callable[[], Any]] = {
-        "jaxsvm, bytes": lambda: search(data=as_bytes),
-        "jaxsvm, float32": lambda: search(data=as_floats),
-    }
-    calls = dict.fromkeys(peers, count) | dict.fromkeys(listings, LISTED)
+    start = optimizer, jax.random.key(config.seed), inputs.W
+    ours = inputs.peers(lambda data: run_steps(*start, data, num_steps=count))
+    calls = dict.fromkeys(ours, count) | dict.fromkeys(listings, LISTED)
     work = f"{name}, one candidate (ours of {count}, a listing's of {LISTED} a call)"
-    return compare(PART, work, peers | listings, config, calls=calls, flops=2.0 * N * D * C)
+    return compare(PART, work, ours | listings, config, calls=calls, flops=2.0 * N * D * C)
 
 
 def candidates(optimizer: Optimizer, config: Config) -> int:
@@ -66,7 +52,7 @@ def candidates(optimizer: Optimizer, config: Config) -> int:
     return optimizer.block_size if config.full else 2
 
 
-def random_listings(config: Config) -> dict[str, Callable[[], Any]]:
+def random_listings(config: Config) -> Peers:
     """The notes' strategy #1: in NumPy, with a jitted loss, and with a vmapped one."""
     inputs = problem(config)
     W, X, y = inputs.host()
@@ -98,7 +84,7 @@ def random_listings(config: Config) -> dict[str, Callable[[], Any]]:
     }
 
 
-def local_listings(config: Config) -> dict[str, Callable[[], Any]]:
+def local_listings(config: Config) -> Peers:
     """The notes' strategy #2 in NumPy."""
     W, X, y = problem(config).host()
 
@@ -120,14 +106,15 @@ def pruned(config: Config) -> list[Row]:
     How many are refused depends on the data, and these are random bytes: for images see the
     experiment `random_search`.
     """
-    W, as_bytes, _ = problem(config)
+    W, data, _ = problem(config)
     draws = 1000 if config.full else 10
-    arguments = jax.random.key(config.seed), jnp.zeros_like(W), as_bytes
-    peers = {}
-    for make in (pruned_random_search, random_search):
-        optimizer = make(OBJECTIVE, scale=SCALE)
-        search = partial(run_steps, optimizer, *arguments, num_steps=draws)
-        peers[f"jaxsvm, {make.__name__}"] = search
+    start = jax.random.key(config.seed), jnp.zeros_like(W), data
+    peers = {
+        f"jaxsvm, {make.__name__}": partial(
+            run_steps, make(OBJECTIVE, scale=SCALE), *start, num_steps=draws
+        )
+        for make in (jaxsvm.pruned_random_search, jaxsvm.random_search)
+    }
     return compare(PART, f"random search, a draw of {draws}", peers, config, calls=draws)
 
 
@@ -135,7 +122,8 @@ def many(config: Config) -> list[Row]:
     """One local search beside several: a row is the time in which each of them takes one trial."""
     W, data, _ = problem(config)
     key = jax.random.key(config.seed)
-    one, together = (make(OBJECTIVE, step_size=SCALE) for make in (local_search, local_searches))
+    one = jaxsvm.local_search(OBJECTIVE, step_size=SCALE)
+    together = jaxsvm.local_searches(OBJECTIVE, step_size=SCALE)
     trials = candidates(one, config)
 
     @jax.jit
@@ -143,10 +131,7 @@ def many(config: Config) -> list[Row]:
         search = partial(run_steps, one, params=W, data=data, num_steps=trials)
         return jax.vmap(lambda key: search(key=key)[0])(keys)
 
-    keys = jax.random.split(key, SEEDS[0])
-    peers: dict[str, Callable[[], Any]] = {
-        "one": partial(run_steps, one, key, W, data, num_steps=trials)
-    }
+    peers: Peers = {"one": partial(run_steps, one, key, W, data, num_steps=trials)}
     calls = {"one": trials}
     for count in SEEDS:
         name = f"{count}, local_searches"
@@ -155,5 +140,5 @@ def many(config: Config) -> list[Row]:
         peers[name] = partial(run_steps, together, key, starts, data, num_steps=calls[name])
     name = f"{SEEDS[0]}, vmap over keys"
     calls[name] = trials
-    peers[name] = lambda: vmapped(keys, W, data)
+    peers[name] = partial(vmapped, jax.random.split(key, SEEDS[0]), W, data)
     return compare(PART, "local searches, a trial of each", peers, config, calls=calls)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from experiments.shared.recipes import zero_weights
-from experiments.shared.settings import load, settings
-from experiments.shared.timing import Row, compare
+from experiments.shared.recipes import first, zero_weights
+from experiments.shared.settings import load, suiting
+from experiments.shared.timing import Row, compare, ready
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm.core import features
 
@@ -34,34 +34,26 @@ def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
     dataset = load(name, "scaled")
     W, train, grad = zero_weights(dataset), dataset.train, jax.grad(Objective())
 
-    def at_once(data: Data, B: int) -> Callable[[Array], Array]:
-        some = Data(data.X[:B], data.y[:B])
-        return lambda W: grad(W, some)
+    def one_by_one(W: Array, data: Data) -> Array:
+        def add(i: Array, total: Array) -> Array:
+            return total + grad(W, Data(data.X[i[None]], data.y[i[None]]))
 
-    def one_by_one(data: Data, B: int) -> Callable[[Array], Array]:
-        def gradient(W: Array) -> Array:
-            def add(i: Array, total: Array) -> Array:
-                return total + grad(W, Data(data.X[i[None]], data.y[i[None]]))
+        return lax.fori_loop(0, 100, add, jnp.zeros_like(W)) / 100
 
-            return lax.fori_loop(0, B, add, jnp.zeros_like(W)) / B
-
-        return gradient
-
-    def timed(make: Any, B: int, repeats: int) -> Callable[[], Array]:
+    def in_a_row(gradient: Callable[[Array, Data], Array], B: int | None, repeats: int) -> Any:
         def descend(W: Array, data: Data) -> Array:
             # Each gradient is taken where the last one led, so that none can be left out.
-            gradient = make(data, B)
-            return lax.fori_loop(0, repeats, lambda i, W: W - 1e-3 * gradient(W), W)
+            batch = first(data, B)
+            return lax.fori_loop(0, repeats, lambda i, W: W - 1e-3 * gradient(W, batch), W)
 
-        call = jax.jit(descend).lower(W, train).compile()
-        return lambda: call(W, train)
+        return ready(jax.jit(descend), W, train)
 
     # As many gradients in a call as make it last about as long for every batch size.
-    count = settings(dataset).timed_examples
+    count = suiting(dataset).timed_examples
     sizes = sorted({100, *(p + k for p in powers for k in (-1, 0, 1))})
     calls = {str(B): max(1, count // B) for B in sizes} | {ONE_BY_ONE: max(1, count // 1000)}
-    peers = {str(B): timed(at_once, B, calls[str(B)]) for B in sizes}
-    peers[ONE_BY_ONE] = timed(one_by_one, 100, calls[ONE_BY_ONE])
+    peers = {str(B): in_a_row(grad, B, calls[str(B)]) for B in sizes}
+    peers[ONE_BY_ONE] = in_a_row(one_by_one, None, calls[ONE_BY_ONE])
     return compare("minibatch", "gradient", peers, repeats=rounds, seconds=30, calls=calls)
 
 
@@ -97,12 +89,11 @@ def power_against_neighbours(timings: list[Row], p: int) -> dict[str, Any]:
 def duplicate_error(copies: int, dataset: Dataset, reg: float) -> dict[str, float]:
     """Return how far the loss and gradient of copies are from one copy's, in float64."""
     with jax.enable_x64(True):
-        X = features.astype(dataset.train.X[:1000], jnp.float64)
-        one = Data(X, dataset.train.y[:1000])
+        some = first(dataset.train, 1000)
+        one = Data(features.astype(some.X, jnp.float64), some.y)
         index = jnp.tile(jnp.arange(len(one.y)), copies)
-        many = Data(X[index], one.y[index])
-        shape = zero_weights(dataset).shape
-        W = 1e-3 * jax.random.normal(jax.random.key(0), shape, jnp.float64)
+        many = Data(one.X[index], one.y[index])
+        W = 1e-3 * jax.random.normal(jax.random.key(0), zero_weights(dataset).shape, jnp.float64)
         value_and_grad = jax.jit(jax.value_and_grad(Objective(reg=reg)))
         loss, gradient = value_and_grad(W, one)
         loss_many, gradient_many = value_and_grad(W, many)

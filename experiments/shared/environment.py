@@ -1,8 +1,10 @@
 """What a reader needs to repeat a run or to judge its times: versions, commit, device, machine."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -48,12 +50,10 @@ def _cores() -> int | None:
 
 def _processor() -> str:
     """Return the processor's name, from Linux's own file where there is one."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
+    with contextlib.suppress(OSError):
+        if named := re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M):
+            return named[1].strip()
+    return platform.processor()
 
 
 def _git(*arguments: str) -> str | None:

@@ -11,7 +11,6 @@ the options are made, so that bad input ends a command before it computes anythi
 """
 
 import dataclasses
-import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,16 +59,20 @@ NonNegative = Annotated[float, at_least(0)]
 
 @dataclass(frozen=True)
 class Config:
-    """The options that every experiment has."""
+    """The options that every experiment has.
+
+    Attributes:
+        dataset: "digits", or a tfds image dataset such as "cifar10".
+        seeds: How many seeds: 0, 1, ... seeds − 1.
+        out: The folder that holds the runs.
+        name: The run's own folder in it; by default made of the experiment, the dataset and the
+            time.
+    """
 
     dataset: str = "digits"
-    """"digits", or a tfds image dataset such as "cifar10"."""
     seeds: Count = 5
-    """How many seeds: 0, 1, ... seeds − 1."""
     out: Path = Path("runs")
-    """The folder that holds the runs."""
     name: Annotated[str, folder_name] = ""
-    """The run's own folder in it; by default made of the experiment, the dataset and the time."""
 
     # Whether seconds are among the results, so that programs must be compiled at their fastest.
     measures_seconds: ClassVar[bool] = False
@@ -89,6 +92,6 @@ def _check(name: str, value: Any, hint: Any) -> None:
     elif origin is tuple:
         for item in value:
             _check(name, item, arguments[0])
-    elif origin in (typing.Union, types.UnionType) and value is not None:
-        (wanted,) = (kind for kind in arguments if kind is not types.NoneType)
-        _check(name, value, wanted)
+    elif value is not None:  # a union with None, whose other half has the checks
+        for kind in arguments:
+            _check(name, value, kind)

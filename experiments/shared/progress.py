@@ -3,7 +3,6 @@
 The run is cut into chunks that are compiled once. Its bits are those of one `jaxsvm.run`.
 """
 
-import time
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
+from experiments.shared.timing import timed
 from jaxsvm import Data, Optimizer
 from jaxsvm.optimizers.contract import advance
 
@@ -104,9 +104,7 @@ def progress_run(
             # Where the path is taken must not depend on the machine's speed: runs are compared.
             size = min(chunk, num_steps - start, stage - start % stage)
             call = _advance.lower(optimizer, key, state, data, start, num_steps=size).compile()
-            began = time.perf_counter()
-            after, info = jax.block_until_ready(call(key, state, data, start))
-            took = time.perf_counter() - began
+            (after, info), took = timed(call, key, state, data, start)
             info = jax.tree.map(np.asarray, info)
             if divergence := _divergence(info, start):
                 bad = divergence.step - start
@@ -135,6 +133,19 @@ def progress_run(
         path=jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *path),
         divergence=divergence,
     )
+
+
+def run_seeds(
+    optimizer: Optimizer, W: Array, data: Data, num_steps: int, seeds: int, description: str
+) -> list[Progress]:
+    """Run an optimizer from W once a seed."""
+    return [
+        progress_run(
+            optimizer, jax.random.key(seed), W, data, num_steps,
+            description=f"{description}, seed {seed}",
+        )
+        for seed in range(seeds)
+    ]  # fmt: skip
 
 
 def _divergence(info: Any, start: int) -> Divergence | None:

@@ -13,9 +13,10 @@ import numpy as np
 import optax
 from jax import Array
 
-from experiments.shared.progress import Progress, progress_run
-from experiments.shared.settings import settings
-from jaxsvm import Data, Dataset, Objective, Optimizer, accuracy, minibatch_gradient_descent
+import jaxsvm
+from experiments.shared.progress import Progress, run_seeds
+from experiments.shared.settings import suiting
+from jaxsvm import Data, Dataset, Objective, Optimizer
 
 
 class Score(NamedTuple):
@@ -27,7 +28,7 @@ class Score(NamedTuple):
 
 @jax.jit
 def _evaluate(objective: Objective, W: Array, data: Data) -> tuple[Array, Array]:
-    return objective(W, data), accuracy(W, data)
+    return objective(W, data), jaxsvm.accuracy(W, data)
 
 
 def evaluate(objective: Objective, W: Any, data: Data) -> Score:
@@ -40,6 +41,11 @@ def evaluate_each(objective: Objective, Ws: Iterable[Any], data: Data) -> Score:
     return Score(*np.array([evaluate(objective, W, data) for W in Ws]).T)
 
 
+def first(data: Data, count: int | None) -> Data:
+    """Return the first examples, or all of them where the count is None."""
+    return Data(data.X[:count], data.y[:count])
+
+
 def zero_weights(dataset: Dataset) -> Array:
     """Return W = 0 for a dataset, (C, D)."""
     return jnp.zeros((len(dataset.class_names), dataset.train.X.shape[1]))
@@ -50,16 +56,33 @@ def uniform_weights(dataset: Dataset, seed: int) -> Array:
     return 1e-3 * jax.random.uniform(jax.random.key(seed), zero_weights(dataset).shape)
 
 
+@functools.partial(jax.jit, static_argnames="batch_size")
+def sampled_differences(
+    objective: Objective, W: Array, data: Data, some: Array, h: Any, *, batch_size: int
+) -> Array:
+    """Return the central differences of some coordinates, each of two evaluated objectives."""
+
+    def moved(steps: Array) -> Array:
+        return objective(W.ravel().at[some].add(steps).reshape(W.shape), data)
+
+    zero = jnp.zeros(len(some), W.dtype)
+    return jaxsvm.numerical_gradient(moved, zero, h=h, batch_size=batch_size)
+
+
 def in_float64(tree: Any) -> Any:
     """Return the same numbers in float64, so that sums of them round less; x64 must be on."""
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), tree)
 
 
 @functools.cache
-def minibatch_recipe(batch_size: int, num_steps: int, step_size: float, reg: float) -> Optimizer:
+def minibatch_recipe(
+    batch_size: int, num_steps: int, step_size: float, reg: float, *, replacement: bool = True
+) -> Optimizer:
     """Return the recipe's optimizer, the same one for the same settings: it is compiled once."""
-    schedule = optax.linear_schedule(step_size, 0.0, num_steps)
-    return minibatch_gradient_descent(Objective(reg=reg), batch_size=batch_size, step_size=schedule)
+    falling, objective = optax.linear_schedule(step_size, 0.0, num_steps), Objective(reg=reg)
+    return jaxsvm.minibatch_gradient_descent(
+        objective, batch_size=batch_size, step_size=falling, replacement=replacement
+    )
 
 
 def train_recipe(
@@ -72,13 +95,6 @@ def train_recipe(
     reg: float = 1e-3,
 ) -> list[Progress]:
     """Run the recipe once a seed; ``step_size`` is by default what suits the dataset's size."""
-    step_size = step_size or settings(dataset).batch_step_size
+    step_size = step_size or suiting(dataset).batch_step_size
     optimizer = minibatch_recipe(batch_size, num_steps, step_size, reg)
-    W = zero_weights(dataset)
-    return [
-        progress_run(
-            optimizer, jax.random.key(seed), W, dataset.train, num_steps,
-            description=f"recipe, seed {seed}",
-        )
-        for seed in range(seeds)
-    ]  # fmt: skip
+    return run_seeds(optimizer, zero_weights(dataset), dataset.train, num_steps, seeds, "recipe")

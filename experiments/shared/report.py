@@ -54,16 +54,15 @@ def number(value: Any, form: str) -> str:
     return format(value, form).removesuffix("%")
 
 
-def spread(values: Any, form: str) -> str:
-    """Return "median [lowest, highest]" with the numbers formatted by ``form``."""
-    low, median, high = (number(f(values), form) for f in (np.min, np.median, np.max))
+def spread(values: Any, form: str, percentiles: Sequence[float] = (0, 50, 100)) -> str:
+    """Return "median [lowest, highest]", or other percentiles, with the numbers in ``form``."""
+    low, median, high = (number(value, form) for value in np.percentile(values, percentiles))
     return f"{median} [{low}, {high}]"
 
 
 def quartile_cell(values: Any, form: str) -> str:
-    """Return "median [lower quartile, upper quartile]", formatted by ``form``."""
-    low, median, high = (number(value, form) for value in quartiles(values))
-    return f"{median} [{low}, {high}]"
+    """Return "median [lower quartile, upper quartile]", with the numbers in ``form``."""
+    return spread(values, form, (25, 50, 75))
 
 
 def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
@@ -86,6 +85,11 @@ def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join([line(names), line(["---"] * len(names)), *map(line, rows)])
 
 
+def table_of(columns: Mapping[str, Iterable[Any]]) -> str:
+    """Return the `table` of columns by their headers."""
+    return table(" | ".join(columns), zip(*columns.values(), strict=True))
+
+
 def curves_over_seeds(curves: Mapping[str, tuple[Any, Any]], **options: Any) -> Figure:
     """Draw, for each label, (x, values (seeds, len(x))) as a median line in its quartiles' band."""
     found = {label: (x, quartiles(values)) for label, (x, values) in curves.items()}
@@ -94,6 +98,16 @@ def curves_over_seeds(curves: Mapping[str, tuple[Any, Any]], **options: Any) -> 
         bands={label: (low, high) for label, (_, (low, _, high)) in found.items()},
         **options,
     )
+
+
+def accuracy_against_reg(
+    regs: Any, accuracies: Mapping[str, Any], ylabel: str, *, title: str
+) -> Figure:
+    """Draw, for each label, the accuracies of the optima along a path of regs."""
+    return draw.lines(
+        {label: (regs, 100 * accuracy) for label, accuracy in accuracies.items()},
+        xlabel="reg", ylabel=ylabel, title=title, xscale="log", marker="o",
+    )  # fmt: skip
 
 
 def save_figures(figures: Figures, folder: Path) -> list[Path]:

@@ -19,7 +19,6 @@ import importlib
 import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +33,8 @@ from experiments.shared.environment import environment
 from experiments.shared.options import Config
 from experiments.shared.record import trace_rows, write_arrays, write_json, write_text
 from experiments.shared.report import Chapter, save_figures, table, write_report
-from experiments.shared.settings import load, settings
+from experiments.shared.settings import load, suiting
+from experiments.shared.timing import timed
 
 # Exit statuses, next to 0 and Python's own 1.
 BAD_INPUT, CANNOT_WRITE, INTERRUPTED = 2, 5, 130
@@ -73,8 +73,7 @@ def execute(title: str, sections: Sections, config: Config, workers: int = 1) ->
         folder.mkdir(parents=True, exist_ok=True)
         with _claimed(folder):
             if taken := sorted(path.name for path in folder.iterdir() if path.name != ".lock"):
-                message = f"{folder} already holds {taken[0]}: choose another --name"
-                return _fail(CANNOT_WRITE, message)
+                raise FileExistsError(f"{folder} already holds {taken[0]}: choose another --name")
             run_sections(title, sections, folder, workers)
     except filelock.Timeout:
         return _fail(CANNOT_WRITE, f"{folder} is in use by another run: choose another --name")
@@ -99,8 +98,7 @@ def run_sections(title: str, sections: Sections, folder: Path, workers: int = 1)
     """
     metrics: dict[str, Any] = {"title": title, **environment(), "sections": {}}
     metrics["sections_at_a_time"] = workers
-    chapters: list[Chapter] = []
-    rows: list[str] = []
+    chapters, rows = [], []
     found = zip(sections, _found(sections, workers), strict=True)
     bar = tqdm(found, desc=title, total=len(sections), disable=None)
     for (module, config), (arrays, seconds) in bar:
@@ -122,7 +120,7 @@ def run_sections(title: str, sections: Sections, folder: Path, workers: int = 1)
 def _found(sections: Sections, workers: int) -> Iterator[tuple[dict[str, Any], float]]:
     """Yield what each section found, in order; up to ``workers`` of them run at a time."""
     if workers == 1:
-        yield from (_measure(module, config) for module, config in sections)
+        yield from (timed(module.run, config) for module, config in sections)
         return
     # Spawned: a fork of a process in which JAX has started may deadlock. Bars of two processes
     # would overwrite each other, and the main job has its own.
@@ -131,7 +129,7 @@ def _found(sections: Sections, workers: int) -> Iterator[tuple[dict[str, Any], f
     with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
         try:
             names = [module.__name__ for module, _ in sections]
-            yield from pool.map(_measure_in_child, names, [config for _, config in sections])
+            yield from pool.map(_run_in_child, names, [config for _, config in sections])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
@@ -141,24 +139,17 @@ def _found(sections: Sections, workers: int) -> Iterator[tuple[dict[str, Any], f
             del os.environ["TQDM_DISABLE"]
 
 
-def _measure(module: Any, config: Any) -> tuple[dict[str, Any], float]:
-    """Run one section; return what it found and its seconds."""
-    began = time.perf_counter()
-    arrays = dict(module.run(config))
-    return arrays, time.perf_counter() - began
-
-
-def _measure_in_child(name: str, config: Any) -> tuple[dict[str, Any], float]:
-    """Do `_measure` in a process of its own, which gets the module by its name."""
+def _run_in_child(name: str, config: Any) -> tuple[dict[str, Any], float]:
+    """Run a section in a process of its own, which gets the module by its name, and time it."""
     # On small data most of the work is compilation, and XLA's expensive passes pay off only where
     # seconds are what is measured.
-    small = settings(load(config.dataset, "centred")).mostly_compilation
+    small = suiting(load(config.dataset, "centred")).mostly_compilation
     quick = small and not config.measures_seconds
     if jax.config.read("jax_disable_most_optimizations") != quick:
         # A program that was compiled the other way has another speed and another rounding.
         jax.clear_caches()
         jax.config.update("jax_disable_most_optimizations", quick)
-    return _measure(importlib.import_module(name), config)
+    return timed(importlib.import_module(name).run, config)
 
 
 @contextlib.contextmanager
@@ -187,14 +178,10 @@ def _fail(status: int, message: str) -> int:
 def _about(metrics: dict[str, Any]) -> str:
     """Return the report's last chapter: what a reader needs to repeat the run."""
     rows = [(key, metrics[key]) for key in ABOUT] + list(metrics["versions"].items())
-    sections = metrics["sections"].items()
-    seconds = ((name, part["seconds"]) for name, part in sections)
-    options = []
-    for name, part in sections:
+    seconds, options = [], []
+    for name, part in metrics["sections"].items():
+        seconds.append((name, part["seconds"]))
         fields = dataclasses.asdict(part["config"]).items()
         options.append(f"- `{name}`: " + ", ".join(f"{key} {value}" for key, value in fields))
-    tables = (
-        table("what | which", rows),
-        table("section | seconds, with compilation {:.1f}", seconds),
-    )
-    return "\n\n".join([*tables, "\n".join(options)])
+    times = table("section | seconds, with compilation {:.1f}", seconds)
+    return "\n\n".join([table("what | which", rows), times, "\n".join(options)])

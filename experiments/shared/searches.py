@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared.progress import progress_run
+from experiments.shared.progress import progress_run, run_seeds
 from experiments.shared.recipes import evaluate_each, zero_weights
 from jaxsvm import Dataset, Objective, Optimizer, local_searches, random_search
 
@@ -29,13 +29,8 @@ def search_at_random(
     """Run one random search a seed; return what its draws saw, and the best W's test accuracy."""
     # A NaN start counts as an infinite loss: as in the notes, the first draw is always kept.
     W = jnp.full_like(zero_weights(dataset), jnp.nan)
-    runs = [
-        progress_run(
-            _search(make, scale=scale), jax.random.key(seed), W, dataset.train, num_steps,
-            description=f"scale {scale:g}, seed {seed}",
-        )
-        for seed in range(seeds)
-    ]  # fmt: skip
+    search = _search(make, scale=scale)
+    runs = run_seeds(search, W, dataset.train, num_steps, seeds, f"scale {scale:g}")
     best = [run.state.params for run in runs]
     return {
         "losses": np.stack([run.info.loss for run in runs]),

@@ -72,7 +72,7 @@ SMALL = Settings(
 SMALL_SIZE = 10**6
 
 
-def settings(dataset: Dataset) -> Settings:
+def suiting(dataset: Dataset) -> Settings:
     """Return the settings that suit a dataset's size."""
     N, D = dataset.train.X.shape
     return SMALL if N * D <= SMALL_SIZE else LARGE

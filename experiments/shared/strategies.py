@@ -9,18 +9,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jax import Array
 
 import jaxsvm
 from experiments.shared.progress import progress_run
 from experiments.shared.recipes import evaluate, evaluate_each, minibatch_recipe, zero_weights
-from experiments.shared.settings import settings
+from experiments.shared.settings import suiting
 from jaxsvm import Dataset, Objective, Optimizer
 
 BATCH_SIZE = 256
 
 
 class Strategy(NamedTuple):
-    """A strategy of the race.
+    """An optimizer and how far it goes.
 
     Attributes:
         optimizer: with its settings.
@@ -38,6 +39,7 @@ class Course(NamedTuple):
 
     Attributes:
         path: (k, C, D) where it stood.
+        steps: (k,) taken until then.
         loss_evaluations: (k,) passes over the data for losses.
         gradient_evaluations: (k,) passes over the data for gradients.
         seconds: (k,) of running, without compilation.
@@ -46,6 +48,7 @@ class Course(NamedTuple):
     """
 
     path: np.ndarray
+    steps: np.ndarray
     loss_evaluations: np.ndarray
     gradient_evaluations: np.ndarray
     seconds: np.ndarray
@@ -62,7 +65,7 @@ def strategies(dataset: Dataset, config: Any) -> dict[str, Strategy]:
             ``full_steps`` (of those that see all the data) and ``batch_steps`` (of those that see a
             batch). The first two numbers of steps may be None, for what suits the dataset's size.
     """
-    objective, chosen = Objective(reg=config.reg), settings(dataset)
+    objective, chosen = Objective(reg=config.reg), suiting(dataset)
     share = min(1.0, BATCH_SIZE / len(dataset.train.y))
     eta, batch_steps = chosen.race_step_size, config.batch_steps
     tries = config.search_steps or chosen.search_steps
@@ -83,15 +86,19 @@ def strategies(dataset: Dataset, config: Any) -> dict[str, Strategy]:
     }
 
 
-def follow(
-    strategy: Strategy, dataset: Dataset, seed: int, objective: Objective, description: str
-) -> Course:
-    """Run a strategy over the training data, from a random start near 0."""
+def near_zero(dataset: Dataset, seed: int) -> tuple[Array, Array]:
+    """Return the race's random start, and the key of the run from there."""
     start_key, key = jax.random.split(jax.random.key(seed))
-    W = 1e-3 * jax.random.normal(start_key, zero_weights(dataset).shape)
+    return 1e-3 * jax.random.normal(start_key, zero_weights(dataset).shape), key
+
+
+def follow(
+    strategy: Strategy, dataset: Dataset, objective: Objective, W: Array, key: Array, name: str
+) -> Course:
+    """Run a strategy over the training data and measure it ten times on its way."""
     progress = progress_run(
         strategy.optimizer, key, W, dataset.train, strategy.num_steps,
-        description=description, num_chunks=10,
+        description=name, num_chunks=10,
     )  # fmt: skip
 
     def passes(counts: Any) -> np.ndarray:
@@ -99,6 +106,7 @@ def follow(
 
     return Course(
         path=progress.path,
+        steps=progress.path_steps,
         loss_evaluations=passes(progress.info.loss_evaluations),
         gradient_evaluations=passes(progress.info.gradient_evaluations),
         seconds=progress.path_seconds,

@@ -5,6 +5,7 @@ does meets all of them; each is warmed up first (which compiles it), and the clo
 its result is there. This file depends on no other file of the experiments.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -52,6 +53,28 @@ class Row(NamedTuple):
     evaluations: int | None = None
 
 
+def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """Return a call's result, once it is there, and the seconds it took."""
+    began = time.perf_counter()
+    result = jax.block_until_ready(call(*arguments))
+    return result, time.perf_counter() - began
+
+
+def ready(
+    function: Any, *arguments: Any, static: Mapping[str, Any] | None = None, **named: Any
+) -> Callable[[], Any]:
+    """Return a call that is compiled and has its arguments, so that nothing but it is timed.
+
+    Args:
+        function: made by `jax.jit`.
+        arguments: those that are traced.
+        static: the static ones, by name.
+        named: those that are traced and have only a name.
+    """
+    compiled = function.lower(*arguments, **(static or {}), **named).compile()
+    return functools.partial(compiled, *arguments, **named)
+
+
 def row_of(part: str, work: str, peer: str, times: Any) -> Row:
     """Return the row of these seconds: their median and quartiles."""
     lower, median, upper = (float(q) for q in np.percentile(times, [25, 50, 75]))
@@ -67,7 +90,6 @@ def compare(
     seconds: float,
     pause: float = PAUSE_SECONDS,
     calls: int | Mapping[str, int] = 1,
-    dtype: str = "float32",
     flops: float | None = None,
     bytes: float | Mapping[str, float] | None = None,
 ) -> list[Row]:
@@ -79,7 +101,7 @@ def compare(
     peer needs. What is short runs once more untimed, because the pause cools caches and cores.
 
     Args:
-        part: as in `Row`, like ``work`` and ``dtype``.
+        part: as in `Row`.
         work: what every peer computes.
         peers: name to callable.
         repeats: timed runs of each peer.
@@ -87,37 +109,28 @@ def compare(
         pause: seconds before each timed run.
         calls: how many times a callable does the work; its time is divided by that. A mapping
             where peers differ.
-        dtype: of the arithmetic.
         flops: operations of the work, once.
         bytes: the fewest bytes of the work, once; a mapping where peers differ.
     """
     names = list(peers)
     times: dict[str, list[float]] = {name: [] for name in names}
     short = {}
-    for name in names:
-        _seconds(peers[name])
-        short[name] = _seconds(peers[name]) < SHORT_SECONDS
+    for name, call in peers.items():
+        timed(call)
+        short[name] = timed(call)[1] < SHORT_SECONDS
     started = time.perf_counter()
     for turn in range(repeats):
         if turn >= 3 and time.perf_counter() - started > seconds:
             break
-        for k in range(len(names)):
-            name = names[(turn + k) % len(names)]
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
             time.sleep(pause)
             if short[name]:
-                _seconds(peers[name])
-            times[name].append(_seconds(peers[name]))
+                timed(peers[name])
+            times[name].append(timed(peers[name])[1])
     rows = []
     for name in names:
         each = np.asarray(times[name]) / (calls[name] if isinstance(calls, Mapping) else calls)
         moved = bytes.get(name) if isinstance(bytes, Mapping) else bytes
-        row = row_of(part, work, name, each)
-        rows.append(row._replace(dtype=dtype, flops=flops, bytes=moved))
+        rows.append(row_of(part, work, name, each)._replace(flops=flops, bytes=moved))
     return rows
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    """Return how long a call takes until its result is there."""
-    start = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - start
