@@ -1,6 +1,7 @@
 """Bounds below every objective, and a solver that meets them: against an independent QP."""
 
 import warnings
+from fractions import Fraction
 
 import hypothesis
 import hypothesis.strategies as st
@@ -13,8 +14,9 @@ import scipy.optimize
 import jaxsvm
 from jaxsvm import Data, Objective
 from jaxsvm.certificate.ascent import row_step
-from jaxsvm.certificate.bound import dual_value, duality_gap, feasible, lower_bound
+from jaxsvm.certificate.bound import GROUP, dual_value, duality_gap, feasible, lower_bound
 from jaxsvm.certificate.primal_dual import make_metric, sample_rows
+from jaxsvm.core.blocks import block_sizes
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
 
@@ -73,6 +75,65 @@ def test_rounding_is_subtracted_where_it_is_large():
         assert float(bound_of(objective, dual, data)) <= reference.dual_value(
             "hinge_loss", *args, reg=1e4
         )
+
+
+def exact_dual_value(slopes, data, reg):
+    """D of the hinge loss with delta 1, in rational numbers: nothing is rounded."""
+    slopes, X, y = np.asarray(slopes, float), np.asarray(data.X, float), np.asarray(data.y)
+    N, linear = len(X), Fraction(0)
+    V = np.full((slopes.shape[1], X.shape[1]), Fraction(0))
+    for i, j in np.argwhere(slopes):
+        linear += Fraction(slopes[i, j])
+        for d in np.flatnonzero(X[i]):
+            push = Fraction(slopes[i, j]) * Fraction(X[i, d])
+            V[j, d] += push
+            V[y[i], d] -= push
+    return linear / N - np.sum(V * V) / (4 * Fraction(reg) * N**2)
+
+
+def adversary(kind):
+    """(slopes, data, reg) of 2¹⁹ examples of class 0 whose sums round against the bound each time.
+
+    Of numbers with p digits, 2ᵖ + 4 is so large that adding a little less than 1 leaves it as it
+    is, whatever its sign; 1 is so large that adding a little more than 2⁻ᵖ makes it 1 + 2¹⁻ᵖ.
+    """
+    N, digits = 2**19, np.finfo(float_dtype()).nmant + 1
+    large, small = 2.0**digits + 4, 1 - 2.0**-10
+    x, slopes, rows = np.zeros(N), np.zeros((N, 2)), block_sizes().certified
+    blocks = x.reshape(-1, rows)
+    if kind == "opposites":
+        # A large one in each block, its sign in turn, and a small one for each sum that it enters:
+        # one in its group, and one for each time that pairs of groups are summed.
+        blocks[::2, 0], blocks[1::2, 0] = large, -large
+        blocks[:, [1, *(GROUP << k for k in range((rows // GROUP).bit_length() - 1))]] = small
+        reg = 80 / rows
+    elif kind == "block after block":
+        # A large one in the first, a small one in each of the next, the large one's opposite.
+        blocks[:, 0] = small
+        blocks[0, 0], blocks[-1, 0] = large, -large
+        reg = 2 / rows
+    else:  # V is 0, and a tiny slope is added to 1 each time that pairs of slopes are summed
+        slopes[0, 1], slopes[2 ** np.arange(19), 1] = 1, 2.0**-digits * (1 + 2.0**-10)
+        reg = 1.0
+    slopes[x != 0, 1] = 1
+    X = jnp.asarray(x[:, None], float_dtype())
+    return jnp.asarray(slopes, X.dtype), Data(X, jnp.zeros(N, jnp.int32)), reg
+
+
+@pytest.mark.parametrize("kind", ["opposites", "block after block", "slopes"])
+def test_a_bound_holds_where_every_sum_rounds_against_it(kind):
+    """It needs the allowance for V's rounding, the compensated sum, and the one for the slopes'."""
+    slopes, data, reg = adversary(kind)
+    exact = exact_dual_value(slopes, data, reg)
+    got = float(bound_of(Objective(reg=reg), slopes, data))
+    assert got <= exact
+    if kind == "opposites":
+        # V is computed as 0, so ‖V‖ in the bound is the allowance: a fifth of it is needed.
+        linear = float(jnp.sum(slopes)) / len(slopes)
+        needed = ((linear - float(exact)) / (linear - got)) ** 0.5
+        assert 0.2 < needed < 1
+    else:
+        assert got >= 0.9 * exact
 
 
 @pytest.mark.parametrize("name", LOSSES)

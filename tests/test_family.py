@@ -38,6 +38,7 @@ ALL = reference.FAMILY | {
 FEW = ["Weston-Watkins", "squared one-vs-rest", "ATM", "squared Crammer-Singer", "reinforced"]
 SHAPE = (12, 5, 4)  # four classes: a mean of whole numbers is exact, and so are ties
 REG, DELTA = 0.1, 0.7
+RESOLUTION = 2000  # 700 is enough for all but squares of a maximum of centred margins
 T = np.linspace(-2, 2, 33)
 
 
@@ -584,14 +585,38 @@ def ties_that_count_are_found(machine):
     assert check(ties="any").num_wrong == 0
 
 
-@pytest.mark.parametrize("name", MEMBERS)
+def errors_above_rounding_are_found(machine):
+    """In every entry of a gradient in float32 or float64, RESOLUTION times its rounding or more.
+
+    That is what a float32 gradient has, against one of the same numbers in float64: its root mean
+    square in eps. So no tolerance is more than that many times the rounding that occurs.
+    """
+    W, data, _ = random_problem()
+    y, W, X = data.y, W.astype(jnp.float32), jnp.asarray(np.asarray(data.X), jnp.float32)
+    single, (W, data) = (W, Data(X, y)), (W.astype(float), Data(X.astype(float), y))
+    numbers = {"reg": 0.125, "delta": 0.75}  # in float32 too
+    objective = objective_of(machine, **numbers)
+    exact = oracle_gradient(machine, W, data, **numbers)
+    error = np.asarray(jaxsvm.analytic_gradient(objective, *single)) - exact
+    rounding = np.sqrt(np.mean(error**2)) / np.finfo(np.float32).eps
+    signs = np.random.default_rng(0).choice([-1, 1], W.shape)
+    for dtype in (np.float32, np.float64):
+        size = RESOLUTION * rounding * np.finfo(dtype).eps
+        for off, found in ((0, 0), (size, W.size), (-size, W.size)):
+            g = (exact + off * signs).astype(dtype)
+            check = jaxsvm.check_gradient(objective, W, data, gradient=g, h=1e-3)
+            assert check.num_rounding + check.num_wrong == found, (dtype, str(check))
+
+
+@pytest.mark.parametrize("name", [*MEMBERS, "squared reinforced, 0.25"])
 def test_the_check_alarms_at_mistakes_only(name, x64):
     """One test for each member: its programs take seconds to compile."""
-    machine = reference.FAMILY[name]
+    machine = ALL[name]
     steps = (None, 1e-3, 0.5) if name in FEW else (1e-3, 0.5)
     correct_gradients_raise_no_alarm(machine, steps)
     margins_that_are_0_to_rounding_are_either_sides(machine)
     every_mutant_is_wrong(machine, steps)
+    errors_above_rounding_are_found(machine)
     if machine.join == "max":
         the_largest_of_equals_to_rounding_is_either(machine)
     if machine.power == 1:

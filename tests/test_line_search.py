@@ -126,6 +126,29 @@ def test_a_stuck_direction_is_forgotten_and_the_next_step_moves():
     assert Objective()(after.params, data) < info.loss
 
 
+def test_a_step_ends_at_the_nearest_point_of_a_flat_minimum():
+    """The loss is 0 where W[0, 0] − W[1, 0] is in [1, 3]; momentum sets the way and its length."""
+    X = jnp.asarray([[1.0, 0.0], [-1.0, 1.0]], float_dtype())
+    data = jaxsvm.Data(X, jnp.zeros(2, jnp.int32))
+    optimizer = line_search_descent(Objective(), momentum=0.5)
+    step = jax.jit(optimizer.step)
+    unit = jnp.asarray([[0.5, 0.0], [-0.5, 0.0]], float_dtype())
+    for at, before, t, end in (
+        (0.0, 0.0, 1.0, 1.0),  # the minimum is ahead, t in [1, 3]
+        (0.0, -4.0, -1.0, 1.0),  # behind, t in [−3, −1]
+        (2.0, 4.0, 0.0, 2.0),  # on both sides, t in [−½, ½]
+    ):
+        W = at * unit + jnp.asarray([[0.0, 2.0], [0.0, -2.0]], float_dtype())
+        start = optimizer.init(W, data)
+        down = before * unit
+        start = start._replace(direction=down, direction_scores=jaxsvm.score(down, data.X))
+        state, info = step(jax.random.key(0), start, data)
+        assert info.step_size == t
+        assert state.params[0, 0] - state.params[1, 0] == end
+        assert Objective()(state.params, data) == 0
+        assert info.stuck == (t == 0)
+
+
 def test_steepest_descent_may_end_at_a_kink_and_memory_gets_past_it():
     W, data = problem(3, (40, 9, 10))
     objective = Objective(reg=1e-3)
