@@ -169,6 +169,8 @@ def report(arrays: dict[str, Any]) -> str:
         "relative gap proved {:.1e}": arrays["path_gap"],
     }
     best = int(np.argmax(arrays["path_accuracy"]))
+    at_an_end = len(test_accuracy) > 1 and best in (0, len(test_accuracy) - 1)
+    edge = " It is at an end of `--regs`: the best may lie beyond." if at_an_end else ""
     return (
         f"reg {arrays['reg']:g}. The minimum is between {dual:.5f} and {primal:.5f}, proved in "
         f"{arrays['passes']} passes; test accuracy there {100 * arrays['test_accuracy']:.2f} %; "
@@ -176,7 +178,7 @@ def report(arrays: dict[str, Any]) -> str:
         + table("strategy | passes {:.0f} | objective {:.4f} | above the minimum", ends)
         + f"\n\n{table_of(path)}\n\n"
         f"Chosen by the held-out part: reg {arrays['path_reg'][best]:g}, with a test accuracy of "
-        f"{100 * test_accuracy[best]:.2f} %."
+        f"{100 * test_accuracy[best]:.2f} %.{edge}"
     )
 
 
