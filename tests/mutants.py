@@ -98,7 +98,9 @@ class Mutant(NamedTuple):
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield every node that is computed with: no annotations, messages or assertions."""
+    """Yield every node that is computed with: no types, messages or assertions."""
+    if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+        return
     yield node
     for name, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
@@ -148,7 +150,9 @@ def mistakes(node: ast.AST) -> Iterator[tuple[str, ast.AST, ast.AST]]:
         case ast.Constant(float(value)):
             yield "constant", node, ast.Constant(2 * value if value else 1.0)
             yield "constant", node, ast.Constant(value / 2 if value else -1.0)
-        case ast.Attribute(value, name) if name in NAMES:
+        case ast.Attribute(ast.Name("jnp" | "np" | "lax") as value, name) if name in NAMES:
+            yield "extremum", node, ast.Attribute(value, NAMES[name])
+        case ast.Attribute(value, "left" | "right" as name):
             yield "extremum", node, ast.Attribute(value, NAMES[name])
         case ast.Name(name) if name in ("max", "min", "any", "all"):
             yield "extremum", node, ast.Name(NAMES[name])
