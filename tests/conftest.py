@@ -20,6 +20,12 @@ CHEAP = not os.environ.get("JAXSVM_DEFAULT_COMPILATION")
 jax.config.update("jax_disable_most_optimizations", CHEAP)
 
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# For tests/mutants.py: the first example that fails is enough, a smaller one is not looked for.
+hypothesis.settings.register_profile(
+    "mutants",
+    hypothesis.settings.get_profile("ci"),
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
 hypothesis.settings.load_profile("ci")
 
 
