@@ -14,6 +14,9 @@ from jaxsvm import Data, StandardizedFeatures
 SHAPES = [(1, 1, 2), (1, 3, 4), (5, 4, 3), (12, 6, 5), (40, 9, 10), (7, 3, 1)]
 if os.environ.get("JAXSVM_DEFAULT_COMPILATION"):
     SHAPES = [(200, 1, 3), (40, 9, 10)]
+# Members of the family, one of each kind, for what costs seconds of compilation and hardly depends
+# on the member.
+FEW = ["Weston-Watkins", "squared one-vs-rest", "ATM", "squared Crammer-Singer", "reinforced"]
 
 
 def float_dtype():

@@ -278,6 +278,7 @@ OPTAX = {
 }
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("name", sorted(OPTAX))
 def test_any_optax_transformation_runs(name):
     W, data = problem(0, (40, 9, 10))

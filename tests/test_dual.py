@@ -16,6 +16,7 @@ from jaxsvm import Data, Objective
 from jaxsvm.certificate.ascent import row_step
 from jaxsvm.certificate.bound import GROUP, dual_value, duality_gap, feasible, lower_bound
 from jaxsvm.certificate.primal_dual import make_metric, sample_rows
+from jaxsvm.core import blocks
 from jaxsvm.core.blocks import block_sizes
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
@@ -100,17 +101,17 @@ def adversary(kind):
     N, digits = 2**19, np.finfo(float_dtype()).nmant + 1
     large, small = 2.0**digits + 4, 1 - 2.0**-10
     x, slopes, rows = np.zeros(N), np.zeros((N, 2)), block_sizes().certified
-    blocks = x.reshape(-1, rows)
+    in_blocks = x.reshape(-1, rows)
     if kind == "opposites":
         # A large one in each block, its sign in turn, and a small one for each sum that it enters:
         # one in its group, and one for each time that pairs of groups are summed.
-        blocks[::2, 0], blocks[1::2, 0] = large, -large
-        blocks[:, [1, *(GROUP << k for k in range((rows // GROUP).bit_length() - 1))]] = small
+        in_blocks[::2, 0], in_blocks[1::2, 0] = large, -large
+        in_blocks[:, [1, *(GROUP << k for k in range((rows // GROUP).bit_length() - 1))]] = small
         reg = 80 / rows
     elif kind == "block after block":
         # A large one in the first, a small one in each of the next, the large one's opposite.
-        blocks[:, 0] = small
-        blocks[0, 0], blocks[-1, 0] = large, -large
+        in_blocks[:, 0] = small
+        in_blocks[0, 0], in_blocks[-1, 0] = large, -large
         reg = 2 / rows
     else:  # V is 0, and a tiny slope is added to 1 each time that pairs of slopes are summed
         slopes[0, 1], slopes[2 ** np.arange(19), 1] = 1, 2.0**-digits * (1 + 2.0**-10)
@@ -134,6 +135,28 @@ def test_a_bound_holds_where_every_sum_rounds_against_it(kind):
         assert 0.2 < needed < 1
     else:
         assert got >= 0.9 * exact
+
+
+@pytest.mark.any_precision
+def test_a_bound_holds_where_the_compensation_itself_rounds(monkeypatch):
+    """What the sum over blocks loses is itself summed, and here rounds down every time."""
+    monkeypatch.setattr(blocks, "CPU", blocks.CPU._replace(certified=GROUP))
+    num_blocks, large = 2**17, 2.0**24 + 4
+    small, lost = np.zeros(num_blocks, np.float32), np.float32(0)
+    for k in range(1, num_blocks - 1):
+        # To half a unit in the last place of the sum, or a little less: it is rounded away.
+        ulp = float(np.spacing(lost)) if lost > 0 else 0.0
+        some = np.floor(0.5 / ulp) * ulp + ulp / 2 * (1 - 2.0**-10) if 0 < ulp < 0.9 else 0.499
+        small[k] = some if lost > 0 else 0.5
+        lost = np.float32(lost + small[k])
+    x, slopes = np.zeros((num_blocks * GROUP, 1), np.float32), np.zeros((num_blocks * GROUP, 2))
+    x[::GROUP, 0], x[0], x[-GROUP], slopes[::GROUP, 1] = small, large, -large, 1
+    N, total = len(x), sum(map(Fraction, small.tolist()))
+    reg = float(np.float32(2 * float(total) ** 2 / N / (4 * 0.9 * num_blocks)))
+    exact = Fraction(num_blocks, N) - 2 * total**2 / (4 * Fraction(reg) * N**2)
+    data = Data(jnp.asarray(x), jnp.zeros(N, jnp.int32))
+    got = jax.jit(dual_value)(Objective(reg=reg), jnp.asarray(slopes, jnp.float32), data)
+    assert float(got) <= exact
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -19,7 +19,7 @@ import jaxsvm
 from jaxsvm import Data, Objective
 from jaxsvm.core import losses
 from tests import reference
-from tests.problems import float_dtype, problem
+from tests.problems import FEW, float_dtype, problem
 
 MEMBERS = list(reference.FAMILY)
 ALL = reference.FAMILY | {
@@ -34,8 +34,6 @@ ALL = reference.FAMILY | {
     "reinforced, 0.75": reference.Machine("centred", "all", own_weight=0.75),
     "squared reinforced, 0.25": reference.Machine("centred", "all", "sum", 2, own_weight=0.25),
 }  # fmt: skip
-# One of each kind, for what costs seconds of compilation and hardly depends on the member.
-FEW = ["Weston-Watkins", "squared one-vs-rest", "ATM", "squared Crammer-Singer", "reinforced"]
 SHAPE = (12, 5, 4)  # four classes: a mean of whole numbers is exact, and so are ties
 REG, DELTA = 0.1, 0.7
 RESOLUTION = 2000  # 700 is enough for all but squares of a maximum of centred margins
@@ -124,7 +122,7 @@ def test_an_unknown_word_is_an_error(options):
 def test_losses_are_the_definition(name):
     machine = ALL[name]
     loss = hinge_of(machine)
-    for shape in ((6, 3, 1), (6, 3, 2), (6, 3, 3), (6, 3, 5)):
+    for shape in ((6, 3, 1), (6, 3, 2), (6, 3, 5)):
         for W, data, delta in (random_problem(shape), tied_problem(shape)):
             scores = jaxsvm.score(W, data.X)
             expected = reference.family_losses(machine, scores, data.y, delta)

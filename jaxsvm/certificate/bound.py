@@ -195,8 +195,9 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     Every entry of a sum of n products has an error of at most n·u/(1 − n·u) times the sum of the
     products' magnitudes, u the unit roundoff, whatever the order (Higham, "Accuracy and Stability",
     ch. 3). For V that is n = GROUP, C for G itself, one for each level of the pairs, and 8 for the
-    folded centring and the compensated sum between blocks. By the triangle inequality the
-    magnitudes add up to at most Σ_i |G[i, j]|·‖x_i‖ in the norm of row j.
+    folded centring and the compensated sum between blocks. What that sum corrects is itself summed
+    plainly, over K blocks, which leaves (K·u)². By the triangle inequality the magnitudes add up to
+    at most Σ_i |G[i, j]|·‖x_i‖ in the norm of row j.
     """
     loss, _ = require(objective, "dual_value", bound=True)
     N, C = data.X.shape[0], slopes.shape[1]
@@ -205,9 +206,10 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     raw, magnitude = _block_sums(G, size, data.X)
     pairs = (block_sizes().certified // GROUP).bit_length() - 1
     n = GROUP + C + pairs + 8
+    blocks = 2 * N / block_sizes().certified + 1  # at most: `scan_rows` takes half the rows or more
     # `magnitude` is itself a sum of positive numbers, no further off than its number of terms.
     magnitude = magnitude * (1 + 2 * u * (data.X.shape[1] + N))
-    error = 1.01 * n * u * tree_sum((magnitude**2).ravel()) ** 0.5
+    error = 1.01 * (n * u + (blocks * u) ** 2) * tree_sum((magnitude**2).ravel()) ** 0.5
     norm = (1 + 32 * u) * (tree_sum((raw**2).ravel()) ** 0.5 + error) / N
     linear, conjugate = linear_and_conjugate(objective, slopes, slopes, data.y)
     target = jnp.abs(jnp.asarray(loss.targets(data.y, C, objective.delta), slopes.dtype))

@@ -73,9 +73,9 @@ def line_search_descent(
         W ← W + t · direction,   t = argmin_t objective(W + t · direction)
 
     The loss never rises, and no fixed step along the same direction does better. The step goes to
-    the nearest point of a flat minimum, and backwards (t < 0, possible at a kink) where the minimum
-    is behind. Where the line is nowhere lower, the step stays and says so (``info.stuck``): a
-    piecewise linear objective may have a kink there, above its minimum, and steepest descent ends.
+    the nearest point of a flat minimum, and backwards (t < 0, possible with momentum) where the
+    minimum is behind. Where the line is nowhere lower, the step stays and says so (``info.stuck``):
+    a piecewise linear objective may have a kink there, above its minimum, where descent ends.
 
     Steps taken exactly magnify rounding: what is only equal to rounding (`jax.vmap` over keys and
     a loop over them, say) may lead to other weights after some tens of steps, as low but elsewhere.
