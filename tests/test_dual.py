@@ -297,6 +297,7 @@ def test_a_metric_is_the_inverse_it_says(size):
     np.testing.assert_allclose(rest, floor * np.eye(D), atol=1e-10 if double() else 2e-3)
 
 
+@pytest.mark.any_precision
 def test_solve_reaches_its_tolerance_on_digits_and_starts_warm():
     data = jaxsvm.load_dataset("digits").train
     objective = Objective(reg=1.0)

@@ -146,6 +146,7 @@ def meter():
     return f, count
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize(("method", "evaluations"), [("forward", 30_731), ("central", 61_460)])
 def test_evaluations_for_cifar10s_weights(method, evaluations):
     f, count = meter()

@@ -88,6 +88,7 @@ def test_a_run_in_chunks_is_the_same_run_to_the_bit(name):
         chex.assert_trees_all_equal(joined, info)
 
 
+@pytest.mark.any_precision
 @EVERY
 def test_a_run_depends_on_its_key_and_on_nothing_else(name):
     W, data = problem(0, SHAPE)
@@ -215,6 +216,7 @@ def test_block_size_changes_no_decision(name):
 BATCHABLE = {"gradient_descent", "nesterov", "lbfgs"}
 
 
+@pytest.mark.any_precision
 @EVERY
 def test_minibatch_takes_what_is_batchable_and_refuses_the_rest(name):
     optimizer = OPTIMIZERS[name]

@@ -10,6 +10,9 @@ from jaxsvm import Data, Objective, pruned_random_search, random_search, run
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem
 
+# Decisions are held to the listing in float64 by tests that ask for it.
+pytestmark = pytest.mark.any_precision
+
 KEY = jax.random.key(5)
 compiled_run = jax.jit(run, static_argnames=("optimizer", "num_steps"))
 

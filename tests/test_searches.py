@@ -9,6 +9,9 @@ from jaxsvm import Objective, l2_penalty, local_searches, run
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem
 
+# Decisions are held to the listing in float64 by tests that ask for it.
+pytestmark = pytest.mark.any_precision
+
 compiled_run = jax.jit(run, static_argnames=("optimizer", "num_steps"))
 KEY = jax.random.key(5)
 S = 3

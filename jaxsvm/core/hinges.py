@@ -7,8 +7,10 @@ line is one as it stands. A maximum of straight lines is one too: it is convex a
 pieces, so it is its lowest value and a hinge for each of its kinks (`upper_envelope`).
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -206,3 +208,63 @@ def upper_envelope(
         bend = jump * jnp.abs(r[1:] + r[:-1])
         height = Height(2, linear=2 * jax.vmap(highest)(T) * jump, square=bend)
     return Hinges(-slope * T, slope, 1.0, height, constant=lowest**power)
+
+
+class Kink(NamedTuple):
+    """A kink of a maximum of lines.
+
+    Attributes:
+        t: where it is.
+        side: 1.0 if the maximum is at its lowest before the kink, −1.0 if after it.
+        jump: of the maximum's slope, > 0.
+        level: the maximum there, for its square.
+        bend: the jump of the curvature of the square, halved.
+    """
+
+    t: Array
+    side: float
+    jump: float
+    level: Array
+    bend: float
+
+    def as_hinge(self, power: int) -> tuple[Array, Array | float, float, float]:
+        """Return a hinge's offset at t = 0, the coefficients of it and of its square, its rate."""
+        if power == 1:
+            # A jump of slope is a plain hinge of that slope.
+            return -self.side * self.jump * self.t, 1.0, 0.0, self.side * self.jump
+        return -self.side * self.t, 2 * self.level * self.jump, self.bend, self.side
+
+
+# The same where there is no kink.
+NO_HINGE = (-float("inf"), 0.0, 0.0, 0.0)
+
+
+def envelope_kinks(lines: Sequence[tuple[Array, float]]) -> list[Kink]:
+    """Return the kinks of ``max(0, max_k offset_k + t·rate_k)`` for rates that are numbers.
+
+    What `upper_envelope` finds by sorting is known beforehand here: the order of the rates.
+
+    >>> kinks = envelope_kinks([(jnp.array([1.0]), -1.0), (jnp.array([-3.0]), 1.0)])
+    >>> [(float(kink.t[0]), kink.side, kink.jump) for kink in kinks]
+    [(1.0, -1.0, 1.0), (3.0, 1.0, 1.0)]
+    """
+    highest: dict[float, Any] = {0.0: 0.0}
+    for offset, rate in lines:
+        highest[rate] = jnp.maximum(highest[rate], offset) if rate in highest else offset
+    rates = sorted(highest)
+
+    def crossing(a: float, b: float) -> Array:
+        return (highest[a] - highest[b]) / (b - a)
+
+    kinks = []
+    for place, rate in enumerate(rates[1:], 1):
+        overtaken = (
+            functools.reduce(jnp.minimum, [crossing(a, b) for b in rates[place:]])
+            for a in rates[:place]
+        )
+        t = functools.reduce(jnp.maximum, overtaken)
+        level = functools.reduce(jnp.maximum, [highest[r] + r * t for r in rates])
+        jump = rate - rates[place - 1]
+        bend = jump * abs(rate + rates[place - 1])
+        kinks.append(Kink(t, -1.0 if rate <= 0 else 1.0, jump, level, bend))
+    return kinks

@@ -19,18 +19,27 @@ Source: Doğan, Glasmachers & Igel, "A Unified View on Multi-class Support Vecto
 JMLR 17(45), 2016.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 from jaxtyping import Bool, Float
 
 from jaxsvm.core.arguments import check_scores
-from jaxsvm.core.hinges import Height, Hinges, ScoreHinges, positive_part, upper_envelope
+from jaxsvm.core.hinges import (
+    NO_HINGE,
+    Height,
+    Hinges,
+    Kink,
+    ScoreHinges,
+    envelope_kinks,
+    positive_part,
+    upper_envelope,
+)
 from jaxsvm.core.types import Labels, PerExample, ScalarLike, Scores
 
 # Any ``loss(scores, y, *, delta) -> (N,)``; a `Hinge` is one.
@@ -148,21 +157,13 @@ class Hinge:
 
     def linear(self, scores: Scores, y: Labels) -> Scores:
         """Return the linear part of the margins, (N, C); 0 where there is no term."""
-        label = is_label(scores, y)
-        if self.margins == "relative":
-            return jnp.where(label, 0, scores - jnp.take_along_axis(scores, y[:, None], axis=1))
-        if self.margins == "centred":
-            scores = scores - jnp.mean(scores, axis=1, keepdims=True)
-        return jnp.where(self._is_term(label), jnp.where(label, -scores, scores), 0)
+        return self._masked(self._unmasked(scores, y), y)
 
     def all_margins(self, scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
         """Return the margins, (N, C): a positive one is a violation; 0 where there is no term."""
         check_scores(scores, y)
         target = jnp.asarray(self.targets(y, scores.shape[1], delta), scores.dtype)
-        margins = self.linear(scores, y) + target
-        if self.terms == "all":
-            return margins
-        return jnp.where(self._is_term(is_label(scores, y)), margins, 0)
+        return self._masked(self._unmasked(scores, y) + target, y)
 
     def pull_back(self, slopes: Scores, y: Labels) -> Scores:
         """Return slopes on the margins as a gradient on the scores: the transpose of `linear`."""
@@ -268,6 +269,19 @@ class Hinge:
         """Whether a maximum is taken of more than one term."""
         return self.join == "max" and self.terms != "own"
 
+    def _unmasked(self, scores: Scores, y: Labels) -> Scores:
+        """Return the linear part of the margins, and anything where there is no term."""
+        if self.margins == "relative":
+            return scores - jnp.take_along_axis(scores, y[:, None], axis=1)
+        if self.margins == "centred":
+            scores = scores - jnp.mean(scores, axis=1, keepdims=True)
+        return jnp.where(is_label(scores, y), -scores, scores)
+
+    def _masked(self, margins: Scores, y: Labels) -> Scores:
+        if self.terms == "all":
+            return margins
+        return jnp.where(self._is_term(is_label(margins, y)), margins, 0)
+
     def _is_term(self, label: Bool[Array, "N C"]) -> Bool[Array, "N C"]:
         every = {"wrong": ~label, "own": label}
         return every.get(self.terms, jnp.ones_like(label))
@@ -295,56 +309,32 @@ class Hinge:
         second = jnp.max(jnp.where(first, -jnp.inf, wrong), axis=1, keepdims=True)
         rest = jnp.where(first, second, largest)  # the largest of the wrong ones but k
         own = jnp.max(jnp.where(label, margins, -jnp.inf), axis=1, keepdims=True)
-        offsets = jnp.stack([margins, rest, jnp.where(label, -jnp.inf, own)])
-
         # Their rates along the score of a wrong class, and along the label's.
         turn, shift = (1 - 1 / C, 1 / C) if self.margins == "centred" else (1.0, 0.0)
-        along_label = -1.0 if self.margins == "relative" else -shift
-        rates = np.array([[turn, -turn], [-shift, along_label], [shift, 0.0]])
-        there = np.array(
-            [
-                [C > 1, self.terms == "all"],  # k = y is the own class's term
-                [C > 2, C > 1],
-                [self.terms == "all", False],
-            ]
-        )
-        rates = np.where(there, rates, 0.0)
-        each = jnp.where(label[None], rates[:, 1, None, None], rates[:, 0, None, None])
-        offsets = jnp.where(offsets > -jnp.inf, offsets, 0)
-        pieces = upper_envelope(offsets, each.astype(margins.dtype), power=self.power)
+        has_own = self.terms == "all"
+        wrong_lines = [(margins, turn)] + ([(rest, -shift)] if C > 2 else [])
+        label_lines = [(rest, -1.0 if self.margins == "relative" else -shift)] if C > 1 else []
+        if has_own:
+            wrong_lines.append((own, shift))
+            label_lines.append((margins, -turn))
+        kinks = [envelope_kinks(lines) for lines in (wrong_lines, label_lines)]
 
-        # Which of the three pieces are kinks is known: where the sorted rates differ.
-        ends = np.sort(np.concatenate([rates, np.zeros((1, 2))]), axis=0)
-        gaps = np.diff(ends, axis=0)
-        ways = np.where(ends[1:] <= 0, -1.0, 1.0)
-        kinks = [np.flatnonzero(gaps[:, case]) for case in (0, 1)]
+        def layer(wrong: Kink | None, right: Kink | None) -> ScoreHinges:
+            """Return one kink along each score: of a wrong class, and of the label."""
+            gap = min(kink.jump for kink in (wrong, right) if kink)
+            parts = [kink.as_hinge(self.power) if kink else NO_HINGE for kink in (wrong, right)]
+            rates = (parts[0][3], parts[1][3])
 
-        def layer(n: int) -> ScoreHinges:
-            """Return the n-th kink along every score."""
-            places = [int(found[n]) if n < len(found) else None for found in kinks]
+            def pick(n: int) -> Array:
+                wrong, right = (jnp.asarray(part[n], margins.dtype) for part in parts)
+                return jnp.where(label, right, wrong)
 
-            def pick(pieces: Array, missing: float) -> Array:
-                wrong, own = (
-                    jnp.full_like(pieces[0], missing) if place is None else pieces[place]
-                    for place in places
-                )
-                return jnp.where(label, own, wrong)
-
-            # Of a wrong class's score, and of the label's; 0 where it has no n-th kink.
-            jumps = [0.0 if p is None else float(gaps[p, case]) for case, p in enumerate(places)]
-            signs = [0.0 if p is None else float(ways[p, case]) for case, p in enumerate(places)]
-            offsets = pick(pieces.offsets, -jnp.inf)
             if self.power == 1:
-                # A jump of slope is a plain hinge of that slope.
-                size = jnp.where(label, jumps[1] or 1.0, jumps[0] or 1.0).astype(offsets.dtype)
-                rates = (jumps[0] * signs[0], jumps[1] * signs[1])
-                return ScoreHinges(offsets * size, Height(1), rates, roundings=2.0)
-            height = pieces.height.map(lambda leaf: pick(leaf, 0.0))
-            # A kink is a quotient of a difference of margins and one of rates.
-            roundings = 2 / float(np.min(gaps[gaps > 0]))
-            return ScoreHinges(offsets, height, (signs[0], signs[1]), roundings=roundings)
+                # The jump times a quotient of a difference of two margins and at least the jump.
+                return ScoreHinges(pick(0), Height(1), rates, roundings=2.0)
+            return ScoreHinges(pick(0), Height(2, pick(1), pick(2)), rates, roundings=2 / gap)
 
-        return tuple(layer(n) for n in range(max(len(found) for found in kinks)))
+        return tuple(layer(*pair) for pair in itertools.zip_longest(*kinks))
 
 
 def is_label(scores: Scores, y: Labels) -> Bool[Array, "N C"]:
