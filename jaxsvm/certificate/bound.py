@@ -34,7 +34,7 @@ from jaxtyping import Float
 
 from jaxsvm.core.arguments import check_examples, check_problem, check_scores
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.features import Features, dense, scan_rows
+from jaxsvm.core.features import Features, block_length, dense, scan_rows
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Labels, Scalar, ScalarLike, Scores, Weights
 
@@ -206,7 +206,7 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     raw, magnitude = _block_sums(G, size, data.X)
     pairs = (block_sizes().certified // GROUP).bit_length() - 1
     n = GROUP + C + pairs + 8
-    blocks = 2 * N / block_sizes().certified + 1  # at most: `scan_rows` takes half the rows or more
+    blocks = N // block_length(N, block_sizes().certified) + 1
     # `magnitude` is itself a sum of positive numbers, no further off than its number of terms.
     magnitude = magnitude * (1 + 2 * u * (data.X.shape[1] + N))
     error = 1.01 * (n * u + (blocks * u) ** 2) * tree_sum((magnitude**2).ravel()) ** 0.5

@@ -226,8 +226,7 @@ def scan_rows(
     rows = rows or block_sizes().product
     if rows >= N:
         return f(carry, X, *columns)
-    # A shorter last block would be compiled a second time: 625 divides 50,000.
-    size = next((size for size in range(rows, rows // 2, -1) if N % size == 0), rows)
+    size = block_length(N, rows)
     whole = N // size * size
 
     # Sliced inside the loop: slicing off the whole blocks before it would copy them.
@@ -242,6 +241,17 @@ def scan_rows(
         carry, last = f(carry, X[whole:], *rest)
         out = jax.tree.map(lambda head, tail: jnp.concatenate([head, tail]), out, last)
     return carry, out
+
+
+def block_length(N: int, rows: int) -> int:
+    """Return how many rows a block of `scan_rows` has: near ``rows``, and divides N where it can.
+
+    A shorter last block would be compiled a second time.
+
+    >>> block_length(50_000, 768)
+    625
+    """
+    return next((size for size in range(rows, rows // 2, -1) if N % size == 0), rows)
 
 
 def slice_rows(X: Features, start: int | Int[Array, ""], size: int) -> Features:
