@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import tarfile
+import tempfile
 import threading
 
 import numpy as np
@@ -105,6 +106,9 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # tfds leaves a folder in the temporary directory whenever it makes a builder.
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
 
 
 @pytest.fixture
