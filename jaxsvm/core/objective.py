@@ -135,10 +135,10 @@ class Objective:
     delta: ScalarLike = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("loss", "penalty"):
+        for name, example in (("loss", "hinge_loss"), ("penalty", "l2_penalty")):
             if not callable(getattr(self, name)):
                 kind = type(getattr(self, name)).__name__
-                raise ValueError(f"{name} is a {kind}: expected a function, such as {name}_fn")
+                raise ValueError(f"{name} is a {kind}: expected a function, such as {example}")
         if not isinstance(self.loss, Hinge) and not _takes_delta(self.loss):
             raise ValueError(
                 f"loss is {_name(self.loss)}, which takes no delta: expected "
