@@ -47,7 +47,8 @@ JUDGES = {
     "loss family": "core/losses",
     "loss own_loss": "core/objective",
     "loss gradient line gradient_termwise": "core/penalties",
-    "landscape": "lines/accuracy lines/directions lines/landscape lines/plane",
+    "landscape": "lines/accuracy lines/directions lines/plane",
+    "landscape own_loss": "lines/landscape",
     "line landscape": "lines/floats lines/grid",
     "line line_search": "lines/line",
     "gradient": "gradients/analytic gradients/numerical",
@@ -61,7 +62,8 @@ JUDGES = {
     "line_search": "optimizers/exact_line",
     "search searches pruning optimizer": "optimizers/local_search optimizers/random_search",
     "dual family": "certificate/bound",
-    "dual family_optima": "certificate/ascent certificate/primal_dual certificate/solve",
+    "dual family_optima": "certificate/row_step certificate/ascent certificate/primal_dual "
+    "certificate/solve certificate/path",
 }
 TESTS = {f"jaxsvm/{name}.py": tests for tests, names in JUDGES.items() for name in names.split()}
 # What computes nothing: names, types, and sizes that change no result.

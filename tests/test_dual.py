@@ -13,9 +13,9 @@ import scipy.optimize
 
 import jaxsvm
 from jaxsvm import Data, Objective
-from jaxsvm.certificate.ascent import row_step
 from jaxsvm.certificate.bound import GROUP, dual_value, duality_gap, feasible, lower_bound
 from jaxsvm.certificate.primal_dual import make_metric, sample_rows
+from jaxsvm.certificate.row_step import row_step
 from jaxsvm.core import blocks
 from jaxsvm.core.blocks import block_sizes
 from tests import reference

@@ -245,6 +245,8 @@ def test_principal_directions_of_a_flat_path():
     np.testing.assert_allclose(share[:2], singular / singular.sum(), rtol=1e-4)
     end = np.asarray(path[-1] - path.mean(0)).ravel()
     assert found[0] @ end > 0
+    _, of_a_point = principal_directions(path[:1], num=1)
+    assert of_a_point[0] == 0
     with pytest.raises(ValueError, match="num = 10"):
         principal_directions(path, num=10)
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsvm.certificate import bound
-from jaxsvm.certificate.ascent import row_step
+from jaxsvm.certificate.row_step import row_step
 from jaxsvm.core.features import Features, dense, dot, dot_transpose
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scores, Weights
@@ -42,10 +42,8 @@ class State(NamedTuple):
     dual: Array  # its value at the best slopes
 
 
-def initial_state(
-    objective: Objective, W: Weights, slopes: Scores | None, data: Data
-) -> tuple[State, Array]:
-    """Return the state from which the steps go on, and a first ρ.
+def initial_state(objective: Objective, W: Weights, slopes: Scores | None, data: Data) -> State:
+    """Return the state from which the steps go on, with a first ρ.
 
     Without slopes those at W are taken, as they are: together with W they nearly balance. Scaled to
     the best bound on their ray they would not, and on CIFAR-10 cost ten steps.
@@ -61,7 +59,7 @@ def initial_state(
     linear, conjugate = bound.linear_and_conjugate(objective, slopes, slopes, data.y)
     dual = linear - conjugate - jnp.sum(V * V) / (4 * objective.reg)
     rho = _balance(objective, G, scores)
-    return State(rho, W, scores, G, pulled, W, primal, slopes, V, dual), rho
+    return State(rho, W, scores, G, pulled, W, primal, slopes, V, dual)
 
 
 def _balance(objective: Objective, G: Scores, scores: Scores) -> Array:

@@ -15,7 +15,7 @@ rounding subtracted from the bound.
 import itertools
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from jaxsvm.certificate.ascent import ascend, gram_blocks
 from jaxsvm.certificate.bound import dual_value, feasible
 from jaxsvm.core.arguments import check_floats, check_values, validate
 from jaxsvm.core.features import dense, dot_transpose
-from jaxsvm.core.objective import Objective, accuracy, require, score
+from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scores, Weights
 
 BLOCK_SIZE = 100  # rows of a Gram matrix: larger is fewer products and more sequential work each
@@ -173,73 +173,6 @@ def solve(
     return solution
 
 
-class PathPoint(NamedTuple):
-    """One reg of a `regularization_path`.
-
-    Attributes:
-        reg: the penalty's weight.
-        solution: the certified solution there.
-        accuracy: on the held-out data, in [0, 1].
-    """
-
-    reg: float
-    solution: Solution
-    accuracy: float
-
-    @property
-    def gap(self) -> float:
-        """The solution's gap: its objective is at most this far above the minimum."""
-        return self.solution.gap
-
-    def __repr__(self) -> str:
-        return f"PathPoint(reg={self.reg:g}, accuracy={self.accuracy:.4g}, {self.solution})"
-
-
-def regularization_path(
-    objective: Objective,
-    data: Data,
-    held_out: Data,
-    *,
-    regs: Sequence[float],
-    gap_tolerance: float = 1e-2,
-    key: Array | None = None,
-    max_passes: int = 500,
-) -> Iterator[PathPoint]:
-    """Solve for each reg, from the largest to the smallest, each from the one before.
-
-    Args:
-        objective: its reg is not used.
-        data: the examples to solve on.
-        held_out: the examples that ``accuracy`` is measured on: the curve to choose reg by.
-        regs: the weights, each > 0, in any order.
-        gap_tolerance: as in `solve`.
-        key: as in `solve`.
-        max_passes: as in `solve`, for each reg.
-
-    Yields:
-        One `PathPoint` a reg, the largest first, as soon as it is there.
-
-    Raises:
-        ValueError: as `solve`.
-
-    >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
-    >>> path = regularization_path(Objective(), data, data, regs=[1.0])
-    >>> [(point.reg, point.accuracy) for point in path]
-    [(1.0, 0.5)]
-    """
-    solution: Solution | None = None
-    for reg in sorted(regs, reverse=True):
-        solution = solve(
-            replace(objective, reg=reg),
-            data,
-            gap_tolerance=gap_tolerance,
-            key=key,
-            start=solution,
-            max_passes=max_passes,
-        )
-        yield PathPoint(reg, solution, float(accuracy(solution.W, held_out)))
-
-
 class _Iterate(NamedTuple):
     """The best W and slopes so far; ``dual`` is an estimate, without the rounding's allowance."""
 
@@ -284,8 +217,8 @@ def _iterates(
             slow = passes >= ASCENT_PASSES and gap > before / 2
         del blocks
     sample = _sample_rows(sample_key, data.X, rows=min(SAMPLE_ROWS, data.X.shape[0]))
-    state, balance = _initial_state(objective, best_W, slopes, data)
-    rho, enlarged, stale = balance, jnp.ones_like(balance), True
+    state = _initial_state(objective, best_W, slopes, data)
+    rho, enlarged, stale = state.rho, jnp.ones_like(state.rho), True
     for check in itertools.count(1):
         if stale:
             state = state._replace(rho=rho)

@@ -5,6 +5,7 @@ byte order passes through it and comes out as a plausible number, so values are 
 once, before the first step.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -227,8 +228,11 @@ def check_params(params: Any) -> None:
             raise ValueError(f"params has a leaf of dtype {leaf.dtype}: expected floating arrays")
 
 
-def check_loss_fn(loss_fn: Any, params: Any, data: Any) -> None:
+def check_loss_fn(loss_fn: Any, params: Any, data: Any) -> Any:
     """Raise ValueError unless ``loss_fn(params, data)`` is one floating scalar; it is not computed.
+
+    Returns:
+        Its shape and dtype.
 
     Raises:
         ValueError: ``loss_fn`` is not a function, or returns something else.
@@ -240,9 +244,19 @@ def check_loss_fn(loss_fn: Any, params: Any, data: Any) -> None:
         )
     check_params(params)
     # The data is not traced, so that labels are seen where they have values.
-    out = jax.eval_shape(lambda params: loss_fn(params, data), params)
+    return check_scalar("loss_fn(params, data)", lambda params: loss_fn(params, data), params)
+
+
+def check_scalar(call: str, f: Callable[[Any], Any], params: Any) -> Any:
+    """Return the shape and dtype of ``f(params)``, or raise ValueError: it is no floating scalar.
+
+    Raises:
+        ValueError: it is something else; ``call`` is what it is called in the message.
+    """
+    out = jax.eval_shape(f, params)
     if getattr(out, "shape", None) != () or not jax.numpy.issubdtype(out.dtype, np.floating):
-        raise ValueError(f"loss_fn(params, data) is {out}: expected one floating scalar")
+        raise ValueError(f"{call} is {out}: expected one floating scalar")
+    return out
 
 
 def check_positive(name: str, value: ScalarLike) -> None:

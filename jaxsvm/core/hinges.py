@@ -214,10 +214,10 @@ class Kink(NamedTuple):
     """A kink of a maximum of lines.
 
     Attributes:
-        t: where it is.
+        t: where it is, an array like the lines' offsets, such as (N, C).
         side: 1.0 if the maximum is at its lowest before the kink, −1.0 if after it.
         jump: of the maximum's slope, > 0.
-        level: the maximum there, for its square.
+        level: the maximum there, an array like t.
         bend: the jump of the curvature of the square, halved.
     """
 
@@ -242,7 +242,14 @@ NO_HINGE = (-float("inf"), 0.0, 0.0, 0.0)
 def envelope_kinks(lines: Sequence[tuple[Array, float]]) -> list[Kink]:
     """Return the kinks of ``max(0, max_k offset_k + t·rate_k)`` for rates that are numbers.
 
-    What `upper_envelope` finds by sorting is known beforehand here: the order of the rates.
+    What `upper_envelope` finds by sorting is known beforehand here: the order of the rates. The
+    equation for T_l is its.
+
+    Args:
+        lines: K offsets, arrays that broadcast to one shape, each with its rate.
+
+    Returns:
+        The kinks in the order of t, at most K, one between any two different rates and 0.
 
     >>> kinks = envelope_kinks([(jnp.array([1.0]), -1.0), (jnp.array([-3.0]), 1.0)])
     >>> [(float(kink.t[0]), kink.side, kink.jump) for kink in kinks]

@@ -157,13 +157,13 @@ class Hinge:
 
     def linear(self, scores: Scores, y: Labels) -> Scores:
         """Return the linear part of the margins, (N, C); 0 where there is no term."""
-        return self._masked(self._unmasked(scores, y), y)
+        return self.mask(self._unmasked(scores, y), y)
 
     def all_margins(self, scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
         """Return the margins, (N, C): a positive one is a violation; 0 where there is no term."""
         check_scores(scores, y)
         target = jnp.asarray(self.targets(y, scores.shape[1], delta), scores.dtype)
-        return self._masked(self._unmasked(scores, y) + target, y)
+        return self.mask(self._unmasked(scores, y) + target, y)
 
     def pull_back(self, slopes: Scores, y: Labels) -> Scores:
         """Return slopes on the margins as a gradient on the scores: the transpose of `linear`."""
@@ -258,9 +258,11 @@ class Hinge:
             signs=jnp.where(label, -1.0, 1.0).astype(dtype) if mixed else None,
         )
 
-    def mask(self, slopes: Scores, y: Labels) -> Scores:
-        """Return the slopes with 0 where there is no term."""
-        return jnp.where(self._is_term(is_label(slopes, y)), slopes, 0)
+    def mask(self, terms: Scores, y: Labels) -> Scores:
+        """Return margins or slopes (N, C) with 0 where there is no term."""
+        if self.terms == "all":
+            return terms
+        return jnp.where(self._is_term(is_label(terms, y)), terms, 0)
 
     # --- how ---
 
@@ -276,11 +278,6 @@ class Hinge:
         if self.margins == "centred":
             scores = scores - jnp.mean(scores, axis=1, keepdims=True)
         return jnp.where(is_label(scores, y), -scores, scores)
-
-    def _masked(self, margins: Scores, y: Labels) -> Scores:
-        if self.terms == "all":
-            return margins
-        return jnp.where(self._is_term(is_label(margins, y)), margins, 0)
 
     def _is_term(self, label: Bool[Array, "N C"]) -> Bool[Array, "N C"]:
         every = {"wrong": ~label, "own": label}
@@ -341,10 +338,10 @@ def is_label(scores: Scores, y: Labels) -> Bool[Array, "N C"]:
     """Return the mask that is True at ``[i, y_i]``.
 
     Raises:
-        ValueError: what `check_scores` refuses: not one label an example, say, because one label
-            would broadcast over all of them.
+        ValueError: not one label an example (one label would broadcast over all of them).
     """
-    check_scores(scores, y)
+    if y.shape != scores.shape[:1]:
+        check_scores(scores, y)
     return jnp.arange(scores.shape[1], dtype=y.dtype)[None, :] == y[:, None]
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_params
+from jaxsvm.core.arguments import check_params, check_scalar
 from jaxsvm.core.types import ScalarLike
 
 
@@ -60,9 +60,7 @@ def numerical_gradient(
         raise ValueError(f"batch_size = {batch_size}: expected an integer >= 1")
     check_params(params)
     leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, params))
-    out = jax.eval_shape(f, params)
-    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise ValueError(f"f(params) is {out}: expected one floating scalar")
+    check_scalar("f(params)", f, params)
     center = f(params) if method == "forward" else None
 
     def differences(n: int) -> Array:

@@ -106,10 +106,9 @@ def from_optax(
         )
 
     def init(params: Params, data: Data) -> OptaxState:
-        check_loss_fn(loss_fn, params, data)
+        value = check_loss_fn(loss_fn, params, data)
         with jax.numpy_dtype_promotion("standard"):
             state = OptaxState(params, transformation.init(params))
-            value = jax.eval_shape(loss_fn, params, data)
             try:
                 jax.eval_shape(lambda v, g, s: update(v, g, s, data), value, params, state)
             except (AttributeError, TypeError, ValueError) as error:
