@@ -41,12 +41,12 @@ ROOMS = ("core", "lines", "gradients", "optimizers", "certificate")
 NEEDED = ("jaxsvm", "tests", "experiments", "pyproject.toml", "README.md", "constraints.txt")
 # The tests, the cheapest first, that judge these files of the package.
 JUDGES = {
-    "data loss gradient": "core/arguments",
-    "features loss": "core/features",
+    "data loss gradient edges": "core/arguments",
+    "features loss gradient_check": "core/features",
     "line gradient_termwise family": "core/hinges",
     "loss family": "core/losses",
     "loss own_loss": "core/objective",
-    "loss gradient line gradient_termwise": "core/penalties",
+    "loss gradient line gradient_termwise dual": "core/penalties",
     "landscape": "lines/accuracy lines/directions lines/plane",
     "landscape own_loss": "lines/landscape",
     "line landscape": "lines/floats lines/grid",

@@ -211,6 +211,7 @@ FAMILY = {
     **NAMED,
     **{f"squared {name}": machine._replace(power=2) for name, machine in NAMED.items()},
     "reinforced": Machine("centred", "all", own_weight=0.5),
+    "squared reinforced": Machine("centred", "all", power=2, own_weight=0.5),
 }
 
 

@@ -376,3 +376,11 @@ def test_bad_batch_sizes_are_errors():
 def test_bad_counts_are_errors():
     with pytest.raises(ValueError, match=r"expected an integer >= 1"):
         record_every(gradient_descent(OBJECTIVE, step_size=0.1), 0)
+
+
+def test_a_record_holds_the_last_of_its_steps():
+    W, data = problem(0)
+    descent = gradient_descent(OBJECTIVE, step_size=0.1)
+    _, plain = compiled_run(descent, KEY, W, data, num_steps=8)
+    _, record = compiled_run(record_every(descent, 4), KEY, W, data, num_steps=2)
+    np.testing.assert_allclose(record.loss, plain.loss[3::4], rtol=1e-6)

@@ -13,10 +13,11 @@ import scipy.optimize
 
 import jaxsvm
 from jaxsvm import Data, Objective
+from jaxsvm.certificate.ascent import ascend, gram_blocks
 from jaxsvm.certificate.bound import GROUP, dual_value, duality_gap, feasible, lower_bound
 from jaxsvm.certificate.primal_dual import make_metric, sample_rows
 from jaxsvm.certificate.row_step import row_step
-from jaxsvm.core import blocks
+from jaxsvm.core import blocks, losses
 from jaxsvm.core.blocks import block_sizes
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
@@ -281,6 +282,69 @@ def test_row_step_is_the_best_of_its_neighbours(name):
     np.testing.assert_allclose(alone(margin, old, q, y), new, atol=tolerance)
 
 
+@pytest.mark.parametrize("name", ["hinge_loss", "squared_hinge_loss", "crammer_singer_loss"])
+def test_ascent_is_one_example_after_the_other(name):
+    """Blocks, their Gram matrices and the order are how; this is what."""
+    W, data = problem(4, (23, 6, 5))
+    objective, loss = objective_of(name, reg=0.3), getattr(jaxsvm, name)
+    X, N = np.asarray(data.X, float), 23
+    rng = np.random.default_rng(0)
+    slopes = feasible(objective, jnp.asarray(rng.uniform(0, 0.3, (N, 5)), W.dtype), data.y)
+    W = -(loss.pull_back(slopes, data.y).T @ data.X) / (2 * 0.3 * N)
+    blocks = gram_blocks(jax.random.key(1), data.X, block_size=7)  # the last one is short
+    found_W, found, mean = jax.jit(ascend)(jax.random.key(2), objective, W, slopes, data, blocks)
+    block_key, row_key = jax.random.split(jax.random.key(2))
+    order = np.asarray(jax.random.permutation(block_key, 4))
+    inner = np.asarray(jax.random.permutation(row_key, 7))
+    a, V, seen = np.array(slopes, float), np.array(W, float), []
+    for k in order:
+        for i in np.asarray(blocks.rows)[k][inner]:
+            if i == N:
+                continue
+            label = data.y[i : i + 1]
+            margin = loss.all_margins(jnp.asarray((V @ X[i])[None], W.dtype), label)
+            q = jnp.asarray([X[i] @ X[i] / (2 * 0.3 * N)], W.dtype)
+            new = row_step(objective, margin, jnp.asarray(a[i : i + 1], W.dtype), q, label)
+            change = loss.pull_back(new - jnp.asarray(a[i : i + 1], W.dtype), label)
+            a[i] = new[0]
+            V -= np.outer(np.asarray(change[0], float), X[i]) / (2 * 0.3 * N)
+        seen.append(V.copy())
+    tolerance = 1e-10 if double() else 2e-4
+    np.testing.assert_allclose(found, a, atol=tolerance)
+    np.testing.assert_allclose(found_W, V, atol=tolerance)
+    np.testing.assert_allclose(mean, np.mean(seen, axis=0), atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["ATM", "squared ATM"])
+def test_two_couplings_are_met_at_every_curvature(name):
+    """No example's slopes can be moved along any pair of classes to a better value."""
+    rng = np.random.default_rng(1)
+    N, C = 40, 4
+    loss = losses.FAMILY[name]
+    objective = Objective(loss=loss)
+    y = jnp.asarray(rng.integers(0, C, N), jnp.int32)
+    scores = jnp.asarray(3 * rng.standard_normal((N, C)), float_dtype())
+    margin, zero = loss.all_margins(scores, y), jnp.zeros((N, C), float_dtype())
+    for curvature in (0.05, 1.0, 40.0):
+        q = jnp.full(N, curvature, float_dtype())
+        new = jax.jit(row_step)(objective, margin, zero, q, y)
+
+        def gain(a, curvature=curvature):
+            pulled = np.asarray(loss.pull_back(jnp.asarray(a), y), float)
+            conjugate = a.sum(axis=1) ** 2 / 4 * (name == "squared ATM")
+            linear = (np.asarray(margin, float) * a).sum(axis=1)
+            return linear - curvature / 2 * (pulled**2).sum(axis=1) - conjugate
+
+        best = gain(np.asarray(new, float))
+        for size in (1e-2, 1e-1, 1.0):
+            for _ in range(20):
+                step = size * rng.standard_normal((N, C)) * np.asarray(new).max()
+                other = np.asarray(
+                    feasible(objective, new + jnp.asarray(step, new.dtype), y), float
+                )
+                assert np.all(gain(other) <= best + (1e-9 if double() else 1e-4) * (1 + best))
+
+
 @pytest.mark.parametrize("size", [(40, 200), (60, 8)])
 def test_a_metric_is_the_inverse_it_says(size):
     n, D = size
@@ -309,6 +373,7 @@ def test_solve_reaches_its_tolerance_on_digits_and_starts_warm():
     assert again.passes < first.passes
     from_W = jaxsvm.solve(objective, data, gap_tolerance=1e-2, start=first.W)
     assert from_W.gap <= 1e-2 * from_W.primal
+    assert from_W.passes < first.passes  # what ascent starts from is W's own dual, to scale
     assert "gap" in str(first)
     assert list(first.history.dual) == sorted(first.history.dual) or len(first.history.dual) > 1
 

@@ -1,5 +1,6 @@
 """What a user meets at the edges: bad inputs, messages, defaults, reprs and help."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import jaxsvm
 from jaxsvm import Data, Objective
+from jaxsvm.optimizers.contract import _check_run
 from tests.problems import float_dtype, problem
 
 ROOT = Path(__file__).parents[1]
@@ -156,3 +158,32 @@ def test_labels_are_an_edge_where_they_have_values():
         with pytest.raises(ValueError, match=r"y\[3\] = 5: labels must be integers in \[0, 5\)"):
             call()
     assert jnp.isnan(jax.jit(Objective())(W, bad))  # documented: not seen inside jax.jit
+
+
+def test_an_optimizer_has_two_functions():
+    class Half:
+        def init(self, params, data):
+            return params
+
+    with pytest.raises(ValueError, match="optimizer is a Half: expected an Optimizer"):
+        _check_run(Half(), jax.random.key(0))
+
+
+@pytest.mark.parametrize("momentum", ["heavy", -0.5, float("inf"), None])
+def test_a_momentum_is_a_number_or_the_one_word(momentum):
+    with pytest.raises(ValueError, match=r"momentum = .*: expected a number >= 0"):
+        # Without the tests' check of types, as a user calls it.
+        inspect.unwrap(jaxsvm.line_search_descent)(Objective(), momentum=momentum)
+
+
+def test_one_label_is_not_all_labels():
+    slopes, label = jnp.ones((3, 2)), jnp.zeros(1, jnp.int32)
+    for use in (jaxsvm.hinge_loss.pull_back, jaxsvm.hinge_loss.mask):
+        with pytest.raises(ValueError, match="y has shape"):
+            use(slopes, label)
+
+
+def test_one_traced_argument_is_enough():
+    W, data = problem(0)
+    with pytest.raises(ValueError, match=r"inside jax\.jit"):
+        jax.jit(lambda W: jaxsvm.check_gradient(Objective(), W, data).gradient)(W)

@@ -196,3 +196,12 @@ def test_rows_are_indexed_and_multiplied_like_an_array():
     np.testing.assert_allclose(np.asarray(data.X[2:7]), plain[2:7], rtol=1e-6)
     np.testing.assert_array_equal(data.X @ W.T, jaxsvm.score(W, data.X))
     np.testing.assert_allclose(data.X @ W.T, plain @ W.T, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_said_of_each_row():
+    _, data = forms(40, 3)
+    for form in data.values():
+        X = np.asarray(form.X, float)
+        np.testing.assert_allclose(features.largest_feature(form.X), np.abs(X).max(axis=1))
+        assert np.all(np.asarray(features.absolute(form.X), float) >= np.abs(X) * (1 - 4 * unit()))
+    np.testing.assert_array_equal(features.absolute(data["p"].X), np.abs(data["p"].X))

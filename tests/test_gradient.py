@@ -179,3 +179,12 @@ def test_numerical_gradient_refuses_what_it_cannot_do():
 def test_relative_error_is_the_notes():
     a, b = jnp.array([0.0, 1.0, -2.0, 1.0]), jnp.array([0.0, 0.0, 2.0, 1.5])
     np.testing.assert_allclose(jaxsvm.gradients.relative_error(a, b), [0, 1, 2, 1 / 3], rtol=1e-6)
+
+
+def test_the_score_gradient_does_not_look_at_the_penalty():
+    W, data = problem(0)
+    scores = jaxsvm.score(W, data.X)
+    own = Objective(penalty=lambda W: jnp.sum(W**4), reg=1.0)
+    np.testing.assert_array_equal(
+        score_gradient(own, scores, data.y), score_gradient(Objective(), scores, data.y)
+    )

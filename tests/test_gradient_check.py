@@ -10,6 +10,7 @@ import pytest
 import jaxsvm
 from jaxsvm import Data, Objective, StandardizedFeatures
 from jaxsvm.gradients import Verdict
+from jaxsvm.gradients.check import _crossing
 from jaxsvm.gradients.evidence import _sums_are_exact
 from tests import reference
 from tests.problems import byte_problem, problem
@@ -267,6 +268,10 @@ def test_which_sums_are_exact():
         # 0.1 has 52 digits of its own, and 2^60 leaves none for 1.
         exact = _sums_are_exact(rows, W, Objective())
         np.testing.assert_array_equal(exact, [True, False, False])
+        # The last integers below 2⁵³, and those of which every other one is missing.
+        rows = jnp.asarray([[2.0**52 - 1], [2.0**52 + 2]])
+        exact = _sums_are_exact(rows, np.ones((1, 1)), Objective())
+        np.testing.assert_array_equal(exact, [True, False])
 
 
 @pytest.mark.parametrize("x64", [False, True])
@@ -293,3 +298,55 @@ def test_the_error_budget_and_its_step(x64):
         termwise = jaxsvm.termwise_numerical_gradient(objective, W, data, h=h[1])
         assert 0.2 < budget.crossing[1] / rms(termwise - exact) < 5
         assert 0.1 < budget.rounding[0] / errors[1e-2] < 10
+
+
+@pytest.mark.parametrize("name", reference.LOSSES)
+def test_the_crossing_named_moves_the_slope_most(name):
+    W, data = problem(3, (40, 9, 10))
+    loss, h, y = getattr(jaxsvm, name), 0.5, np.asarray(data.y)
+    hinges = loss.along_scores(jaxsvm.score(W, data.X), data.y)
+    for k, d in ((0, 0), (3, 2), (9, 8)):
+        x = np.asarray(data.X)[:, d]
+        excess = {}
+        for part in hinges:
+            for i, j in np.ndindex(40, 10):
+                rate = part.own[int(j == y[i])] if j == k else 0.0
+                shares = part.shared and (y[i] == k if part.only_label else j != k)
+                if shares:
+                    rate = part.shared[int(j == y[i])]
+                excess[i, j] = abs(rate * x[i]) * h - abs(float(part.offsets[i, j]))
+        expected = max(excess, key=lambda pair: excess[pair])
+        assert excess[expected] > 0
+        assert _crossing(k, x, y, hinges, h) == expected
+
+
+def test_the_report_counts_weights_and_the_bias_apart():
+    W, data = byte_problem(0)
+    g = np.array(closed_form(Objective(), W, data))
+    g[2, :3] += 100
+    g[1, -1] += 100
+    check = jaxsvm.check_gradient(Objective(), W, data, gradient=g, h=1e-3)
+    rows = {line.split()[0]: line.split() for line in str(check).splitlines()[2:4]}
+    assert rows["weights"][4] == "3"
+    assert rows["bias"][5] == "1"
+    assert sum(map(int, rows["weights"][1:5])) == W[:, :-1].size
+    assert sum(map(int, rows["bias"][2:6])) == len(W)
+
+
+@pytest.mark.parametrize("name", ["hinge_loss", "squared_hinge_loss"])
+def test_the_error_budget_is_its_formula(name):
+    W, data = problem(1, (12, 6, 5))
+    X, h, C = np.asarray(data.X, float), 0.4, 5
+    budget = jaxsvm.gradients.error_budget(
+        Objective(loss=getattr(jaxsvm, name)), W, data, jnp.asarray([h])
+    )
+    total = 0.0
+    for x, s, label in zip(X, X @ np.asarray(W, float).T, np.asarray(data.y), strict=True):
+        reach = h * np.abs(x).max()
+        # A hinge's slope jumps by 1, a squared one's is off by the bend, 2, over half the reach.
+        jump = 1.0 if name == "hinge_loss" else reach
+        for j in range(C):
+            if j != label:
+                share = max(1 - abs(s[j] - s[label] + 1) / reach, 0)
+                total += 2 * np.mean(x**2) * (jump / 2 * share) ** 2
+    np.testing.assert_allclose(budget.crossing, np.sqrt(total / C) / len(X), rtol=1e-5)

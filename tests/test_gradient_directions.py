@@ -84,6 +84,7 @@ def test_both_sides_of_a_kink_and_a_parabola():
             )
             np.testing.assert_array_equal(check.verdict, verdict)
             np.testing.assert_allclose(np.abs(check.right), 1)
+            assert np.all(check.resolution >= 2)  # the jump: any slope within it passes
         # Curvature alone is no kink.
         cubic = check_directions(
             lambda p: jnp.sum(p**3 + p**2), jnp.array([0.3, -2.0]), key=jax.random.key(9)

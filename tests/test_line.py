@@ -10,6 +10,7 @@ import pytest
 import jaxsvm
 from jaxsvm import Data, Objective, along
 from jaxsvm.core.hinges import Height, Hinges
+from jaxsvm.lines import floats
 from jaxsvm.lines.grid import DIRECT_NUM
 from jaxsvm.lines.line import Line
 from tests import reference
@@ -278,3 +279,11 @@ def test_lines_are_vmappable():
     lows = jax.vmap(minimum)(both)
     np.testing.assert_allclose(lows.t_low[1], -lows.t_high[0], rtol=1e-5)
     np.testing.assert_allclose(lows.value[0], minimum(found).value, rtol=1e-6)
+
+
+def test_the_smallest_normal_float_is_kept_and_smaller_ones_are_zero():
+    for dtype in (jnp.float32, float_dtype()):
+        tiny = np.finfo(dtype).tiny
+        place = floats.place_of(jnp.asarray(tiny, dtype), dtype)
+        assert floats.float_at(place, dtype) == tiny
+        assert floats.float_at(place - 1, dtype) == 0

@@ -284,3 +284,16 @@ def test_data_is_still_an_argument():
         W, data = problem(seed, SHAPE)
         found.append(float(calls(objective_of("Weston-Watkins", delta=delta), W, data)))
     assert found[0] != found[1]
+
+
+def test_a_penalty_of_ones_own_is_drawn():
+    W, data = problem(2, SHAPE)
+    direction, _ = problem(3, SHAPE)
+    objective = Objective(penalty=lambda W: jnp.sum(W**4), reg=REG)
+    line = jaxsvm.slice_1d(objective, W, direction, data, num=5)
+    plane = slice_2d(objective, W, direction, W, data, num=3)
+    for t, found in zip(line.t, line.loss, strict=True):
+        np.testing.assert_allclose(found, objective(W + t * direction, data), rtol=1e-5)
+    for i, j in np.ndindex(3, 3):
+        here = W + plane.t[i] * direction + plane.t[j] * W
+        np.testing.assert_allclose(plane.loss[i, j], objective(here, data), rtol=1e-5)

@@ -167,7 +167,7 @@ class Objective:
 
 def require(
     objective: Objective, caller: str, *, penalty: bool = True, bound: bool = False
-) -> tuple[Hinge, Penalty]:
+) -> tuple[Hinge, Any]:
     """Return the objective's loss and penalty as records, or say what cannot do without them.
 
     Args:
