@@ -384,3 +384,15 @@ def test_a_record_holds_the_last_of_its_steps():
     _, plain = compiled_run(descent, KEY, W, data, num_steps=8)
     _, record = compiled_run(record_every(descent, 4), KEY, W, data, num_steps=2)
     np.testing.assert_allclose(record.loss, plain.loss[3::4], rtol=1e-6)
+
+
+def test_the_steps_within_a_recorded_one_have_the_keys_that_are_said():
+    W, data = problem(0)
+    search = jaxsvm.random_search(OBJECTIVE, scale=1.0)
+    state, _ = compiled_run(record_every(search, 3), KEY, W, data, num_steps=2)
+    expected, step = search.init(W, data), jax.jit(search.step)
+    for i in range(2):
+        for j in range(3):
+            key = jax.random.fold_in(jax.random.fold_in(KEY, i), j)
+            expected, _ = step(key, expected, data)
+    np.testing.assert_allclose(state.params, expected.params, rtol=1e-6)

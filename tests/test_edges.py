@@ -168,6 +168,13 @@ def test_an_optimizer_has_two_functions():
     with pytest.raises(ValueError, match="optimizer is a Half: expected an Optimizer"):
         _check_run(Half(), jax.random.key(0))
 
+    class OtherHalf:
+        def update(self, updates, state, params=None):
+            return updates, state
+
+    with pytest.raises(ValueError, match="transformation is a OtherHalf"):
+        inspect.unwrap(jaxsvm.from_optax)(OtherHalf(), Objective())
+
 
 @pytest.mark.parametrize("momentum", ["heavy", -0.5, float("inf"), None])
 def test_a_momentum_is_a_number_or_the_one_word(momentum):

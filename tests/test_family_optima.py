@@ -86,6 +86,8 @@ def solve_reaches_the_optimum(name, reg):
     assert best.value <= solution.primal * (1 + 1e-8)
     assert solution.gap == solution.primal - solution.dual
     assert 0 <= solution.gap <= 5e-7 * solution.primal
+    assert 0 < solution.passes <= 20_000
+    assert 0 < solution.history.seconds[0] <= solution.history.seconds[-1] < 300
     # What it says of its W and of its slopes is true.
     options = {"reg": reg, "delta": DELTA}
     value = reference.family_objective(machine, solution.W, X, y, **options)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmark.registry import OPTIMIZERS as ENTRIES
-from jaxsvm import Data, Objective, Optimizer, advance, minibatch, run
+from jaxsvm import Data, Objective, Optimizer, advance, local_search, minibatch, run
 from tests.problems import byte_problem, float_dtype, problem
 
 LOSS = Objective(reg=0.1)
@@ -231,3 +231,13 @@ def test_minibatch_takes_what_is_batchable_and_refuses_the_rest(name):
     )
     chex.assert_tree_all_finite(state.params)
     assert info.loss_evaluations.shape == (3,)
+
+
+def test_a_cut_inside_a_block_before_whole_blocks_worth_of_steps():
+    """The start is known when the program is made, and the number of steps is a block's."""
+    W, data = problem(0, SHAPE)
+    search = local_search(Objective(), step_size=0.1, block_size=8)
+    whole, _ = run(search, jax.random.key(2), W, data, num_steps=12)
+    state, _ = run(search, jax.random.key(2), W, data, num_steps=4)
+    state, _ = advance(search, jax.random.key(2), state, data, 4, num_steps=8)
+    chex.assert_trees_all_equal(state, whole)
