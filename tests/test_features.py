@@ -205,3 +205,13 @@ def test_what_is_said_of_each_row():
         np.testing.assert_allclose(features.largest_feature(form.X), np.abs(X).max(axis=1))
         assert np.all(np.asarray(features.absolute(form.X), float) >= np.abs(X) * (1 - 4 * unit()))
     np.testing.assert_array_equal(features.absolute(data["p"].X), np.abs(data["p"].X))
+
+
+@pytest.mark.parametrize(("N", "D"), [(40, 9), (2 * B + 76, 20)])
+def test_second_moments_are_the_product(N, D):
+    _, data = forms(N, 3, D)
+    for form in data.values():
+        X = np.asarray(form.X, float)
+        got = features.second_moments(form.X)
+        np.testing.assert_allclose(got, X.T @ X / N, atol=200 * unit() * np.abs(X).max() ** 2)
+        np.testing.assert_array_equal(got, got.T)

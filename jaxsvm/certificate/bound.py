@@ -25,7 +25,7 @@ other than 0 exists only within a ball.
 The bounds hold in float32 too: what rounding can do at worst is derived below and subtracted.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -192,20 +192,21 @@ def linear_and_conjugate(
 def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     """Return D's parts for feasible slopes, each on the safe side of its rounding.
 
-    Every entry of a sum of n products has an error of at most n·u/(1 − n·u) times the sum of the
-    products' magnitudes, u the unit roundoff, whatever the order (Higham, "Accuracy and Stability",
-    ch. 3). For V that is n = GROUP, C for G itself, one for each level of the pairs, and 8 for the
-    folded centring and the compensated sum between blocks. What that sum corrects is itself summed
-    plainly, over K blocks, which leaves (K·u)². By the triangle inequality the magnitudes add up to
-    at most Σ_i |G[i, j]|·‖x_i‖ in the norm of row j.
+    Every entry of a sum of n products has an error of at most n·u/(1 − n·u) times the sum of
+    the products' magnitudes, u the unit roundoff, whatever the order (Higham, "Accuracy and
+    Stability", ch. 3). For V that is n = a group, C for G itself, one for each level of the
+    pairs, and 8 for the folded centring and the compensated sum between blocks. What that sum
+    corrects is itself summed plainly, over K blocks, which leaves (K·u)². By the triangle
+    inequality the magnitudes add up to at most Σ_i |G[i, j]|·‖x_i‖ in the norm of row j.
     """
     loss, _ = require(objective, "dual_value", bound=True)
     N, C = data.X.shape[0], slopes.shape[1]
     u = jnp.finfo(slopes.dtype).eps / 2
     G, size = loss.pull_back(slopes, data.y), loss.pull_back_size(slopes, data.y)
     raw, magnitude = _block_sums(G, size, data.X)
-    pairs = (block_sizes().certified // GROUP).bit_length() - 1
-    n = GROUP + C + pairs + 8
+    group = _group(slopes.dtype)
+    pairs = (block_sizes().certified // group).bit_length() - 1
+    n = group + C + pairs + 8
     blocks = N // block_length(N, block_sizes().certified) + 1
     # `magnitude` is itself a sum of positive numbers, no further off than its number of terms.
     magnitude = magnitude * (1 + 2 * u * (data.X.shape[1] + N))
@@ -215,6 +216,11 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     target = jnp.abs(jnp.asarray(loss.targets(data.y, C, objective.delta), slopes.dtype))
     lost = jnp.max(target) * tree_sum(slopes.ravel()) / N
     return Parts(linear - 64 * u * lost, (1 + (64 + 2 * C) * u) * conjugate, norm)
+
+
+def _group(dtype: Any) -> int:
+    """Return how many rows are summed plainly: in float64 a block, whose rounding is small too."""
+    return GROUP if jnp.finfo(dtype).bits == 32 else block_sizes().certified
 
 
 def _block_sums(
@@ -228,9 +234,9 @@ def _block_sums(
         total, lost, magnitude = carry
         rows = dense(block).astype(G.dtype)
         lengths = jnp.sqrt(jnp.sum(rows * rows, axis=1))
-        pad = ((0, -len(g) % GROUP), (0, 0))
-        groups = jnp.pad(g, pad).reshape(-1, GROUP, g.shape[1])
-        members = jnp.pad(rows, pad).reshape(-1, GROUP, rows.shape[1])
+        pad = ((0, -len(g) % group), (0, 0))
+        groups = jnp.pad(g, pad).reshape(-1, group, g.shape[1])
+        members = jnp.pad(rows, pad).reshape(-1, group, rows.shape[1])
         products = jnp.einsum("kgc,kgd->kcd", groups, members, precision=lax.Precision.HIGHEST)
         term = tree_sum(products)
         # Knuth's two-sum: `total + term` is exactly `s + rest`.
@@ -239,6 +245,7 @@ def _block_sums(
         rest = (total - (s - back)) + (term - back)
         return (s, lost + rest, magnitude + jnp.sum(size * lengths[:, None], axis=0)), ()
 
+    group = _group(G.dtype)
     zero = jnp.zeros((G.shape[1], X.shape[1]), G.dtype)
     start = (zero, zero, jnp.zeros(G.shape[1], G.dtype))
     (total, lost, magnitude), _ = scan_rows(add, start, X, G, size, rows=block_sizes().certified)

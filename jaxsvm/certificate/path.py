@@ -41,7 +41,7 @@ def regularization_path(
     regs: Sequence[float],
     gap_tolerance: float = 1e-2,
     key: Array | None = None,
-    max_passes: int = 500,
+    max_passes: int | None = None,
 ) -> Iterator[PathPoint]:
     """Solve for each reg, from the largest to the smallest, each from the one before.
 

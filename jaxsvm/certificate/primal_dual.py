@@ -6,10 +6,11 @@ M ≥ ρ XᵀX/N in the sense of quadratic forms, one step is
     W' = W − (M + 2·reg)⁻¹ (2·reg·W + (ρ/N) uᵀX)
     a' = row_step(margins at u + 2XW'ᵀ − S, curvature 1/ρ)
 
-a gradient step whose slopes are chosen by the exact row step, for two products. M is the covariance
-of a thousand random rows and a multiple of the identity for what they miss, so that its inverse is
-a matter of a thousand numbers each way, not of D. That M is large enough is checked at every step,
-at no cost.
+a gradient step whose slopes are chosen by the exact row step, for two products. M is the features'
+covariance, or that of a sample of rows and a multiple of the identity for what they miss, so that
+its inverse is a matter of as many numbers each way, not of D. The weaker the penalty, the more the
+directions count in which features hardly vary, which a sample does not show. That M is large enough
+is checked at every step, at no cost.
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from jax import Array, lax
 
 from jaxsvm.certificate import bound
 from jaxsvm.certificate.row_step import row_step
-from jaxsvm.core.features import Features, dense, dot, dot_transpose
+from jaxsvm.core.features import Features, dense, dot, dot_transpose, second_moments
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scores, Weights
 
@@ -63,16 +64,17 @@ def initial_state(objective: Objective, W: Weights, slopes: Scores | None, data:
 
 
 def _balance(objective: Objective, G: Scores, scores: Scores) -> Array:
-    """Return ρ, slope per score: the geometric mean of what the state shows and of 1/delta.
+    """Return ρ, slope per score: a weighted geometric mean of what the state shows and of 1/delta.
 
     ‖G‖/‖scores‖ lets both travel in proportion to their size; a hinge's own scale is a slope of 1
-    over a margin of delta. Neither alone suits easy and hard problems.
+    over a margin of delta. Of digits and CIFAR-10 at penalties from strong to weak, the first alone
+    and the two evenly weighted took up to four times as many steps.
     """
     slopes, size = jnp.sum(G * G), jnp.sum(scores * scores)
     seen = (slopes > 0) & (size > 0)  # neither at the origin
     own = 1 / jnp.asarray(objective.delta, scores.dtype)
     ratio = jnp.where(seen, jnp.sqrt(slopes / jnp.where(seen, size, 1)), own)
-    return jnp.sqrt(ratio.clip(1e-6, 1e6) * own)
+    return ratio.clip(1e-12, 1e12) ** 0.8 * own**0.2
 
 
 class Metric(NamedTuple):
@@ -82,7 +84,7 @@ class Metric(NamedTuple):
     than the rows, a plain (D, D) inverse.
 
     Attributes:
-        basis: (n, D) rows R with RᵀR the sample's covariance; None where ``root`` is (D, D).
+        basis: (n, D) rows R with RᵀR the covariance; None where ``root`` is (D, D).
         root: (n, n) or (D, D), a square root's inverse.
         diagonal: what multiplies the identity.
     """
@@ -104,32 +106,40 @@ def _matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-def sample_rows(key: Array, X: Features, *, rows: int) -> Array:
-    """Return (rows, D): R, random rows of X over √rows, so that RᵀR is about the covariance."""
-    index = jax.random.choice(key, X.shape[0], (rows,), replace=False)
-    return dense(X[index]) / jnp.sqrt(jnp.asarray(rows, X.dtype))
+def covariance_of(key: Array, X: Features, *, rows: int) -> Array:
+    """Return the covariance of as many random rows of X, or of all: XᵀX/rows.
+
+    It is (D, D); or (rows, D), a matrix R with RᵀR the covariance, where that is smaller.
+    """
+    N, D = X.shape
+    if rows < N:
+        X = X[jax.random.choice(key, N, (rows,), replace=False)]
+    return second_moments(X) if rows >= D else dense(X) / jnp.sqrt(jnp.asarray(rows, X.dtype))
 
 
-def make_metric(reg: Array, sample: Array, rho: Array, *, N: int) -> Metric:
-    """Return the metric of a sample of N rows, for ρ = ``rho``.
+def make_metric(reg: Array, covariance: Array, rho: Array, *, rows: int, N: int) -> Metric:
+    """Return the metric of a covariance of ``rows`` of N rows, for ρ = ``rho``.
 
     By the identity of Woodbury, (c + s RᵀR)⁻¹ = (1 − Rᵀ(c/s + R Rᵀ)⁻¹R)/c.
     """
-    n, D = sample.shape
-    variance = jnp.sum(sample * sample)
+    D, eps = covariance.shape[1], jnp.finfo(covariance.dtype).eps
+    is_square = rows >= D
+    variance = jnp.trace(covariance) if is_square else jnp.sum(covariance * covariance)
     # What a sample misses is in directions in which less than about one of its rows varies. Where
-    # it misses nothing, the floor keeps the identity's cancellation within float32.
-    factor, floor = (1.01, 1e-3 * variance / max(n, D)) if n == N else (1.3, 0.7 * variance / n)
-    diagonal, strength = rho * floor + 2 * reg, rho * factor
-    if n >= D:
-        inner = diagonal * jnp.eye(D, dtype=sample.dtype) + strength * _matmul(sample.T, sample)
+    # it misses nothing, the floor keeps the inverse within the dtype's precision.
+    if rows < N:
+        factor, floor = 1.3, 0.7 * variance / rows
     else:
-        inner = diagonal / strength * jnp.eye(n, dtype=sample.dtype) + _matmul(sample, sample.T)
-    size = inner.shape[0]
-    root = jax.scipy.linalg.solve_triangular(
-        jnp.linalg.cholesky(inner), jnp.eye(size, dtype=sample.dtype), lower=True
-    )
-    return Metric(None if n >= D else sample, root, diagonal)
+        factor, floor = 1.01, variance * (4 * eps if is_square else 1e4 * eps / D)
+    diagonal, strength = rho * floor + 2 * reg, rho * factor
+    if is_square:
+        inner = diagonal * jnp.eye(D, dtype=covariance.dtype) + strength * covariance
+    else:
+        eye = jnp.eye(rows, dtype=covariance.dtype)
+        inner = diagonal / strength * eye + _matmul(covariance, covariance.T)
+    eye = jnp.eye(len(inner), dtype=inner.dtype)
+    root = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(inner), eye, lower=True)
+    return Metric(None if is_square else covariance, root, diagonal)
 
 
 def steps(

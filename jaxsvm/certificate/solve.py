@@ -1,43 +1,37 @@
 """The certified solver: a W, and a proof of how far above the bottom it is at most.
 
-Two methods raise the dual of `bound` and lower the objective, each where it is strong.
-
-1. Block coordinate ascent (`ascent`) converges in a few passes where the penalty is strong,
-   reg·N/‖x‖² above 10 or so: then an example's slopes hardly depend on the others'.
-2. Where it is weak, features that vary together make coordinates slow, and primal-dual steps in the
-   metric of their covariance (`primal_dual`) do not mind. The metric is enlarged when a step
-   shows that it was too small.
-
-The gap that ends the solve is that of the best W and the best slopes met, on all data, with the
-rounding subtracted from the bound.
+`iterate` finds better and better pairs of a W and slopes. The gap that ends the solve is that of
+the best ones met, on all data, taken in float64 (`precise`).
 """
 
-import itertools
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsvm.certificate import bound, primal_dual
-from jaxsvm.certificate.ascent import ascend, gram_blocks
-from jaxsvm.certificate.bound import dual_value, feasible
+from jaxsvm.certificate import bound
+from jaxsvm.certificate.bound import feasible
+from jaxsvm.certificate.iterate import STRONG, Begin, Iterate, iterates, pass_operations
+from jaxsvm.certificate.precise import certify
 from jaxsvm.core.arguments import check_floats, check_values, validate
-from jaxsvm.core.features import dense, dot_transpose
+from jaxsvm.core.features import astype, dense, dot_transpose
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scores, Weights
 
-BLOCK_SIZE = 100  # rows of a Gram matrix: larger is fewer products and more sequential work each
-STRONG = 10.0  # reg·N/‖x‖² from which on coordinate ascent comes first
-ASCENT_PASSES = 5  # before the first look at whether a pass still halves the gap
-STEPS_PER_CHECK = 2
-CHECKS_PER_BALANCE = 5  # the first few steps overshoot, and show no balance
-SAMPLE_ROWS = 1024  # rows whose covariance is the metric; 4096 took as many steps
+SOME_ROWS = 1024  # over which ‖x‖² is averaged
+WORK = 1e13  # operations after which a solve ends where nobody says: a minute or two
+FEWEST_PASSES, MOST_PASSES = 500, 50_000  # of them in any case, and at most: passes cost overhead
+PATIENCE = 300  # passes, or half of all so far, in which the gap has to halve
+WIDE = 2  # times as many features as examples, from which on they are rotated onto as many axes
+
+End: TypeAlias = Literal["proved", "passes", "rounding"]
 
 
 class History(NamedTuple):
@@ -46,8 +40,8 @@ class History(NamedTuple):
     Attributes:
         passes: (T,) passes over the data so far.
         seconds: (T,) wall clock since the start, compilation included.
-        primal: (T,) the best objective so far.
-        dual: (T,) the best bound so far, before the rounding is subtracted.
+        primal: (T,) the best objective so far, as the steps see it.
+        dual: (T,) the best bound so far, likewise.
     """
 
     passes: np.ndarray
@@ -63,10 +57,11 @@ class Solution(NamedTuple):
         W: (C, D) the best weights.
         dual_variables: (N, C) slopes of the hinges, in [0, 1] for a hinge; divided by N the
             textbook's α. What a warm start takes, and 0 for an example that does not matter.
-        primal: the objective at W.
-        dual: a lower bound of the objective at any W, rounding subtracted.
+        primal: the objective at W, in float64, what may have been rounded off added.
+        dual: a lower bound of the objective at any W, in float64, rounding subtracted.
         gap: primal − dual ≥ objective(W) − minimum; ``‖W − W*‖² ≤ gap/reg``.
-        passes: over the data; one costs about one loss and gradient.
+        passes: over the data; one costs about one loss and gradient, and a covariance counts for as
+            many as it costs.
         history: what every test saw.
     """
 
@@ -97,7 +92,7 @@ def solve(
     num_classes: int | None = None,
     key: Array | None = None,
     start: Solution | Array | None = None,
-    max_passes: int = 500,
+    max_passes: int | None = None,
 ) -> Solution:
     """Minimize the objective until it is proved to be within the tolerance of its minimum.
 
@@ -113,11 +108,13 @@ def solve(
         key: a typed key, for the order of the examples; `jax.random.key(0)` by default.
         start: a `Solution` (of another reg, say) or a W (C, D), say of a few hundred mini-batch
             steps, which save a quarter of the passes where the penalty is weak; zeros by default.
-        max_passes: an upper limit, ≥ 1, tested every few passes.
+        max_passes: an upper limit, ≥ 1, tested every few passes; by default about 10¹³ operations,
+            but 500 to 50,000 passes.
 
     Returns:
-        A `Solution`. Where the passes run out, or rounding leaves no smaller gap to prove, it is
-        the best there was, with a warning.
+        A `Solution` in the data's dtype. Where float32 finds no smaller gap, the steps go on in
+        float64. Where the passes run out, or what W rounds to leaves no smaller gap, it is the best
+        there was, with a warning.
 
     Raises:
         ValueError: reg, delta, gap_tolerance or max_passes is not positive, the loss or penalty
@@ -132,117 +129,130 @@ def solve(
     0.875
     """
     C = _check_arguments(objective, data, gap_tolerance, num_classes, start, max_passes)
-    objective = _as_arrays(objective, data)
     clock = time.perf_counter()
-    history: list[tuple[float, ...]] = []
-    key = jax.random.key(0) if key is None else key
+    if max_passes is None:
+        max_passes = int(np.clip(WORK / pass_operations(data, C), FEWEST_PASSES, MOST_PASSES))
+    key, finish_key = jax.random.split(jax.random.key(0) if key is None else key)
+    history: list[tuple[Any, ...]] = []
+    follow = partial(
+        _follow, history=history, clock=clock, gap_tolerance=gap_tolerance, max_passes=max_passes
+    )
+    narrow, axes = _narrow(data)
+    prove = partial(_prove, objective, data, axes)
     conditioning = _conditioning(objective, data)
-    strong = conditioning > STRONG
-    num_steps = min(STEPS_PER_CHECK, max_passes)
-    begin = _start(objective, data, C, start, strong=strong)
-    for best in _iterates(key, objective, data, *begin, strong=strong, num_steps=num_steps):
-        history.append((best.passes, time.perf_counter() - clock, best.primal, best.dual))
-        out_of_passes = best.passes >= max_passes
-        if best.primal - best.dual > gap_tolerance * best.primal and not out_of_passes:
-            continue
-        slopes = feasible(objective, best.slopes, data.y)
-        certified = float(_dual_value(objective, slopes, data))
-        gap = best.primal - certified
-        proved = gap <= gap_tolerance * best.primal
-        # Past this point the rounding that is subtracted is the larger part of the gap.
-        rounding = best.dual - certified > best.primal - best.dual
-        if proved or out_of_passes or rounding:
-            break
+    arrays = _as_arrays(objective, narrow)
+    begin = _start(arrays, narrow, C, start, axes, strong=conditioning > STRONG)
+    find = partial(iterates, most_steps=max_passes)
+    found, end = follow(find(key, arrays, narrow, begin, conditioning=conditioning), prove)
+    if end == "rounding" and data.X.dtype == jnp.float32:
+        with jax.enable_x64(True):
+            wide = Data(astype(narrow.X, jnp.float64), data.y)
+            W, slopes = (jnp.asarray(x, jnp.float64) for x in (found.best.W, found.best.slopes))
+            arrays = _as_arrays(objective, wide)
+            # Ascent has done what it can.
+            easy = min(conditioning, STRONG)
+            begin = Begin(W, W, slopes)
+            better = find(finish_key, arrays, wide, begin, conditioning=easy)
+            found, end = follow(better, prove, after=found.best.passes)
     columns = [np.asarray(column) for column in zip(*history, strict=True)]
-    solution = Solution(best.W, slopes, best.primal, certified, gap, best.passes, History(*columns))
-    if not proved:
-        reason = (
-            "the passes ran out"
-            if out_of_passes
-            else (
-                f"rounding in {slopes.dtype} hides anything smaller (float64 would not: "
-                "jax.config.update('jax_enable_x64', True))"
-            )
-        )
+    solution = Solution(
+        found.W, found.slopes, found.primal, found.dual, found.gap, found.best.passes,
+        History(*columns),
+    )  # fmt: skip
+    if end != "proved":
+        reason = {
+            "passes": f"its {max_passes} passes ran out; raise max_passes",
+            "rounding": f"rounding of W to {data.X.dtype} hides anything smaller; float64 would "
+            "not: jax.config.update('jax_enable_x64', True), and X in float64",
+        }[end]
         warnings.warn(
-            f"solve stopped at a gap of {gap:.2e}, {gap / best.primal:.1e} of the primal, above "
-            f"gap_tolerance = {gap_tolerance:.1e}: {reason}. Conditioning reg·N/‖x‖² = "
-            f"{conditioning:.2e}; small is hard.",
+            f"solve stopped at a gap of {found.gap:.2e}, {found.gap / found.primal:.1e} of the "
+            f"primal, above gap_tolerance = {gap_tolerance:.1e}: {reason}. Conditioning "
+            f"reg·N/‖x‖² = {conditioning:.2e}; small is hard.",
             stacklevel=2,
         )
     return solution
 
 
-class _Iterate(NamedTuple):
-    """The best W and slopes so far; ``dual`` is an estimate, without the rounding's allowance."""
+class _Found(NamedTuple):
+    """A proof: W and slopes as they are returned, and what float64 says of them."""
 
-    passes: int
+    best: Iterate
     W: Array
     slopes: Array
     primal: float
     dual: float
 
+    @property
+    def gap(self) -> float:
+        return self.primal - self.dual
 
-def _iterates(
-    key: Array,
-    objective: Objective,
-    data: Data,
-    W: Array,
-    mean: Array,
-    slopes: Array | None,
+
+def _prove(objective: Objective, data: Data, axes: Array | None, best: Iterate) -> _Found:
+    """Prove an iterate on the data as they are, whatever it was found on."""
+    dtype = data.X.dtype
+    W = best.W if axes is None else _matmul(best.W, axes.T.astype(best.W.dtype))
+    W, slopes = W.astype(dtype), feasible(objective, best.slopes.astype(dtype), data.y)
+    return _Found(best, W, slopes, *certify(objective, W, slopes, data))
+
+
+def _follow(
+    pairs: Iterator[Iterate],
+    prove: Callable[[Iterate], _Found],
     *,
-    strong: bool,
-    num_steps: int,
-) -> Iterator[_Iterate]:
-    """Yield better and better pairs, without end: coordinate passes, steps in the metric, or both.
+    history: list[tuple[Any, ...]],
+    clock: float,
+    gap_tolerance: float,
+    max_passes: int,
+    after: int = 0,
+) -> tuple[_Found, End]:
+    """Follow the iterates until one is proved to be good enough, or none will be.
 
-    W is V(slopes)/(2·reg), what ascent keeps and nothing else looks at; ``mean`` is the best primal
-    point there is.
+    Args:
+        pairs: the iterates.
+        prove: takes one to its proof.
+        history: is added to.
+        clock: when the solve began.
+        gap_tolerance: as in `solve`.
+        max_passes: as in `solve`.
+        after: passes that came before these.
     """
-    block_key, pass_key, sample_key = jax.random.split(key, 3)
-    best_W, passes = mean, 0
-    if strong:
-        primal, gap = float(_value(objective, mean, data)), np.inf
-        blocks = _gram_blocks(block_key, data.X, block_size=BLOCK_SIZE)
-        slow = False
-        while not slow:
-            pass_key, use = jax.random.split(pass_key)
-            W, slopes, mean = _ascend(use, objective, W, slopes, data, blocks)
-            passes += 1
-            value, dual = _test(objective, W, slopes, mean, data)
-            if value < primal:
-                best_W, primal = mean, float(value)
-            yield _Iterate(passes, best_W, slopes, primal, float(dual))
-            gap, before = primal - float(dual), gap
-            slow = passes >= ASCENT_PASSES and gap > before / 2
-        del blocks
-    sample = _sample_rows(sample_key, data.X, rows=min(SAMPLE_ROWS, data.X.shape[0]))
-    state = _initial_state(objective, best_W, slopes, data)
-    rho, enlarged, stale = state.rho, jnp.ones_like(state.rho), True
-    for check in itertools.count(1):
-        if stale:
-            state = state._replace(rho=rho)
-            inverse = _make_metric(objective.reg, sample, rho * enlarged, N=data.X.shape[0])
-        state, excess, balance = _metric_steps(objective, state, inverse, data, num_steps=num_steps)
-        passes += num_steps
-        yield _Iterate(
-            passes, state.best_W, state.best_slopes, float(state.primal), float(state.dual)
-        )
-        small = excess > 1
-        enlarged = jnp.where(small, 1.1 * excess * enlarged, enlarged)
-        unbalanced = check % CHECKS_PER_BALANCE == 0 and bool(
-            (balance > 2 * rho) | (balance < rho / 2)
-        )
-        rho = balance if unbalanced else rho
-        stale = bool(small) or unbalanced
+    halved, target = 0, np.inf
+    for best in pairs:
+        best = best._replace(passes=best.passes + after)
+        history.append((best.passes, time.perf_counter() - clock, best.primal, best.dual))
+        gap, out = best.primal - best.dual, best.passes >= max_passes
+        if gap <= target:
+            halved, target = best.passes, gap / 2
+        stalled = best.passes - halved > max(PATIENCE, (best.passes - after) / 2)
+        if gap > gap_tolerance * best.primal and not (out or stalled):
+            continue
+        found = prove(best)
+        if found.gap <= gap_tolerance * found.primal:
+            return found, "proved"
+        if out:
+            return found, "passes"
+        # What the proof adds is rounding, and by now the larger part.
+        if found.gap > 2 * gap or stalled:
+            return found, "rounding"
+    raise AssertionError("the iterates have no end")
 
 
-def _ascent_test(
-    objective: Objective, W: Weights, slopes: Scores, mean: Weights, data: Data
-) -> tuple[Array, Array]:
-    """Return the objective at the pass's mean W, and the dual, read off W = V/(2·reg)."""
-    linear, conjugate = bound.linear_and_conjugate(objective, slopes, slopes, data.y)
-    return objective(mean, data), linear - conjugate - objective.reg * jnp.sum(W * W)
+def _narrow(data: Data) -> tuple[Data, Array | None]:
+    """Return wide data in coordinates of its own rows, X = X' axesᵀ, and the axes (D, N), or None.
+
+    The optimal W is a combination of examples, so nothing is lost: W = W' axesᵀ has the same scores
+    and the same length.
+    """
+    N, D = data.X.shape
+    if D <= WIDE * N:
+        return data, None
+    axes, corner = _qr(dense(data.X).T)
+    return Data(corner.T, data.y), axes
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")
 
 
 def _first(objective: Objective, W: Weights, data: Data) -> tuple[Array, Array]:
@@ -268,15 +278,7 @@ def _pulled(objective: Objective, slopes: Scores, data: Data) -> Array:
     return -dot_transpose(loss.pull_back(slopes, data.y), data.X) / data.X.shape[0]
 
 
-_ascend = jax.jit(ascend)
-_gram_blocks = jax.jit(gram_blocks, static_argnames="block_size")
-_test = jax.jit(_ascent_test)
-_value = jax.jit(lambda objective, W, data: objective(W, data))
-_dual_value = jax.jit(dual_value)
-_initial_state = jax.jit(primal_dual.initial_state)
-_metric_steps = jax.jit(primal_dual.steps, static_argnames="num_steps")
-_sample_rows = jax.jit(primal_dual.sample_rows, static_argnames="rows")
-_make_metric = jax.jit(primal_dual.make_metric, static_argnames="N")
+_qr = jax.jit(jnp.linalg.qr)
 _jitted_first = jax.jit(_first)
 _jitted_resume = jax.jit(_resume)
 
@@ -284,7 +286,7 @@ _jitted_resume = jax.jit(_resume)
 def _conditioning(objective: Objective, data: Data) -> float:
     """Return reg·N/‖x‖², ‖x‖² averaged over a thousand examples or all."""
     N = data.X.shape[0]
-    some = dense(data.X[slice(None, None, -(-N // SAMPLE_ROWS))])
+    some = dense(data.X[slice(None, None, -(-N // SOME_ROWS))])
     square = float(jnp.mean(jnp.sum(some * some, axis=1)))
     return float(objective.reg) * N / square if square > 0 else np.inf
 
@@ -297,22 +299,30 @@ def _as_arrays(objective: Objective, data: Data) -> Objective:
 
 
 def _start(
-    objective: Objective, data: Data, C: int, start: Solution | Array | None, *, strong: bool
-) -> tuple[Array, Array, Array | None]:
-    """Return V/(2·reg) if ascent comes first, a primal W, and the slopes to start from, if any."""
+    objective: Objective,
+    data: Data,
+    C: int,
+    start: Solution | Array | None,
+    axes: Array | None,
+    *,
+    strong: bool,
+) -> Begin:
+    """Return where the iterates begin, in the coordinates of ``axes``."""
     N, D = data.X.shape
     if start is None:
         zeros = jnp.zeros((C, D), data.X.dtype)
-        return zeros, zeros, jnp.zeros((N, C), data.X.dtype)
+        return Begin(zeros, zeros, jnp.zeros((N, C), data.X.dtype))
+    W = start.W if isinstance(start, Solution) else start
+    W = W if axes is None else _matmul(W, axes)
     if isinstance(start, Solution):
         if not strong:
-            return start.W, start.W, feasible(objective, start.dual_variables, data.y)
-        slopes, W = _jitted_resume(objective, start.dual_variables, data)
-        return W, start.W, slopes
+            return Begin(W, W, feasible(objective, start.dual_variables, data.y))
+        slopes, V = _jitted_resume(objective, start.dual_variables, data)
+        return Begin(V, W, slopes)
     if not strong:
-        return start, start, None
-    slopes, W = _jitted_first(objective, start, data)
-    return W, start, slopes
+        return Begin(W, W, None)
+    slopes, V = _jitted_first(objective, W, data)
+    return Begin(V, W, slopes)
 
 
 def _check_arguments(
@@ -321,7 +331,7 @@ def _check_arguments(
     gap_tolerance: float,
     num_classes: int | None,
     start: Solution | Array | None,
-    max_passes: int,
+    max_passes: int | None,
 ) -> int:
     """Raise ValueError for a bad argument; return the number of classes."""
     require(objective, "solve", bound=True)
@@ -330,7 +340,7 @@ def _check_arguments(
         ("objective.reg", objective.reg),
         ("objective.delta", objective.delta),
         ("gap_tolerance", gap_tolerance),
-        ("max_passes", max_passes),
+        ("max_passes", 1 if max_passes is None else max_passes),
     ):
         if not float(value) > 0:
             raise ValueError(

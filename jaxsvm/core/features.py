@@ -288,6 +288,38 @@ def per_row(f: Callable[[Array], Array], X: Features) -> Float[Array, " N"]:
     return scan_rows(lambda _, block: ((), f(dense(block))), (), X)[1]
 
 
+def second_moments(X: Features) -> Float[Array, "D D"]:
+    """Return ``XᵀX/N``, the features' second moments, by about half of a full product.
+
+    It is symmetric, so a panel of columns is multiplied with the columns up to its own end only.
+    Rows are made dense before the product: of bytes that are centred afterwards the small
+    eigenvalues would drown in the rounding of the mean.
+
+    Cost: 1.13·N·D² floating-point operations.
+
+    >>> second_moments(jnp.array([[1.0, 0.0], [1.0, 2.0]]))
+    Array([[1., 1.],
+           [1., 2.]], dtype=float32)
+    """
+    N, D = X.shape
+    width = -(-D // 8)
+    panels = [(start, min(start + width, D)) for start in range(0, D, width)]
+
+    def add(totals: tuple[Array, ...], block: Features) -> tuple[tuple[Array, ...], tuple[()]]:
+        rows = dense(block)
+        products = (
+            jnp.matmul(rows[:, start:end].T, rows[:, :end], precision=PRECISION)
+            for start, end in panels
+        )
+        return tuple(total + new for total, new in zip(totals, products, strict=True)), ()
+
+    zeros = tuple(jnp.zeros((end - start, end), X.dtype) for start, end in panels)
+    totals, _ = scan_rows(add, zeros, X)
+    lower = [jnp.pad(total, ((0, 0), (0, D - total.shape[1]))) for total in totals]
+    below = jnp.tril(jnp.concatenate(lower)) / N
+    return below + jnp.tril(below, -1).T
+
+
 def largest_feature(X: Features) -> Float[Array, " N"]:
     """Return the largest magnitude in each row."""
     return per_row(lambda rows: jnp.max(jnp.abs(rows), axis=1), X)

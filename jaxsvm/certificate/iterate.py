@@ -1,0 +1,180 @@
+"""The iterates of the certified solver: pairs of a W and slopes, better and better.
+
+How weak the penalty is, reg·N/‖x‖², decides on the way there.
+
+1. Where it is strong, block coordinate ascent (`ascent`) converges in a few passes: an example's
+   slopes hardly depend on the others'.
+2. Else features that vary together make coordinates slow, and primal-dual steps in the metric of
+   their covariance (`primal_dual`) do not mind. The covariance of a sample comes first, and that of
+   all rows once the steps have cost as much as it will; where the penalty is weak, that of all rows
+   right away. The metric is enlarged when a step shows that it was too small.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsvm.certificate import bound, primal_dual
+from jaxsvm.certificate.ascent import ascend, gram_blocks
+from jaxsvm.core.objective import Objective
+from jaxsvm.core.types import Data, Scores, Weights
+
+BLOCK_SIZE = 100  # rows of a Gram matrix: larger is fewer products and more sequential work each
+STRONG, WEAK = 10.0, 0.3  # reg·N/‖x‖² from which on, and up to which
+ASCENT_PASSES = 5  # before the first look at whether a pass still halves the gap
+LARGE = 1e9  # operations a pass from which on every second step is tested, not every tenth
+STEPS_PER_BALANCE = 10  # the first few steps overshoot, and show no balance
+SAMPLE_ROWS = 1024  # whose covariance is the first metric
+CHEAP = 20.0  # passes that the covariance of all rows may cost to be the first metric
+
+
+class Begin(NamedTuple):
+    """Where the iterates begin.
+
+    Attributes:
+        W: (C, D) V(slopes)/(2·reg), what ascent keeps and nothing else looks at.
+        mean: (C, D) the best primal point there is.
+        slopes: (N, C) feasible ones, or None for those at ``mean``.
+    """
+
+    W: Array
+    mean: Array
+    slopes: Array | None
+
+
+class Iterate(NamedTuple):
+    """The best W and slopes so far; both values are estimates in the dtype that X has."""
+
+    passes: int
+    W: Array
+    slopes: Array
+    primal: float
+    dual: float
+
+
+def iterates(
+    key: Array,
+    objective: Objective,
+    data: Data,
+    begin: Begin,
+    *,
+    conditioning: float,
+    most_steps: int,
+) -> Iterator[Iterate]:
+    """Yield better and better pairs, without end: coordinate passes, steps in the metric, or both.
+
+    Args:
+        key: for the order of the examples.
+        objective: its reg and delta are arrays of the data's dtype.
+        data: N examples.
+        begin: the first pair; with slopes where the penalty is strong.
+        conditioning: reg·N/‖x‖².
+        most_steps: that anyone wants between two pairs.
+    """
+    ascent_key, metric_key = jax.random.split(key)
+    passes = 0
+    if conditioning > STRONG:
+        for best in _ascend(ascent_key, objective, data, begin):
+            yield best
+        passes, begin = best.passes, Begin(best.W, best.W, best.slopes)
+    C = begin.mean.shape[0]
+    price = _price(data, C)
+    num_steps = 2 if pass_operations(data, C) > LARGE else STEPS_PER_BALANCE
+    yield from _descend(
+        metric_key, objective, data, begin, passes=passes, price=price,
+        at_once=price <= CHEAP or conditioning < WEAK, num_steps=min(num_steps, most_steps),
+    )  # fmt: skip
+
+
+def pass_operations(data: Data, num_classes: int) -> float:
+    """Return the floating-point operations of one pass: two products."""
+    N, D = data.X.shape
+    return 4.0 * N * D * num_classes
+
+
+def _ascend(key: Array, objective: Objective, data: Data, begin: Begin) -> Iterator[Iterate]:
+    """Yield coordinate passes for as long as each halves the gap."""
+    block_key, key = jax.random.split(key)
+    W, best_W, slopes = begin
+    primal, gap = float(_value(objective, best_W, data)), np.inf
+    blocks = _gram_blocks(block_key, data.X, block_size=BLOCK_SIZE)
+    for passes in itertools.count(1):
+        key, use = jax.random.split(key)
+        W, slopes, mean = _jitted_ascend(use, objective, W, slopes, data, blocks)
+        value, dual = _ascent_test(objective, W, slopes, mean, data)
+        if value < primal:
+            best_W, primal = mean, float(value)
+        yield Iterate(passes, best_W, slopes, primal, float(dual))
+        gap, before = primal - float(dual), gap
+        if passes >= ASCENT_PASSES and gap > before / 2:
+            return
+
+
+def _descend(
+    key: Array,
+    objective: Objective,
+    data: Data,
+    begin: Begin,
+    *,
+    passes: int,
+    price: float,
+    at_once: bool,
+    num_steps: int,
+) -> Iterator[Iterate]:
+    """Yield primal-dual steps, in the metric of a sample and then of all rows, or that at once."""
+    N = len(data.y)
+    rows = N if at_once else min(SAMPLE_ROWS, N)
+    passes += round(price) if rows == N else 0
+    covariance = _covariance_of(key, data.X, rows=rows)
+    state = _initial_state(objective, begin.mean, begin.slopes, data)
+    rho, enlarged, stale, steps = state.rho, jnp.ones_like(state.rho), True, 0
+    while True:
+        if stale:
+            state = state._replace(rho=rho)
+            metric = _make_metric(objective.reg, covariance, rho * enlarged, rows=rows, N=N)
+        state, excess, balance = _steps(objective, state, metric, data, num_steps=num_steps)
+        steps, passes = steps + num_steps, passes + num_steps
+        yield Iterate(
+            passes, state.best_W, state.best_slopes, float(state.primal), float(state.dual)
+        )
+        small = excess > 1
+        enlarged = jnp.where(small, 1.1 * excess * enlarged, enlarged)
+        unbalanced = steps % STEPS_PER_BALANCE == 0 and bool(
+            (balance > 2 * rho) | (balance < rho / 2)
+        )
+        rho = balance if unbalanced else rho
+        stale = bool(small) or unbalanced
+        if rows < N and steps >= price:
+            rows, enlarged, stale = N, jnp.ones_like(rho), True
+            covariance = _covariance_of(key, data.X, rows=rows)
+            passes += round(price)
+
+
+def _price(data: Data, num_classes: int) -> float:
+    """Return how many passes the covariance of all rows costs, with the inverse of one metric."""
+    N, D = data.X.shape
+    few, many = min(N, D), max(N, D)
+    return (1.13 * few**2 * many + few**3) / pass_operations(data, num_classes)
+
+
+def _test(
+    objective: Objective, W: Weights, slopes: Scores, mean: Weights, data: Data
+) -> tuple[Array, Array]:
+    """Return the objective at the pass's mean W, and the dual, read off W = V/(2·reg)."""
+    linear, conjugate = bound.linear_and_conjugate(objective, slopes, slopes, data.y)
+    return objective(mean, data), linear - conjugate - objective.reg * jnp.sum(W * W)
+
+
+_jitted_ascend = jax.jit(ascend)
+_gram_blocks = jax.jit(gram_blocks, static_argnames="block_size")
+_ascent_test = jax.jit(_test)
+_value = jax.jit(lambda objective, W, data: objective(W, data))
+_initial_state = jax.jit(primal_dual.initial_state)
+_steps = jax.jit(primal_dual.steps, static_argnames="num_steps")
+_covariance_of = jax.jit(primal_dual.covariance_of, static_argnames="rows")
+_make_metric = jax.jit(primal_dual.make_metric, static_argnames=("rows", "N"))
