@@ -350,3 +350,14 @@ def test_the_error_budget_is_its_formula(name):
                 share = max(1 - abs(s[j] - s[label] + 1) / reach, 0)
                 total += 2 * np.mean(x**2) * (jump / 2 * share) ** 2
     np.testing.assert_allclose(budget.crossing, np.sqrt(total / C) / len(X), rtol=1e-5)
+
+
+def test_the_worst_is_the_furthest_out_in_units_of_its_tolerance():
+    W, data = problem(0, (40, 9, 10))
+    # What a large feature rounds by hides more: 10 of its slope are less than 0.5 of another's.
+    data = data._replace(X=data.X.at[:, 0].multiply(1e5))
+    g = np.array(closed_form(Objective(), W, data))
+    g[3, 0] += 10
+    g[4, 1] += 0.5
+    check = jaxsvm.check_gradient(Objective(), W, data, gradient=g, h=1e-3)
+    assert [(c.class_index, c.feature) for c in check.worst[:2]] == [(4, 1), (3, 0)]

@@ -63,12 +63,13 @@ def test_blocks_equal_the_plain_step(form):
     np.testing.assert_allclose(info.lower_bound, expected_info.lower_bound, rtol=rtol)
 
 
-def test_draws_near_zero_are_nearly_all_refused():
-    # The loss is linear as far as these draws go: only a new best is looked at, about ln 1000 of
-    # 1000 draws. In float64, where draws do not tie.
+@pytest.mark.parametrize("reg", [0.0, 1e6])
+def test_draws_near_zero_are_nearly_all_refused(reg):
+    # The loss is linear as far as these draws go, and the penalty is part of the bound: only a new
+    # best is looked at, about ln 1000 of 1000 draws. In float64, where draws do not tie.
     with jax.enable_x64(True):
         W, data = problem(0, (40, 6, 4))
-        optimizer = pruned_random_search(Objective(), scale=1e-6)
+        optimizer = pruned_random_search(Objective(reg=reg), scale=1e-6)
         _, info = compiled_run(optimizer, KEY, W, data, num_steps=1000)
         assert info.loss_evaluations.sum() == info.accepted.sum()
         assert 2 < info.accepted.sum() < 20
