@@ -388,9 +388,9 @@ def test_a_record_holds_the_last_of_its_steps():
 
 def test_the_steps_within_a_recorded_one_have_the_keys_that_are_said():
     W, data = problem(0)
-    search = jaxsvm.random_search(OBJECTIVE, scale=1.0)
-    state, _ = compiled_run(record_every(search, 3), KEY, W, data, num_steps=2)
-    expected, step = search.init(W, data), jax.jit(search.step)
+    sgd = minibatch_gradient_descent(OBJECTIVE, step_size=0.1, batch_size=3)
+    state, _ = compiled_run(record_every(sgd, 3), KEY, W, data, num_steps=2)
+    expected, step = sgd.init(W, data), jax.jit(sgd.step)
     for i in range(2):
         for j in range(3):
             key = jax.random.fold_in(jax.random.fold_in(KEY, i), j)
