@@ -133,10 +133,11 @@ def test_a_bound_holds_where_every_sum_rounds_against_it(kind):
     got = float(bound_of(Objective(reg=reg), slopes, data))
     assert got <= exact
     if kind == "opposites":
-        # V is computed as 0, so ‖V‖ in the bound is the allowance: a fifth of it is needed.
+        # V is computed as 0, so ‖V‖ in the bound is the allowance: a fifth of it is needed, and in
+        # float64, where a block is one group and its sums' order is not known, a seventh.
         linear = float(jnp.sum(slopes)) / len(slopes)
         needed = ((linear - float(exact)) / (linear - got)) ** 0.5
-        assert 0.2 < needed < 1
+        assert (1 / 7 if double() else 1 / 5) < needed < 1
     else:
         assert got >= 0.9 * exact
 
