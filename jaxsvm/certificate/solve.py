@@ -28,7 +28,7 @@ from jaxsvm.core.types import Data, Scores, Weights
 SOME_ROWS = 1024  # over which ‖x‖² is averaged
 WORK = 1e13  # operations after which a solve ends where nobody says: a minute or two
 FEWEST_PASSES, MOST_PASSES = 500, 50_000  # of them in any case, and at most: passes cost overhead
-PATIENCE = 300  # passes, or half of all so far, in which the gap has to halve
+PATIENCE = 300.0  # passes without half the gap after which float32 gives way to float64
 WIDE = 2  # times as many features as examples, from which on they are rotated onto as many axes
 
 End: TypeAlias = Literal["proved", "passes", "rounding"]
@@ -143,8 +143,10 @@ def solve(
     arrays = _as_arrays(objective, narrow)
     begin = _start(arrays, narrow, C, start, axes, strong=conditioning > STRONG)
     find = partial(iterates, most_steps=max_passes)
-    found, end = follow(find(key, arrays, narrow, begin, conditioning=conditioning), prove)
-    if end == "rounding" and data.X.dtype == jnp.float32:
+    is_single = data.X.dtype == jnp.float32
+    pairs = find(key, arrays, narrow, begin, conditioning=conditioning)
+    found, end = follow(pairs, prove, patience=PATIENCE if is_single else np.inf)
+    if end == "rounding" and is_single:
         with jax.enable_x64(True):
             wide = Data(astype(narrow.X, jnp.float64), data.y)
             W, slopes = (jnp.asarray(x, jnp.float64) for x in (found.best.W, found.best.slopes))
@@ -204,6 +206,7 @@ def _follow(
     clock: float,
     gap_tolerance: float,
     max_passes: int,
+    patience: float = np.inf,
     after: int = 0,
 ) -> tuple[_Found, End]:
     """Follow the iterates until one is proved to be good enough, or none will be.
@@ -215,6 +218,7 @@ def _follow(
         clock: when the solve began.
         gap_tolerance: as in `solve`.
         max_passes: as in `solve`.
+        patience: passes, or half of all so far, in which the gap has to halve.
         after: passes that came before these.
     """
     halved, target = 0, np.inf
@@ -224,7 +228,7 @@ def _follow(
         gap, out = best.primal - best.dual, best.passes >= max_passes
         if gap <= target:
             halved, target = best.passes, gap / 2
-        stalled = best.passes - halved > max(PATIENCE, (best.passes - after) / 2)
+        stalled = best.passes - halved > max(patience, (best.passes - after) / 2)
         if gap > gap_tolerance * best.primal and not (out or stalled):
             continue
         found = prove(best)
