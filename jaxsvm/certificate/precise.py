@@ -42,6 +42,17 @@ def objective_above(objective: Objective, W: Weights, data: Data) -> Scalar:
     A score is a sum of D products, so it is off by at most (D + 16)·u·‖w_j‖·‖x_i‖ with the
     subtractions of a margin counted in (Higham, "Accuracy and Stability", ch. 3); a loss by that
     times its steepest slopes, pulled back. What is left are sums of positive numbers.
+
+    Args:
+        objective: any `Hinge` with a record for a penalty.
+        W: (C, D), in the dtype to compute in.
+        data: N examples.
+
+    Returns:
+        A scalar. Cost: one product, a block of rows at a time.
+
+    Raises:
+        ValueError: the loss has no hinges, or the penalty is a function of your own.
     """
     loss, penalty = require(objective, "objective_above")
     N, D = data.X.shape

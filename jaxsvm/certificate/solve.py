@@ -21,7 +21,7 @@ from jaxsvm.certificate.bound import feasible
 from jaxsvm.certificate.iterate import STRONG, Begin, Iterate, iterates, pass_operations
 from jaxsvm.certificate.precise import certify
 from jaxsvm.core.arguments import check_floats, check_values, validate
-from jaxsvm.core.features import astype, dense, dot_transpose
+from jaxsvm.core.features import astype, dense, dot, dot_transpose
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scores, Weights
 
@@ -106,8 +106,8 @@ def solve(
         gap_tolerance: relative, > 0.
         num_classes: C; by default that of ``start``, or the largest label + 1.
         key: a typed key, for the order of the examples; `jax.random.key(0)` by default.
-        start: a `Solution` (of another reg, say) or a W (C, D), say of a few hundred mini-batch
-            steps, which save a quarter of the passes where the penalty is weak; zeros by default.
+        start: a `Solution` (of another reg, say) or a W (C, D), of a few hundred mini-batch steps,
+            say; zeros by default.
         max_passes: an upper limit, ≥ 1, tested every few passes; by default about 10¹³ operations,
             but 500 to 50,000 passes.
 
@@ -149,7 +149,7 @@ def solve(
     if end == "rounding" and is_single:
         with jax.enable_x64(True):
             wide = Data(astype(narrow.X, jnp.float64), data.y)
-            W, slopes = (jnp.asarray(x, jnp.float64) for x in (found.best.W, found.best.slopes))
+            W, slopes = (jnp.asarray(x, jnp.float64) for x in (found.best.W, found.slopes))
             arrays = _as_arrays(objective, wide)
             # Ascent has done what it can.
             easy = min(conditioning, STRONG)
@@ -193,7 +193,7 @@ class _Found(NamedTuple):
 def _prove(objective: Objective, data: Data, axes: Array | None, best: Iterate) -> _Found:
     """Prove an iterate on the data as they are, whatever it was found on."""
     dtype = data.X.dtype
-    W = best.W if axes is None else _matmul(best.W, axes.T.astype(best.W.dtype))
+    W = best.W if axes is None else dot(best.W, axes.astype(best.W.dtype))
     W, slopes = W.astype(dtype), feasible(objective, best.slopes.astype(dtype), data.y)
     return _Found(best, W, slopes, *certify(objective, W, slopes, data))
 
@@ -236,8 +236,8 @@ def _follow(
             return found, "proved"
         if out:
             return found, "passes"
-        # What the proof adds is rounding, and by now the larger part.
-        if found.gap > 2 * gap or stalled:
+        # What the proof adds is rounding, and by now the larger part; or the steps ended in NaN.
+        if stalled or not found.gap <= 2 * gap:
             return found, "rounding"
     raise AssertionError("the iterates have no end")
 
@@ -253,10 +253,6 @@ def _narrow(data: Data) -> tuple[Data, Array | None]:
         return data, None
     axes, corner = _qr(dense(data.X).T)
     return Data(corner.T, data.y), axes
-
-
-def _matmul(a: Array, b: Array) -> Array:
-    return jnp.matmul(a, b, precision="highest")
 
 
 def _first(objective: Objective, W: Weights, data: Data) -> tuple[Array, Array]:
@@ -317,7 +313,7 @@ def _start(
         zeros = jnp.zeros((C, D), data.X.dtype)
         return Begin(zeros, zeros, jnp.zeros((N, C), data.X.dtype))
     W = start.W if isinstance(start, Solution) else start
-    W = W if axes is None else _matmul(W, axes)
+    W = W if axes is None else dot(W, axes.T)
     if isinstance(start, Solution):
         if not strong:
             return Begin(W, W, feasible(objective, start.dual_variables, data.y))

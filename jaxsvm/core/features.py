@@ -295,7 +295,11 @@ def second_moments(X: Features) -> Float[Array, "D D"]:
     Rows are made dense before the product: of bytes that are centred afterwards the small
     eigenvalues would drown in the rounding of the mean.
 
-    Cost: 1.13·N·D² floating-point operations.
+    Args:
+        X: (N, D) features, an array or `StandardizedFeatures`.
+
+    Returns:
+        (D, D), symmetric to the bit. Cost: 1.13·N·D² floating-point operations.
 
     >>> second_moments(jnp.array([[1.0, 0.0], [1.0, 2.0]]))
     Array([[1., 1.],
