@@ -549,3 +549,19 @@ def test_where_ascent_starts_is_the_dual_of_a_weight(name):
     given, resumed = _resume(objective, 2 * slopes, data)
     np.testing.assert_array_equal(given, feasible(objective, 2 * slopes, data.y))
     np.testing.assert_allclose(resumed, dual_weights(given), atol=tolerance)
+
+
+def test_a_metric_of_nan_gives_way_to_float64(monkeypatch):
+    """What a Cholesky factor in float32 is of a covariance that it finds indefinite."""
+    _, data = problem(3, (40, 9, 10))
+    data = Data(data.X.astype(jnp.float32), data.y)
+
+    def broken(reg, covariance, rho, **options):
+        poison = jnp.nan if covariance.dtype == jnp.float32 else 0.0
+        return make_metric(reg, covariance, rho + poison, **options)
+
+    monkeypatch.setattr(iterate, "_make_metric", broken)
+    solution = jaxsvm.solve(Objective(reg=1e-3), data, gap_tolerance=1e-2, max_passes=2000)
+    assert solution.gap <= 1e-2 * solution.primal
+    assert solution.W.dtype == jnp.float32
+    assert solution.passes < 300  # seen at the first look, and not after patience
