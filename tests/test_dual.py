@@ -1,5 +1,6 @@
 """Bounds below every objective, and a solver that meets them: against an independent QP."""
 
+import itertools
 import warnings
 from fractions import Fraction
 
@@ -17,8 +18,15 @@ from jaxsvm.certificate import iterate
 from jaxsvm.certificate.ascent import ascend, gram_blocks
 from jaxsvm.certificate.bound import GROUP, dual_value, duality_gap, feasible, lower_bound
 from jaxsvm.certificate.precise import certify, objective_above
-from jaxsvm.certificate.primal_dual import covariance_of, make_metric
-from jaxsvm.certificate.row_step import row_step
+from jaxsvm.certificate.primal_dual import (
+    WEIGHTS,
+    along_ray,
+    covariance_of,
+    initial_state,
+    make_metric,
+    reweighted,
+)
+from jaxsvm.certificate.row_step import FEW, row_step
 from jaxsvm.certificate.solve import _first, _resume
 from jaxsvm.core import blocks, losses
 from jaxsvm.core.blocks import block_sizes
@@ -357,12 +365,14 @@ def test_a_metric_is_the_inverse_it_says(size, all_rows):
     rng = np.random.default_rng(0)
     X = jnp.asarray(rng.standard_normal((N, D)), float_dtype())
     rho, reg = jnp.asarray(0.7, X.dtype), jnp.asarray(0.2, X.dtype)
-    covariance = covariance_of(jax.random.key(0), X, rows=n)
+    weights = jnp.asarray(rng.uniform(0.1, 2.0, N), X.dtype)
+    covariance = covariance_of(jax.random.key(0), X, weights, rows=n)
     metric = make_metric(reg, covariance, rho, rows=n, N=N)
     C = np.asarray(covariance, float)
     C = C if n >= D else C.T @ C
     if all_rows:
-        np.testing.assert_allclose(C, np.asarray(X, float).T @ np.asarray(X, float) / n, atol=1e-5)
+        rows, w = np.asarray(X, float), np.asarray(weights, float)
+        np.testing.assert_allclose(C, rows.T @ (w[:, None] * rows) / n, atol=1e-5)
     # From its action on a basis: 1.3 of a sample's covariance and a floor, all rows' as it is.
     matrix = np.linalg.inv(np.asarray(metric.solve(jnp.eye(D, dtype=X.dtype)), float))
     floor = 0.4 + (0 if all_rows else 0.7 * 0.7 * np.trace(C) / n)
@@ -528,6 +538,87 @@ def test_a_metric_that_is_too_small_is_found_out(monkeypatch):
     monkeypatch.setattr(iterate, "_make_metric", too_small)
     solution = jaxsvm.solve(Objective(reg=1e-3), data, gap_tolerance=1e-2)
     assert solution.gap <= 1e-2 * solution.primal
+
+
+def test_the_metric_has_the_covariance_of_the_rows_it_says(monkeypatch):
+    """First of a sample, then of all rows, then of all rows with other weights."""
+    _, data = problem(5, (60, 9, 4))
+    taken, made = [], []
+
+    def taking(key, X, weights, *, rows):
+        taken.append((rows, np.asarray(weights)))
+        return covariance_of(key, X, weights, rows=rows)
+
+    def making(reg, covariance, rho, *, rows, N):
+        made.append((rows, len(taken)))
+        return make_metric(reg, covariance, rho, rows=rows, N=N)
+
+    monkeypatch.setattr(iterate, "_covariance_of", taking)
+    monkeypatch.setattr(iterate, "_make_metric", making)
+    monkeypatch.setattr(iterate, "_price", lambda data, C: 25.0)
+    monkeypatch.setattr(iterate, "SAMPLE_ROWS", 20)
+    monkeypatch.setattr(iterate, "WEAK", 0.0)
+    with pytest.warns(UserWarning, match="ran out"):
+        jaxsvm.solve(Objective(reg=1e-4), data, gap_tolerance=1e-12, max_passes=180)
+    assert [rows for rows, _ in taken] == [20, 20, 20, 60, 60]  # at 0, 10, 20, 30 and 80 steps
+    assert all(rows == taken[k - 1][0] for rows, k in made)
+    assert {k for _, k in made} == {1, 2, 3, 4, 5}
+    np.testing.assert_array_equal(taken[0][1], 1)
+    assert all(np.any(a[1] != b[1]) for a, b in itertools.pairwise(taken))
+
+
+@pytest.mark.parametrize("name", ["hinge_loss", "crammer_singer_loss"])
+def test_free_examples_get_more_of_rho(name):
+    """Free is between the bounds: for a maximum over classes a whole slope of 1 is at its bound."""
+    W, data = problem(6, (4, 9, 3))
+    objective = objective_of(name)
+    slopes = [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.99999, 0.0], [0.0, 0.3, 0.2]]
+    data = data._replace(y=jnp.zeros(4, jnp.int32))
+    state = initial_state(objective, W, jnp.asarray(slopes, W.dtype), data)
+    np.testing.assert_array_equal(reweighted(objective, state, data.y), [0.5, 0.5, 0.5, 2.0])
+    for _ in range(8):
+        state = state._replace(weights=reweighted(objective, state, data.y))
+    np.testing.assert_array_equal(state.weights, [WEIGHTS[0]] * 3 + [WEIGHTS[1]])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_best_point_of_a_ray(name):
+    W, data = problem(7, (40, 9, 10), scale=0.1)
+    objective = objective_of(name)
+    state = initial_state(objective, W, None, data)
+    found = jax.jit(along_ray)(objective, state, data.y)
+    ratio = np.asarray(found.best_W) / np.asarray(W)
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
+    value = reference.objective(found.best_W, data.X, data.y, loss=name, reg=0.1)
+    np.testing.assert_allclose(found.primal, value, rtol=1e-5)
+    for scale in np.concatenate(
+        [np.linspace(0, 3, 31), ratio[0, 0] * (1 + np.array([-1e-3, 1e-3]))]
+    ):
+        other = reference.objective(scale * np.asarray(W), data.X, data.y, loss=name, reg=0.1)
+        assert float(found.primal) <= other * (1 + 1e-5)
+    # A point that is better already stays, and so does a W of zeros, whose ray is flat.
+    better = state._replace(primal=jnp.asarray(0.0, W.dtype))
+    np.testing.assert_array_equal(along_ray(objective, better, data.y).best_W, W)
+    origin = initial_state(objective, 0 * W, None, data)
+    stays = along_ray(objective, origin, data.y)
+    np.testing.assert_array_equal(stays.best_W, 0 * W)
+    np.testing.assert_array_equal(stays.primal, origin.primal)
+
+
+@pytest.mark.parametrize("name", ["hinge_loss", "crammer_singer_loss"])
+def test_row_step_takes_any_number_of_classes(name):
+    """Above FEW the sums are taken by a loop: the same slopes."""
+    rng = np.random.default_rng(0)
+    margin = jnp.asarray(rng.standard_normal((6, 8)), float_dtype())
+    wide = jnp.concatenate([margin, jnp.full((6, FEW), -9.0, margin.dtype)], axis=1)
+    q, y = jnp.ones(6, margin.dtype), jnp.zeros(6, jnp.int32)
+    step = jax.jit(row_step)
+    objective = objective_of(name)
+    few = step(objective, margin, 0 * margin, q, y)
+    many = step(objective, wide, 0 * wide, q, y)
+    tolerance = 1e-12 if double() else 1e-6
+    np.testing.assert_allclose(many[:, :8], few, atol=tolerance)
+    np.testing.assert_allclose(many[:, 8:], 0, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", ["hinge_loss", "squared_hinge_loss"])

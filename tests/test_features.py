@@ -212,6 +212,8 @@ def test_second_moments_are_the_product(N, D):
     _, data = forms(N, 3, D)
     for form in data.values():
         X = np.asarray(form.X, float)
-        got = features.second_moments(form.X)
-        np.testing.assert_allclose(got, X.T @ X / N, atol=200 * unit() * np.abs(X).max() ** 2)
+        weights = np.linspace(0.0, 2.0, N)
+        got = features.second_moments(form.X, jnp.asarray(weights, form.X.dtype))
+        expected = X.T @ (weights[:, None] * X) / N
+        np.testing.assert_allclose(got, expected, atol=400 * unit() * np.abs(X).max() ** 2)
         np.testing.assert_array_equal(got, got.T)

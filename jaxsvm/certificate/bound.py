@@ -175,14 +175,11 @@ def linear_and_conjugate(
     loss, _ = require(objective, "linear_and_conjugate", penalty=False)
     N, C = slopes.shape
     target = jnp.asarray(loss.targets(y, C, objective.delta), slopes.dtype)
-    if target.ndim:
-        linear = tree_sum((target * slopes).ravel()) / N
-    else:
-        linear = target * tree_sum(slopes.ravel()) / N
+    linear = tree_sum(jnp.sum(target * slopes, axis=1)) / N
     allowed = loss.allowed_slopes(y, C, slopes.dtype)
     conjugate = jnp.zeros_like(linear)
     if not (isinstance(allowed.bend, float) and allowed.bend == 0):
-        conjugate += tree_sum((allowed.bend / 2 * (slopes * other)).ravel()) / N
+        conjugate += tree_sum(jnp.sum(allowed.bend / 2 * (slopes * other), axis=1)) / N
     if allowed.total_bend:
         totals = jnp.sum(slopes, axis=1) * jnp.sum(other, axis=1)
         conjugate += allowed.total_bend / 2 * tree_sum(totals) / N
@@ -214,8 +211,9 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     norm = (1 + 32 * u) * (tree_sum((raw**2).ravel()) ** 0.5 + error) / N
     linear, conjugate = linear_and_conjugate(objective, slopes, slopes, data.y)
     target = jnp.abs(jnp.asarray(loss.targets(data.y, C, objective.delta), slopes.dtype))
-    lost = jnp.max(target) * tree_sum(slopes.ravel()) / N
-    return Parts(linear - 64 * u * lost, (1 + (64 + 2 * C) * u) * conjugate, norm)
+    lost = jnp.max(target) * tree_sum(jnp.sum(slopes, axis=1)) / N
+    few = (64 + 2 * C) * u  # a plain sum over classes, a tree over examples
+    return Parts(linear - few * lost, (1 + few) * conjugate, norm)
 
 
 def _group(dtype: Any) -> int:

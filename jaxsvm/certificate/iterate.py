@@ -12,11 +12,11 @@ How weak the penalty is, reg·N/‖x‖², decides on the way there.
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jaxsvm.certificate import bound, primal_dual
@@ -29,6 +29,8 @@ STRONG, WEAK = 10.0, 0.3  # reg·N/‖x‖² from which on, and up to which
 ASCENT_PASSES = 5  # before the first look at whether a pass still halves the gap
 LARGE = 1e9  # operations a pass from which on every second step is tested, not every tenth
 STEPS_PER_BALANCE = 10  # the first few steps overshoot, and show no balance
+MOST_ENLARGED = 10.0  # at once: rounding may exaggerate
+TURN = 1.25  # a change of ρ that is worth a new inverse
 SAMPLE_ROWS = 1024  # whose covariance is the first metric
 CHEAP = 20.0  # passes that the covariance of all rows may cost to be the first metric
 
@@ -130,29 +132,42 @@ def _descend(
     N = len(data.y)
     rows = N if at_once else min(SAMPLE_ROWS, N)
     passes += round(price) if rows == N else 0
-    covariance = _covariance_of(key, data.X, rows=rows)
     state = _initial_state(objective, begin.mean, begin.slopes, data)
-    rho, enlarged, stale, steps = state.rho, jnp.ones_like(state.rho), True, 0
+    as_array = partial(jnp.asarray, dtype=state.rho.dtype)
+    sample_key, key = jax.random.split(key)
+    covariance = _covariance_of(sample_key, data.X, state.weights, rows=rows)
+    rho, enlarged, steps, since = float(state.rho), 1.0, 0, 0
+    metric = _make_metric(objective.reg, covariance, state.rho, rows=rows, N=N)
     while True:
-        if stale:
-            state = state._replace(rho=rho)
-            metric = _make_metric(objective.reg, covariance, rho * enlarged, rows=rows, N=N)
         state, excess, balance = _steps(objective, state, metric, data, num_steps=num_steps)
-        steps, passes = steps + num_steps, passes + num_steps
+        steps, since, passes = steps + num_steps, since + num_steps, passes + num_steps
+        is_due = steps % STEPS_PER_BALANCE == 0
+        if is_due:
+            state = _along_ray(objective, state, data.y)
         yield Iterate(
             passes, state.best_W, state.best_slopes, float(state.primal), float(state.dual)
         )
-        small = excess > 1
-        enlarged = jnp.where(small, 1.1 * excess * enlarged, enlarged)
-        unbalanced = steps % STEPS_PER_BALANCE == 0 and bool(
-            (balance > 2 * rho) | (balance < rho / 2)
-        )
-        rho = balance if unbalanced else rho
-        stale = bool(small) or unbalanced
-        if rows < N and steps >= price:
-            rows, enlarged, stale = N, jnp.ones_like(rho), True
-            covariance = _covariance_of(key, data.X, rows=rows)
-            passes += round(price)
+        is_stale = float(excess) > 1
+        if is_stale:
+            enlarged *= min(1.1 * float(excess), MOST_ENLARGED)
+        if is_due:
+            if not 1 / TURN < float(balance) / rho < TURN:
+                rho, is_stale = float(balance), True
+                state = state._replace(rho=balance)
+            paid = steps >= price if rows < N else since >= 2 * price
+            if paid or rows < N:
+                if paid and rows < N:
+                    rows, enlarged = N, 1.0
+                weights = _reweighted(objective, state, data.y)
+                state = state._replace(weights=weights)
+                sample_key, key = jax.random.split(key)
+                covariance = _covariance_of(sample_key, data.X, weights, rows=rows)
+                is_stale, since = True, 0
+                passes += round(price) if rows == N else 0
+        if is_stale:
+            metric = _make_metric(
+                objective.reg, covariance, as_array(rho * enlarged), rows=rows, N=N
+            )
 
 
 def _price(data: Data, num_classes: int) -> float:
@@ -175,6 +190,8 @@ _gram_blocks = jax.jit(gram_blocks, static_argnames="block_size")
 _ascent_test = jax.jit(_test)
 _value = jax.jit(lambda objective, W, data: objective(W, data))
 _initial_state = jax.jit(primal_dual.initial_state)
+_along_ray = jax.jit(primal_dual.along_ray)
+_reweighted = jax.jit(primal_dual.reweighted)
 _steps = jax.jit(primal_dual.steps, static_argnames="num_steps")
 _covariance_of = jax.jit(primal_dual.covariance_of, static_argnames="rows")
 _make_metric = jax.jit(primal_dual.make_metric, static_argnames=("rows", "N"))

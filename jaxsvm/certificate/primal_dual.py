@@ -23,15 +23,21 @@ from jaxsvm.certificate import bound
 from jaxsvm.certificate.row_step import row_step
 from jaxsvm.core.features import Features, dense, dot, dot_transpose, second_moments
 from jaxsvm.core.objective import Objective, require, score
-from jaxsvm.core.types import Data, Scores, Weights
+from jaxsvm.core.types import Data, Labels, Scores, Weights
+from jaxsvm.lines.line import line_of_scores
 
 RELAXATION = 1.9  # in (0, 2); over-relaxation of the proximal step
+FIRST = 0.25  # ρ·delta where nothing is known yet
+WEIGHTS = 1 / 32, 2.0  # of an example whose slopes are at their bounds, and of a free one
+NEAR = 1e-4  # rounding of a slope at its upper bound
 
 
 class State(NamedTuple):
     """A primal-dual step's own variables, and the best pair met."""
 
     rho: Array  # slope per score
+    weights: Array  # (N,), the share of ρ that an example has
+    slopes: Array  # (N, C), those of the last step
     W: Array
     scores: Array  # X Wᵀ
     G: Array  # ρu, (N, C)
@@ -59,22 +65,43 @@ def initial_state(objective: Objective, W: Weights, slopes: Scores | None, data:
     V = -pulled
     linear, conjugate = bound.linear_and_conjugate(objective, slopes, slopes, data.y)
     dual = linear - conjugate - jnp.sum(V * V) / (4 * objective.reg)
-    rho = _balance(objective, G, scores)
-    return State(rho, W, scores, G, pulled, W, primal, slopes, V, dual)
+    state = State(
+        rho=primal, weights=jnp.ones_like(scores[:, 0]), slopes=slopes, W=W, scores=scores, G=G,
+        pulled=pulled, best_W=W, primal=primal, best_slopes=slopes, best_V=V, dual=dual,
+    )  # fmt: skip
+    return state._replace(rho=_balance(objective, state, data.y))
 
 
-def _balance(objective: Objective, G: Scores, scores: Scores) -> Array:
-    """Return ρ, slope per score: a weighted geometric mean of what the state shows and of 1/delta.
+def _is_free(objective: Objective, slopes: Scores, y: Labels) -> Array:
+    """Return for each example whether any of its slopes is between its bounds, (N,)."""
+    loss, _ = require(objective, "solve", bound=True)
+    allowed = loss.allowed_slopes(y, slopes.shape[1], slopes.dtype)
+    upper = jnp.minimum(allowed.upper, 1.0 if allowed.capped else jnp.inf)
+    return jnp.any((slopes > 0) & (slopes < upper - NEAR), axis=1)
 
-    ‖G‖/‖scores‖ lets both travel in proportion to their size; a hinge's own scale is a slope of 1
-    over a margin of delta. Of digits and CIFAR-10 at penalties from strong to weak, the first alone
-    and the two evenly weighted took up to four times as many steps.
+
+def _balance(objective: Objective, state: State, y: Labels) -> Array:
+    """Return ρ, slope per score: the size of G over the scores', of the free examples or all.
+
+    Both then travel in proportion to their size. A score's size is delta at least: that far apart
+    are the kinks, however small the scores.
     """
-    slopes, size = jnp.sum(G * G), jnp.sum(scores * scores)
-    seen = (slopes > 0) & (size > 0)  # neither at the origin
-    own = 1 / jnp.asarray(objective.delta, scores.dtype)
-    ratio = jnp.where(seen, jnp.sqrt(slopes / jnp.where(seen, size, 1)), own)
-    return ratio.clip(1e-12, 1e12) ** 0.8 * own**0.2
+    free = _is_free(objective, state.slopes, y)
+    rows = jnp.where(jnp.any(free), free, True)[:, None]
+    delta = jnp.asarray(objective.delta, state.G.dtype)
+    slopes = jnp.sum(jnp.where(rows, state.G**2, 0))
+    size = jnp.sum(jnp.where(rows, state.scores**2 + delta**2, 0))
+    return jnp.where(slopes > 0, jnp.sqrt(slopes / size), FIRST / delta).clip(1e-12, 1e12)
+
+
+def reweighted(objective: Objective, state: State, y: Labels) -> Array:
+    """Return the examples' shares of ρ, (N,), after a look at which of them are free.
+
+    An example with a slope between its bounds has a margin of exactly zero in the end: a large ρ
+    holds it there. The slopes of all others are known, and a ρ in the metric only slows W down.
+    """
+    free = _is_free(objective, state.slopes, y)
+    return jnp.clip(state.weights * jnp.where(free, 2, 0.5), *WEIGHTS)
 
 
 class Metric(NamedTuple):
@@ -106,15 +133,18 @@ def _matmul(a: Array, b: Array) -> Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-def covariance_of(key: Array, X: Features, *, rows: int) -> Array:
-    """Return the covariance of as many random rows of X, or of all: XᵀX/rows.
+def covariance_of(key: Array, X: Features, weights: Array, *, rows: int) -> Array:
+    """Return the weighted covariance of as many random rows of X, or of all: Xᵀ diag(w) X/rows.
 
     It is (D, D); or (rows, D), a matrix R with RᵀR the covariance, where that is smaller.
     """
     N, D = X.shape
     if rows < N:
-        X = X[jax.random.choice(key, N, (rows,), replace=False)]
-    return second_moments(X) if rows >= D else dense(X) / jnp.sqrt(jnp.asarray(rows, X.dtype))
+        index = jax.random.choice(key, N, (rows,), replace=False)
+        X, weights = X[index], weights[index]
+    if rows >= D:
+        return second_moments(X, weights)
+    return jnp.sqrt(weights / rows)[:, None] * dense(X)
 
 
 def make_metric(reg: Array, covariance: Array, rho: Array, *, rows: int, N: int) -> Metric:
@@ -153,8 +183,7 @@ def steps(
     """
     loss, _ = require(objective, "solve", bound=True)
     N = data.X.shape[0]
-    reg, y, rho = objective.reg, data.y, state.rho
-    curvature = jnp.broadcast_to(1 / rho, (N,))
+    reg, y, rho = objective.reg, data.y, (state.rho * state.weights)[:, None]
     zero = jnp.zeros_like(state.scores)
 
     def one(state: State, _: Any) -> tuple[State, Array]:
@@ -165,7 +194,7 @@ def steps(
         primal = objective.data_loss(scores, y) + reg * jnp.sum(W * W)
         target = state.G / rho + 2 * scores - state.scores
         margins = loss.all_margins(target, y, delta=objective.delta)
-        slopes = row_step(objective, margins, zero, curvature, y)
+        slopes = row_step(objective, margins, zero, 1 / rho[:, 0], y)
         G = loss.pull_back(slopes, y)
         pulled = dot_transpose(G, data.X) / N
 
@@ -179,14 +208,18 @@ def steps(
         t = jnp.clip(rise / jnp.where(curve > 0, curve, 1), 0, 1)
         better = primal < state.primal
 
-        # ‖dW‖²_M, since (M + 2·reg) dW = −gradient. A move of the size of rounding shows nothing.
-        in_metric = -jnp.sum(dW * gradient) - 2 * reg * jnp.sum(dW * dW)
-        moved = rho * jnp.sum((scores - state.scores) ** 2) / N
-        noise = rho * (100 * jnp.finfo(W.dtype).eps) ** 2 * jnp.sum(scores * scores) / N
+        # ‖dW‖²_M, since (M + 2·reg) dW = −gradient, and what may cancel of it. A move of the size
+        # of rounding shows nothing.
+        whole, eps = -jnp.sum(dW * gradient), jnp.finfo(W.dtype).eps
+        in_metric = (1 + 100 * eps) * whole - 2 * reg * jnp.sum(dW * dW)
+        moved = jnp.sum(rho * (scores - state.scores) ** 2) / N
+        noise = (100 * eps) ** 2 * jnp.sum(rho * scores * scores) / N
         seen = (in_metric > 0) & (moved > noise)
         excess = jnp.where(seen, moved / jnp.where(seen, in_metric, 1), 0)
         state = State(
-            rho=rho,
+            rho=state.rho,
+            weights=state.weights,
+            slopes=slopes,
             W=state.W + RELAXATION * dW,
             scores=state.scores + RELAXATION * (scores - state.scores),
             G=state.G + RELAXATION * (G - state.G),
@@ -200,4 +233,21 @@ def steps(
         return state, excess
 
     state, excess = lax.scan(one, state, length=num_steps)
-    return state, jnp.max(excess), _balance(objective, state.G, state.scores)
+    return state, jnp.max(excess), _balance(objective, state, y)
+
+
+def along_ray(objective: Objective, state: State, y: Labels) -> State:
+    """Return the state with the lowest point on the ray of its W, where that is the best so far.
+
+    Where the loss is small, the margins end at their kinks: half of them just above, and a W that
+    is a little longer has hardly any loss left.
+    """
+    line = line_of_scores(objective, state.scores, state.scores, state.W, state.W, y)
+    lowest = line.minimum()
+    # A flat ray has no end, and its W is 0.
+    better = jnp.isfinite(lowest.t_low) & (lowest.value < state.primal)
+    longer = (1 + jnp.where(better, lowest.t_low, 0)) * state.W
+    return state._replace(
+        best_W=jnp.where(better, longer, state.best_W),
+        primal=jnp.where(better, lowest.value, state.primal),
+    )

@@ -17,6 +17,8 @@ from jaxsvm.core.losses import AllowedSlopes
 from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Labels, Scores
 
+FEW = 32  # classes up to which a sum over them is one loop over examples
+
 # Around a zero: the kink before it, the excess there, the kink after it, the excess there; (N,).
 Ends: TypeAlias = tuple[Array, Array, Array, Array]
 
@@ -189,14 +191,21 @@ def _around_zero(
     infinite = jnp.full_like(kinks[0], jnp.inf)
     nothing: Ends = (-infinite, infinite, infinite, -infinite)
     if kinks.shape[1] > 1:
-        # Many examples: one kink and one class at a time, so that nothing leaves the cache.
-        def one_kink(ends: Ends, t: Array) -> tuple[Ends, None]:
+        # Many examples: a kink at a time, so that nothing leaves the cache. The sums come first,
+        # on their own: fused with the ends the compiler would take each of them four times.
+        num_classes = len(columns[0])
+
+        def sum_at(_: None, t: Array) -> tuple[None, Array]:
             def add(total: Array, column: tuple[Any, ...]) -> tuple[Array, None]:
                 return total + term(t, column), None
 
-            return narrow(ends, t, lax.scan(add, jnp.zeros_like(t), columns)[0]), None
+            return None, lax.scan(add, jnp.zeros_like(t), columns, unroll=num_classes <= FEW)[0]
 
-        return lax.scan(one_kink, nothing, kinks)[0]
+        def one_kink(ends: Ends, at: tuple[Array, Array]) -> tuple[Ends, None]:
+            return narrow(ends, *at), None
+
+        sums = lax.scan(sum_at, None, kinks)[1]
+        return lax.scan(one_kink, nothing, (kinks, sums))[0]
     # A sequential pass has one example at a time: all kinks at once, in few operations.
     terms = jax.vmap(jax.vmap(term, in_axes=(None, 0)), in_axes=(0, None))(kinks, columns)
     every = jax.vmap(narrow, in_axes=(None, 0, 0))(nothing, kinks, jnp.sum(terms, axis=1))

@@ -288,8 +288,8 @@ def per_row(f: Callable[[Array], Array], X: Features) -> Float[Array, " N"]:
     return scan_rows(lambda _, block: ((), f(dense(block))), (), X)[1]
 
 
-def second_moments(X: Features) -> Float[Array, "D D"]:
-    """Return ``XᵀX/N``, the features' second moments, by about half of a full product.
+def second_moments(X: Features, weights: Float[Array, " N"]) -> Float[Array, "D D"]:
+    """Return ``Xᵀ diag(weights) X/N``, second moments by about half of a full product.
 
     It is symmetric, so a panel of columns is multiplied with the columns up to its own end only.
     Rows are made dense before the product: of bytes that are centred afterwards the small
@@ -297,11 +297,12 @@ def second_moments(X: Features) -> Float[Array, "D D"]:
 
     Args:
         X: (N, D) features, an array or `StandardizedFeatures`.
+        weights: (N,) ≥ 0, of the rows.
 
     Returns:
         (D, D), symmetric to the bit. Cost: 1.13·N·D² floating-point operations.
 
-    >>> second_moments(jnp.array([[1.0, 0.0], [1.0, 2.0]]))
+    >>> second_moments(jnp.array([[1.0, 0.0], [1.0, 2.0]]), jnp.ones(2))
     Array([[1., 1.],
            [1., 2.]], dtype=float32)
     """
@@ -309,8 +310,10 @@ def second_moments(X: Features) -> Float[Array, "D D"]:
     width = -(-D // 8)
     panels = [(start, min(start + width, D)) for start in range(0, D, width)]
 
-    def add(totals: tuple[Array, ...], block: Features) -> tuple[tuple[Array, ...], tuple[()]]:
-        rows = dense(block)
+    def add(
+        totals: tuple[Array, ...], block: Features, root: Array
+    ) -> tuple[tuple[Array, ...], tuple[()]]:
+        rows = root[:, None] * dense(block)
         products = (
             jnp.matmul(rows[:, start:end].T, rows[:, :end], precision=PRECISION)
             for start, end in panels
@@ -318,7 +321,7 @@ def second_moments(X: Features) -> Float[Array, "D D"]:
         return tuple(total + new for total, new in zip(totals, products, strict=True)), ()
 
     zeros = tuple(jnp.zeros((end - start, end), X.dtype) for start, end in panels)
-    totals, _ = scan_rows(add, zeros, X)
+    totals, _ = scan_rows(add, zeros, X, jnp.sqrt(weights))
     lower = [jnp.pad(total, ((0, 0), (0, D - total.shape[1]))) for total in totals]
     below = jnp.tril(jnp.concatenate(lower)) / N
     return below + jnp.tril(below, -1).T
