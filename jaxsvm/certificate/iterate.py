@@ -31,8 +31,8 @@ LARGE = 1e9  # operations a pass from which on every second step is tested, not 
 STEPS_PER_BALANCE = 10  # the first few steps overshoot, and show no balance
 MOST_ENLARGED = 10.0  # at once: rounding may exaggerate
 TURN = 1.25  # a change of ρ that is worth a new inverse
-SAMPLE_ROWS = 1024  # whose covariance is the first metric
-CHEAP = 20.0  # passes that the covariance of all rows may cost to be the first metric
+SAMPLE_ROWS = 4096  # whose covariance is the first metric
+CHEAP, DEAR = 20.0, 150.0  # passes that all rows' may cost to be it, and where reg is weak
 
 
 class Begin(NamedTuple):
@@ -89,7 +89,7 @@ def iterates(
     num_steps = 2 if pass_operations(data, C) > LARGE else STEPS_PER_BALANCE
     yield from _descend(
         metric_key, objective, data, begin, passes=passes, price=price,
-        at_once=price <= CHEAP or conditioning < WEAK, num_steps=min(num_steps, most_steps),
+        at_once=price <= (DEAR if conditioning < WEAK else CHEAP), num_steps=min(num_steps, most_steps),
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def _ascend(key: Array, objective: Objective, data: Data, begin: Begin) -> Itera
     """Yield coordinate passes for as long as each halves the gap."""
     block_key, key = jax.random.split(key)
     W, best_W, slopes = begin
-    primal, gap = float(_value(objective, best_W, data)), np.inf
+    primal, gap = float(_value(objective, best_W, data)), float("inf")
     blocks = _gram_blocks(block_key, data.X, block_size=BLOCK_SIZE)
     for passes in itertools.count(1):
         key, use = jax.random.split(key)
@@ -155,9 +155,8 @@ def _descend(
                 rho, is_stale = float(balance), True
                 state = state._replace(rho=balance)
             paid = steps >= price if rows < N else since >= 2 * price
-            if paid or rows < N:
-                if paid and rows < N:
-                    rows, enlarged = N, 1.0
+            if paid:
+                rows, enlarged = N, enlarged if rows == N else 1.0
                 weights = _reweighted(objective, state, data.y)
                 state = state._replace(weights=weights)
                 sample_key, key = jax.random.split(key)
