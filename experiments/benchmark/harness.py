@@ -202,7 +202,7 @@ def padded(D: int) -> int:
 
 
 def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
-    """Return the rows as a markdown table.
+    """Return the rows as a markdown table, and below it their notes as a list.
 
     "against the first" is the median of the peer over the median of the first row of its
     comparison: 2.0 says that the first is twice as fast. "of the limit" is the roofline's time,
@@ -227,7 +227,8 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
         median, lower, upper = (show(row, x) for x in (row.median, row.lower, row.upper))
         times = median, f"{lower} .. {upper}", row.median / base
         cells.append((row.part, row.work, peer, row.dtype, *times, share))
-    return report.table(header, cells)
+    notes = [f"- {row.part}, {row.work}: {row.note}" for row in rows if row.note]
+    return "\n".join([report.table(header, cells), *([""] if notes else []), *notes])
 
 
 def show(row: Row, value: float) -> str:
