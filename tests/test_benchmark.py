@@ -144,6 +144,15 @@ def test_a_fit_that_takes_too_long_is_ended():
     assert 0 < seconds < 60
 
 
+def test_a_peer_without_a_fit_says_so():
+    task = small_task(svm_peers.OVR)
+    never = task._replace(apart=lambda *arguments: None)
+    found = svm_table.climbed(never, svm_peers.PEERS[0], judge=lambda W: (0.0, 0.0))
+    assert found.name == f"{svm_peers.PEERS[0].name}: NOT reached, no fit ended within 0.5 s"
+    assert not found.reached
+    assert found.fits[0].seconds == 0.5
+
+
 def test_a_wide_range_of_accuracy_is_noted():
     task = small_task(svm_peers.OVR)
     fits = [svm_table.Fit(1, 1.0, gap, right) for gap, right in ((1e-3, 0.5), (5e-4, 0.52))]
@@ -255,7 +264,7 @@ def test_peak_memory_is_the_calls_alone(before, during):
     assert 64e6 < got < 110e6
 
 
-@pytest.mark.parametrize("bad", [{"repeats": 0}, {"seconds": 0.0}])
+@pytest.mark.parametrize("bad", [{"repeats": 0}, {"seconds": 0.0}, {"fit_seconds": 0.0}])
 def test_bad_settings_are_named(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         harness.Config(**bad)

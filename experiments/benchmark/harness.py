@@ -44,6 +44,7 @@ class Config:
             line runs, and its times mean nothing.
         repeats: timed runs of each callable, after its warm-up.
         seconds: a comparison stops early (after three rounds) when it has taken this long.
+        fit_seconds: in the part "dual", what one fit of another package may take, at most 60.
         seed: of the random inputs.
         out: the folder for the JSON file and the figures.
         landscapes_python: an interpreter that has torch and loss-landscapes, a peer of the part
@@ -53,6 +54,7 @@ class Config:
     size: Literal["tiny", "full"] = "full"
     repeats: int = 15
     seconds: float = 20.0
+    fit_seconds: float = 30.0
     seed: int = 0
     out: Path = Path("runs/benchmark")
     landscapes_python: Path | None = None
@@ -60,8 +62,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.repeats < 1:
             raise ValueError(f"repeats = {self.repeats}: expected an integer >= 1")
-        if not self.seconds > 0:
-            raise ValueError(f"seconds = {self.seconds}: expected a number > 0")
+        for name in ("seconds", "fit_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected a number > 0")
 
     @property
     def full(self) -> bool:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -45,7 +45,7 @@ class Table(NamedTuple):
         dataset: its name.
         losses: names of `FAMILY`.
         tolerances: a relative gap for each reg; None is 1/(2·N), scikit-learn's C = 1.
-        limit: seconds that one fit of a peer may take.
+        limit: seconds that one fit of a peer may take, if the config allows as many.
         small: whether fits are short: those that reach the tolerance are timed again, in turns,
             and none has to be ended from outside.
     """
@@ -60,7 +60,7 @@ class Table(NamedTuple):
 ALL = (WW, CS, OVR, SQUARED)
 FULL = (
     Table("digits", ALL, {1e-2: 1e-3, 1e-4: 1e-3, None: 1e-3}, limit=10.0, small=True),
-    Table("cifar10", ALL, {1e-2: 1e-3, 1e-4: 1e-2, None: 1e-2}, limit=30.0, small=False),
+    Table("cifar10", ALL, {1e-2: 1e-3, 1e-4: 1e-2, None: 1e-2}, limit=60.0, small=False),
 )
 TINY = (Table("digits", (WW, OVR), {1e-2: 0.5}, limit=0.1, small=True),)
 
@@ -101,6 +101,7 @@ class Entrant(NamedTuple):
     reached: bool
 
 
+@lru_cache
 def load(name: str) -> Dataset:
     return jaxsvm.load_dataset(name, scale=1 / 128, validation=0)
 
@@ -127,6 +128,7 @@ def run(part: str, config: Config) -> list[Row]:
 
 def tasks(config: Config) -> Iterator[Task]:
     for table in FULL if config.full else TINY:
+        table = table._replace(limit=min(table.limit, config.fit_seconds))
         data = load(table.dataset)
         X, y = np.asarray(data.train.X, np.float32), np.asarray(data.train.y)
         with nullcontext() if table.small else closing(Apart(X, y)) as apart:
@@ -143,7 +145,9 @@ def compared(part: str, task: Task, peers: list[Peer], config: Config) -> list[R
     able = [peer for peer in peers if task.loss in peer.options]
     large = {peer.name: size for peer in able if (size := peer.bytes(*shape(task))) > MOST_BYTES}
     entrants = [ours, *(climbed(task, peer, judge) for peer in able if peer.name not in large)]
-    notes = [f"{name}: left out, {size / 1e9:.0f} GB" for name, size in large.items()]
+    notes = [
+        f"{name}: left out, its rows would take {size / 1e9:.0f} GB" for name, size in large.items()
+    ]
     notes += says_nothing(task, entrants)
 
     again = {e.name: e.call for e in entrants if e.reached and task.table.small}
@@ -202,11 +206,15 @@ def climbed(task: Task, peer: Peer, judge: Callable[[Any], tuple[float, float]])
         if gap <= task.tolerance or factor * seconds > limit:
             break
         effort *= factor
-    last = fits[-1] if fits else Fit(effort, limit, np.nan, np.nan)
+    if not fits:
+        unfinished = Fit(effort, limit, np.nan, np.nan)
+        name = f"{peer.name}: NOT reached, no fit ended within {limit:g} s"
+        return Entrant(name, peer.dtype, partial(fit, effort), [unfinished], False)
+    last = fits[-1]
     reached = last.gap <= task.tolerance
     how = f"{'' if reached else 'NOT reached, '}gap {last.gap:.1e} with effort {last.effort}"
     name = f"{peer.name}: {how}, {accurate(last.accuracy)}"
-    return Entrant(name, peer.dtype, partial(fit, last.effort), [*fits[:-1], last], reached)
+    return Entrant(name, peer.dtype, partial(fit, last.effort), fits, reached)
 
 
 def says_nothing(task: Task, entrants: list[Entrant]) -> list[str]:
