@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import closing
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import harness, landscape
+from experiments.benchmark import harness, landscape, svm_peers, svm_table
 from experiments.benchmark.compare import compare as compare_files
-from jaxsvm import StandardizedFeatures
+from jaxsvm import Data, StandardizedFeatures
 
 pytestmark = pytest.mark.any_precision
 
@@ -83,6 +84,89 @@ def test_table_says_what_a_search_reached():
     last = harness.table([row]).splitlines()[-1]
     assert "| peer: reached 0.25 (evaluations: 7) |" in last
     assert "| peer: reached 0.25 |" in harness.table([row._replace(evaluations=None)])
+
+
+def test_notes_are_below_the_table():
+    row = harness.Row("p", "w", "ours", 1e-3, 1e-3, 1e-3, 5)
+    assert len(harness.table([row]).splitlines()) == 3
+    assert harness.table([row, row._replace(note="n")]).splitlines()[-2:] == ["", "- p, w: n"]
+
+
+def small_task(loss):
+    digits = svm_table.load("digits")
+    X, y = digits.train.X[:200], digits.train.y[:200]
+    table = svm_table.Table("digits", (loss,), {}, limit=0.5, small=True)
+    arrays = np.asarray(X, np.float32), np.asarray(y)
+    return svm_table.Task(
+        table, loss, 1e-2, 1e-3, digits._replace(train=Data(X, y)), *arrays, apart=None
+    )
+
+
+@pytest.mark.parametrize("loss", svm_table.ALL)
+def test_a_peers_objective_is_ours(loss):
+    task = small_task(loss)
+    ours, judge = svm_table.solved(task)
+    assert ours.reached
+    able = [peer for peer in svm_peers.installed() if loss in peer.options]
+    assert able
+    for peer in able:
+        W = peer.call(loss, task.X.astype(peer.dtype), task.y, task.reg, 1024)
+        assert W.shape == (10, task.X.shape[1])
+        gap, accuracy = judge(W)
+        assert -1e-6 <= gap <= 1e-2, peer.name
+        assert accuracy > 0.7, peer.name
+
+
+def test_a_peer_is_given_more_effort_until_it_is_near():
+    task = small_task(svm_peers.OVR)
+    assert svm_peers.PEERS[0].package == "scikit-learn"
+    _, judge = svm_table.solved(task)
+    found = svm_table.climbed(task, svm_peers.PEERS[0], judge)
+    assert found.reached
+    assert [fit.gap <= 1e-3 for fit in found.fits] == [False] * (len(found.fits) - 1) + [True]
+    assert found.fits[-1].effort == max(fit.effort for fit in found.fits)
+    hurried = task._replace(table=task.table._replace(limit=1e-9))
+    stopped = svm_table.climbed(hurried, svm_peers.PEERS[0], judge)
+    assert [fit.effort for fit in stopped.fits] == [svm_table.FIRST_EFFORT]
+    assert "NOT reached, gap" in stopped.name
+
+
+def test_a_fit_that_takes_too_long_is_ended():
+    task = small_task(svm_peers.OVR)
+    fit = svm_peers.PEERS[0].name, svm_peers.OVR, task.reg, 8
+    with closing(svm_peers.Apart(task.X, task.y)) as apart:
+        assert apart(1e-9, *fit) is None
+        fitted = apart(60.0, *fit)
+    assert fitted is not None
+    W, seconds = fitted
+    here = svm_peers.PEERS[0].call(svm_peers.OVR, task.X.astype(float), task.y, task.reg, 8)
+    np.testing.assert_array_equal(W, here)
+    assert 0 < seconds < 60
+
+
+def test_a_peer_without_a_fit_says_so():
+    task = small_task(svm_peers.OVR)
+    never = task._replace(apart=lambda *arguments: None)
+    found = svm_table.climbed(never, svm_peers.PEERS[0], judge=lambda W: (0.0, 0.0))
+    assert found.name == f"{svm_peers.PEERS[0].name}: NOT reached, no fit ended within 0.5 s"
+    assert not found.reached
+    assert found.fits[0].seconds == 0.5
+
+
+def test_a_wide_range_of_accuracy_is_noted():
+    task = small_task(svm_peers.OVR)
+    fits = [svm_table.Fit(1, 1.0, gap, right) for gap, right in ((1e-3, 0.5), (5e-4, 0.52))]
+    bad = svm_table.Fit(1, 1.0, 2e-3, 0.9)
+    entrants = [svm_table.Entrant("", "", print, [fit, bad], True) for fit in fits]
+    (note,) = svm_table.says_nothing(task, entrants)
+    assert "50.0 to 52.0 % among W within 0.001" in note
+    assert svm_table.says_nothing(task, entrants[:1]) == []
+
+
+def test_the_expansion_of_cifar10_is_too_large():
+    N, D, C = harness.SHAPES["full"]
+    assert svm_peers.pairs_bytes(N, D, C) == N * (C - 1) * 2 * D * 12 > svm_table.MOST_BYTES
+    assert svm_peers.pairs_bytes(1797, 65, 10) < svm_table.MOST_BYTES
 
 
 def write_rows(path, rows, size="tiny"):
@@ -180,7 +264,7 @@ def test_peak_memory_is_the_calls_alone(before, during):
     assert 64e6 < got < 110e6
 
 
-@pytest.mark.parametrize("bad", [{"repeats": 0}, {"seconds": 0.0}])
+@pytest.mark.parametrize("bad", [{"repeats": 0}, {"seconds": 0.0}, {"fit_seconds": 0.0}])
 def test_bad_settings_are_named(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         harness.Config(**bad)

@@ -31,7 +31,9 @@ INDIRECT = {"jaxlib", "importlib_resources", "array_record"}
 # Imported inside a function or by a module that `import jaxsvm` leaves alone.
 OPTIONAL = {"sklearn", "matplotlib"}
 # What benchmarks compare with where it is installed.
-PEERS = {"torch", "evosax", "snapml", "loss_landscapes"}
+PEERS = {
+    "torch", "evosax", "loss_landscapes", "snapml", "liblinear", "rehline", "dual_fw_svm",
+}  # fmt: skip
 
 
 def run_python(code):

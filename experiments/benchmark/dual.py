@@ -1,33 +1,29 @@
 """The certified solver: seconds to a proved gap, in units of one loss and gradient, and its peers.
 
 On "full" the data is CIFAR-10, all training examples, centred and divided by 128, because the
-difficulty of an optimum depends on the data; on "tiny" it is the digits. Each method runs once,
-after a short run to compile; the peer's name says what it reached.
+difficulty of an optimum depends on the data; on "tiny" it is the digits. There each method runs
+once, after a short run to compile; the peer's name says what it reached.
 
 1. `solve` to several gaps.
 2. The same objective by mini-batch descent, Adam and L-BFGS, the best of a few step sizes each:
    how far above the proved bottom they are against seconds, in ``dual_suboptimality.png``.
-3. One against rest, as scikit-learn and SnapML minimize it (`pip install snapml`; left out where
-   it is missing), beside `solve`.
+3. A table of `solve` beside scikit-learn, liblinear, SnapML, dual-fw-svm and ReHLine
+   (`pip install liblinear-multicore snapml dual-fw-svm rehline`; what is missing is left out), on
+   the digits too: Weston-Watkins, Crammer-Singer, one-vs-rest and its square, at three penalties.
 """
 
-import importlib.util
-import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import SGDClassifier
-from sklearn.svm import LinearSVC
 
 import jaxsvm
+from experiments.benchmark import svm_table
 from experiments.benchmark.harness import Config, Row, compare, row_of, run_steps
+from experiments.benchmark.svm_table import accurate, load, solver
 from experiments.shared.recipes import zero_weights
 from experiments.shared.report import LOG_LOG
 from experiments.shared.timing import ready, timed
@@ -44,7 +40,7 @@ DESCENTS = f"hinge, reg {REG:g}, as far as it gets"
 
 def run(config: Config) -> list[Row]:
     name = "cifar10" if config.full else "digits"
-    data = jaxsvm.load_dataset(name, scale=1 / 128, validation=0)
+    data = load(name)
     both = jax.jit(jax.value_and_grad(OBJECTIVE))
     peers = {"jaxsvm": partial(both, zero_weights(data), data.train)}
     rows = compare(PART, "loss and gradient, all data", peers, config)
@@ -56,26 +52,21 @@ def run(config: Config) -> list[Row]:
             f"gradients, {tested(solution.W, data)}"
         )
         rows.append(once(f"hinge, reg {reg:g}, to a gap of {tolerance:g}", name, seconds))
-    return rows + descents(data, config) + one_vs_rest(data, config)
-
-
-def tested(W: Any, data: Dataset) -> str:
-    """Return what a peer's name says of W."""
-    return f"test accuracy {100 * float(jaxsvm.accuracy(W, data.test)):.2f} %"
+    return rows + descents(data, config) + svm_table.run(PART, config)
 
 
 def once(work: str, peer: str, seconds: float) -> Row:
     return row_of(PART, work, peer, [seconds])
 
 
+def tested(W: Any, data: Dataset) -> str:
+    """Return what a peer's name says of W."""
+    return accurate(float(jaxsvm.accuracy(W, data.test)))
+
+
 def solve(objective: Objective, data: Dataset, tolerance: float) -> tuple[jaxsvm.Solution, float]:
     """Return a solution and its seconds, without compilation."""
-    C = len(data.class_names)
-    call = partial(jaxsvm.solve, data=data.train, gap_tolerance=tolerance, num_classes=C)
-    # The short run is to end early.
-    with warnings.catch_warnings(action="ignore", category=UserWarning):
-        call(replace(objective, reg=0.9 * float(objective.reg)), max_passes=10)
-    return timed(call, objective)
+    return timed(solver(objective, data, tolerance))
 
 
 class Method(NamedTuple):
@@ -165,52 +156,3 @@ def batches_first(
     curves[f"{steps} mini-batch steps, then solve"] = seconds, warm.history.primal - bottom
     name = f"{steps} mini-batch steps, then jaxsvm.solve: objective {warm.primal:.4f}"
     return once(DESCENTS, name, float(seconds[-1]))
-
-
-def one_vs_rest(data: Dataset, config: Config) -> list[Row]:
-    """All with one-against-rest hinges at the same reg: objective and accuracy against seconds."""
-    objective = Objective(loss=jaxsvm.one_vs_rest_loss, reg=REG)
-
-    def row(name: str, W: Any, seconds: float) -> Row:
-        W = jnp.asarray(W, jnp.float32)
-        reached = f"objective {float(objective(W, data.train)):.4f}, {tested(W, data)}"
-        return once(f"one against rest, reg {REG:g}", f"{name}: {reached}", seconds)
-
-    rows = []
-    for tolerance in (1e-2, 1e-3) if config.full else (0.5,):
-        solution, seconds = solve(objective, data, tolerance)
-        rows.append(row(f"jaxsvm.solve to a gap of {tolerance:g}", solution.W, seconds))
-    X, y = np.asarray(data.train.X, np.float32), np.asarray(data.train.y)
-    for name, model in classifiers(len(y)).items():
-        # A few passes are all it gets.
-        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-            fitted, seconds = timed(model.fit, X, y)
-        rows.append(row(name, np.reshape(fitted.coef_, zero_weights(data).shape), seconds))
-    return rows
-
-
-def classifiers(N: int) -> dict[str, Any]:
-    """Return the peers; liblinear's and SnapML's λ/2·‖w‖² + Σ is our reg·‖w‖² + mean."""
-    peers: dict[str, Any] = {
-        "sklearn SGDClassifier, 5 passes": SGDClassifier(
-            alpha=2 * REG, max_iter=5, tol=None, fit_intercept=False, n_jobs=2, random_state=0
-        ),
-        "sklearn LinearSVC, 5 passes": LinearSVC(
-            C=1 / (2 * REG * N), loss="hinge", max_iter=5, fit_intercept=False, random_state=0
-        ),
-    }
-    if not importlib.util.find_spec("snapml"):
-        print("SnapML is not installed (pip install snapml): left out")
-        return peers
-    import snapml
-
-    for name, passes, weights in (
-        ("SnapML, 5 passes", 5, None),
-        ("SnapML, 20 passes", 20, None),
-        ("SnapML, 20 passes, classes balanced (another objective)", 20, "balanced"),
-    ):
-        peers[name] = snapml.SupportVectorMachine(
-            regularizer=2 * REG * N, max_iter=passes, n_jobs=2, fit_intercept=False, tol=0.0,
-            class_weight=weights,
-        )  # fmt: skip
-    return peers

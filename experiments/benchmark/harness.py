@@ -44,6 +44,7 @@ class Config:
             line runs, and its times mean nothing.
         repeats: timed runs of each callable, after its warm-up.
         seconds: a comparison stops early (after three rounds) when it has taken this long.
+        fit_seconds: in the part "dual", what one fit of another package may take, at most 60.
         seed: of the random inputs.
         out: the folder for the JSON file and the figures.
         landscapes_python: an interpreter that has torch and loss-landscapes, a peer of the part
@@ -53,6 +54,7 @@ class Config:
     size: Literal["tiny", "full"] = "full"
     repeats: int = 15
     seconds: float = 20.0
+    fit_seconds: float = 30.0
     seed: int = 0
     out: Path = Path("runs/benchmark")
     landscapes_python: Path | None = None
@@ -60,8 +62,9 @@ class Config:
     def __post_init__(self) -> None:
         if self.repeats < 1:
             raise ValueError(f"repeats = {self.repeats}: expected an integer >= 1")
-        if not self.seconds > 0:
-            raise ValueError(f"seconds = {self.seconds}: expected a number > 0")
+        for name in ("seconds", "fit_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected a number > 0")
 
     @property
     def full(self) -> bool:
@@ -202,7 +205,7 @@ def padded(D: int) -> int:
 
 
 def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
-    """Return the rows as a markdown table.
+    """Return the rows as a markdown table, and below it their notes as a list.
 
     "against the first" is the median of the peer over the median of the first row of its
     comparison: 2.0 says that the first is twice as fast. "of the limit" is the roofline's time,
@@ -227,7 +230,8 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
         median, lower, upper = (show(row, x) for x in (row.median, row.lower, row.upper))
         times = median, f"{lower} .. {upper}", row.median / base
         cells.append((row.part, row.work, peer, row.dtype, *times, share))
-    return report.table(header, cells)
+    notes = [f"- {row.part}, {row.work}: {row.note}" for row in rows if row.note]
+    return "\n".join([report.table(header, cells), *([""] if notes else []), *notes])
 
 
 def show(row: Row, value: float) -> str:

@@ -17,6 +17,7 @@ import jaxsvm
 # Those of them that are installed are listed.
 PACKAGES = (
     "jax", "jaxlib", "numpy", "optax", "matplotlib", "scikit-learn", "torch", "evosax",
+    "liblinear-multicore", "snapml", "dual-fw-svm", "rehline",
 )  # fmt: skip
 
 
@@ -38,11 +39,11 @@ def environment() -> dict[str, Any]:
         "x64": bool(jax.config.read("jax_enable_x64")),
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": cores(),
     }
 
 
-def _cores() -> int | None:
+def cores() -> int | None:
     """Return how many cores this process may use, or how many there are where that is unknown."""
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed else os.cpu_count()

@@ -36,6 +36,7 @@ class Row(NamedTuple):
         unit: "s", or "bytes" of peak memory.
         reached: the objective where a search ended, or None where nothing is searched.
         evaluations: of the objective, that a search needed.
+        note: what a reader of the whole comparison has to know, in words.
     """
 
     part: str
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     unit: Literal["s", "bytes"] = "s"
     reached: float | None = None
     evaluations: int | None = None
+    note: str = ""
 
 
 def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
