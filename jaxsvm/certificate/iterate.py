@@ -6,8 +6,12 @@ How weak the penalty is, reg·N/‖x‖², decides on the way there.
    slopes hardly depend on the others'.
 2. Else features that vary together make coordinates slow, and primal-dual steps in the metric of
    their covariance (`primal_dual`) do not mind. The covariance of a sample comes first, and that of
-   all rows once the steps have cost as much as it will; where the penalty is weak, that of all rows
-   right away. The metric is enlarged when a step shows that it was too small.
+   all rows once the steps have cost as much as it will; or that of all rows right away, where it is
+   cheap, or where the penalty is weak and it is not too dear. All rows' is taken again, with the
+   weights that the examples have by then, whenever the steps have cost twice as much.
+
+Every tenth step ρ is balanced, and the lowest point on the ray of W counts as well. The metric is
+enlarged when a step shows that it was too small.
 """
 
 import itertools
@@ -28,11 +32,11 @@ BLOCK_SIZE = 100  # rows of a Gram matrix: larger is fewer products and more seq
 STRONG, WEAK = 10.0, 0.3  # reg·N/‖x‖² from which on, and up to which
 ASCENT_PASSES = 5  # before the first look at whether a pass still halves the gap
 LARGE = 1e9  # operations a pass from which on every second step is tested, not every tenth
-STEPS_PER_BALANCE = 10  # the first few steps overshoot, and show no balance
-MOST_ENLARGED = 10.0  # at once: rounding may exaggerate
+STEPS_PER_LOOK = 10  # at ρ, weights and the ray: the first few steps overshoot, and show nothing
+MOST_LARGER = 10.0  # a metric at once: rounding may exaggerate
 TURN = 1.25  # a change of ρ that is worth a new inverse
 SAMPLE_ROWS = 4096  # whose covariance is the first metric
-CHEAP, DEAR = 20.0, 150.0  # passes that all rows' may cost to be it, and where reg is weak
+CHEAP, DEAR = 20.0, 150.0  # passes that all rows' may cost to be the first; where reg is weak
 
 
 class Begin(NamedTuple):
@@ -86,7 +90,7 @@ def iterates(
         passes, begin = best.passes, Begin(best.W, best.W, best.slopes)
     C = begin.mean.shape[0]
     price = _price(data, C)
-    num_steps = 2 if pass_operations(data, C) > LARGE else STEPS_PER_BALANCE
+    num_steps = 2 if pass_operations(data, C) > LARGE else STEPS_PER_LOOK
     yield from _descend(
         metric_key, objective, data, begin, passes=passes, price=price,
         at_once=price <= (DEAR if conditioning < WEAK else CHEAP), num_steps=min(num_steps, most_steps),
@@ -141,7 +145,7 @@ def _descend(
     while True:
         state, excess, balance = _steps(objective, state, metric, data, num_steps=num_steps)
         steps, since, passes = steps + num_steps, since + num_steps, passes + num_steps
-        is_due = steps % STEPS_PER_BALANCE == 0
+        is_due = steps % STEPS_PER_LOOK == 0
         if is_due:
             state = _along_ray(objective, state, data.y)
         yield Iterate(
@@ -149,7 +153,7 @@ def _descend(
         )
         is_stale = float(excess) > 1
         if is_stale:
-            enlarged *= min(1.1 * float(excess), MOST_ENLARGED)
+            enlarged *= min(1.1 * float(excess), MOST_LARGER)
         if is_due:
             if not 1 / TURN < float(balance) / rho < TURN:
                 rho, is_stale = float(balance), True

@@ -1,16 +1,17 @@
 """Primal-dual steps in the metric of the features' covariance, for a penalty too weak for ascent.
 
-Features that vary together make coordinates slow. With S = X Wᵀ, slopes a, u = pull_back(a)/ρ, and
-M ≥ ρ XᵀX/N in the sense of quadratic forms, one step is
+Features that vary together make coordinates slow. With S = X Wᵀ, slopes a, G = pull_back(a), a
+number ρ_i = ρ·w_i for each example, and M ≥ Xᵀ diag(ρ_i) X/N in the sense of quadratic forms, one
+step is
 
-    W' = W − (M + 2·reg)⁻¹ (2·reg·W + (ρ/N) uᵀX)
-    a' = row_step(margins at u + 2XW'ᵀ − S, curvature 1/ρ)
+    W' = W − (M + 2·reg)⁻¹ (2·reg·W + GᵀX/N)
+    a' = row_step(margins at G/ρ_i + 2XW'ᵀ − S, curvature 1/ρ_i)
 
 a gradient step whose slopes are chosen by the exact row step, for two products. M is the features'
-covariance, or that of a sample of rows and a multiple of the identity for what they miss, so that
-its inverse is a matter of as many numbers each way, not of D. The weaker the penalty, the more the
-directions count in which features hardly vary, which a sample does not show. That M is large enough
-is checked at every step, at no cost.
+weighted covariance, or that of a sample of rows and a multiple of the identity for what they miss,
+so that its inverse is a matter of as many numbers each way, not of D. The weaker the penalty, the
+more the directions count in which features hardly vary, which a sample does not show. That M is
+large enough is checked at every step, at no cost.
 """
 
 from typing import Any, NamedTuple
@@ -98,7 +99,7 @@ def reweighted(objective: Objective, state: State, y: Labels) -> Array:
     """Return the examples' shares of ρ, (N,), after a look at which of them are free.
 
     An example with a slope between its bounds has a margin of exactly zero in the end: a large ρ
-    holds it there. The slopes of all others are known, and a ρ in the metric only slows W down.
+    holds it there. The slopes of all others are known, and their ρ in the metric only slows W down.
     """
     free = _is_free(objective, state.slopes, y)
     return jnp.clip(state.weights * jnp.where(free, 2, 0.5), *WEIGHTS)
