@@ -91,9 +91,10 @@ def iterates(
     C = begin.mean.shape[0]
     price = _price(data, C)
     num_steps = 2 if pass_operations(data, C) > LARGE else STEPS_PER_LOOK
+    at_once = price <= (DEAR if conditioning < WEAK else CHEAP)
     yield from _descend(
-        metric_key, objective, data, begin, passes=passes, price=price,
-        at_once=price <= (DEAR if conditioning < WEAK else CHEAP), num_steps=min(num_steps, most_steps),
+        metric_key, objective, data, begin, passes=passes, price=price, at_once=at_once,
+        num_steps=min(num_steps, most_steps),
     )  # fmt: skip
 
 
