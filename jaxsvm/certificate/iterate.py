@@ -89,7 +89,7 @@ def iterates(
             yield best
         passes, begin = best.passes, Begin(best.W, best.W, best.slopes)
     C = begin.mean.shape[0]
-    price = _price(data, C)
+    price = _price(data, C, rows=len(data.y))
     num_steps = 2 if pass_operations(data, C) > LARGE else STEPS_PER_LOOK
     at_once = price <= (DEAR if conditioning < WEAK else CHEAP)
     yield from _descend(
@@ -136,7 +136,7 @@ def _descend(
     """Yield primal-dual steps, in the metric of a sample and then of all rows, or that at once."""
     N = len(data.y)
     rows = N if at_once else min(SAMPLE_ROWS, N)
-    passes += round(price) if rows == N else 0
+    passes += round(_price(data, len(begin.mean), rows=rows))
     state = _initial_state(objective, begin.mean, begin.slopes, data)
     as_array = partial(jnp.asarray, dtype=state.rho.dtype)
     sample_key, key = jax.random.split(key)
@@ -167,17 +167,17 @@ def _descend(
                 sample_key, key = jax.random.split(key)
                 covariance = _covariance_of(sample_key, data.X, weights, rows=rows)
                 is_stale, since = True, 0
-                passes += round(price) if rows == N else 0
+                passes += round(price)
         if is_stale:
             metric = _make_metric(
                 objective.reg, covariance, as_array(rho * enlarged), rows=rows, N=N
             )
 
 
-def _price(data: Data, num_classes: int) -> float:
-    """Return how many passes the covariance of all rows costs, with the inverse of one metric."""
-    N, D = data.X.shape
-    few, many = min(N, D), max(N, D)
+def _price(data: Data, num_classes: int, *, rows: int) -> float:
+    """Return how many passes the covariance of so many rows costs, with one metric's inverse."""
+    D = data.X.shape[1]
+    few, many = min(rows, D), max(rows, D)
     return (1.13 * few**2 * many + few**3) / pass_operations(data, num_classes)
 
 

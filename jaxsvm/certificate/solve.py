@@ -163,7 +163,8 @@ def solve(
     )  # fmt: skip
     if end != "proved":
         reason = {
-            "passes": f"its {max_passes} passes ran out; raise max_passes",
+            "passes": f"its {max_passes} passes ran out; raise max_passes, or scale the columns of "
+            "X to one size",
             "rounding": f"rounding of W to {data.X.dtype} hides anything smaller; float64 would "
             "not: jax.config.update('jax_enable_x64', True), and X in float64",
         }[end]
@@ -194,7 +195,7 @@ def _prove(objective: Objective, data: Data, axes: Array | None, best: Iterate) 
     """Prove an iterate on the data as they are, whatever it was found on."""
     dtype = data.X.dtype
     W = best.W if axes is None else dot(best.W, axes.astype(best.W.dtype))
-    W, slopes = W.astype(dtype), feasible(objective, best.slopes.astype(dtype), data.y)
+    W, slopes = W.astype(dtype), _feasible(objective, best.slopes.astype(dtype), data.y)
     return _Found(best, W, slopes, *certify(objective, W, slopes, data))
 
 
@@ -279,6 +280,7 @@ def _pulled(objective: Objective, slopes: Scores, data: Data) -> Array:
 
 
 _qr = jax.jit(jnp.linalg.qr)
+_feasible = jax.jit(feasible)
 _jitted_first = jax.jit(_first)
 _jitted_resume = jax.jit(_resume)
 
@@ -316,7 +318,7 @@ def _start(
     W = W if axes is None else dot(W, axes.T)
     if isinstance(start, Solution):
         if not strong:
-            return Begin(W, W, feasible(objective, start.dual_variables, data.y))
+            return Begin(W, W, _feasible(objective, start.dual_variables, data.y))
         slopes, V = _jitted_resume(objective, start.dual_variables, data)
         return Begin(V, W, slopes)
     if not strong:
