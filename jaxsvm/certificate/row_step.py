@@ -228,7 +228,9 @@ def _two_couplings(
     """Return the slopes where both w·d, of two signs, and Σ_j a_j couple them.
 
     For a given multiplier μ of the sum, the rest is one root. The sum falls with μ, and is to be 1
-    at most, or 2μ for the square of a maximum: bisection.
+    at most, or 2μ for the square of a maximum: bisection. Slopes that move along w change no
+    centred margin, so at that μ the sum may jump, and rounding picks its side: taken clearly above
+    and clearly below, the slopes in between whose sum is right are as good as either.
     """
 
     def at(mu: Array) -> Scores:
@@ -245,9 +247,16 @@ def _two_couplings(
     # At this μ all slopes are 0.
     largest = jnp.maximum(jnp.max(c, axis=1), 0) * unit
     high = 1.01 * (largest + jnp.abs(allowed.coupling) * curvature * jnp.abs(before))
+    clearly = 64 * jnp.finfo(c.dtype).eps * high
     zero = jnp.zeros_like(high)
     if allowed.capped:
         high = jnp.where(jnp.sum(at(zero), axis=1) <= 1, 0, high)
     steps = 2 * (jnp.finfo(c.dtype).nmant + 4)
-    _, high = lax.fori_loop(0, steps, halve, (zero, high))
-    return at(high)
+    low, high = lax.fori_loop(0, steps, halve, (zero, high))
+    clearly = jnp.where(high > 0, clearly, 0)
+    few, many = at(high + clearly), at(jnp.maximum(low - clearly, 0))
+    limit = 1.0 if allowed.capped else high / allowed.total_bend
+    over, under = jnp.sum(many, axis=1) - limit, limit - jnp.sum(few, axis=1)
+    share = jnp.clip(under / jnp.where(over + under > 0, over + under, 1), 0, 1)
+    share = jnp.where(over > 0, share, 0)
+    return few + share[:, None] * (many - few)
