@@ -88,12 +88,8 @@ def pairs(X: np.ndarray, y: np.ndarray, reg: float, effort: int) -> np.ndarray:
     starts = np.arange(len(example) + 1) * 2 * D
     rows = csr_matrix((values.ravel(), columns.ravel(), starts), shape=(len(example), C * D))
     rows.sort_indices()
-    # `cost` is of N examples and not of the rows.
-    model = LinearSVC(
-        C=cost(reg, y), tol=1 / effort, max_iter=effort, loss="hinge", fit_intercept=False,
-        random_state=0,
-    )  # fmt: skip
-    return model.fit(rows, signs).coef_.reshape(C, D)
+    # Its mean is over the rows, C − 1 of them for each example.
+    return linear_svc(rows, signs, reg / (C - 1), effort, loss="hinge").reshape(C, D)
 
 
 def pairs_bytes(N: int, D: int, C: int) -> float:

@@ -93,7 +93,8 @@ def iterates(
     num_steps = 2 if pass_operations(data, C) > LARGE else STEPS_PER_LOOK
     at_once = price <= (DEAR if conditioning < WEAK else CHEAP)
     yield from _descend(
-        metric_key, objective, data, begin, passes=passes, price=price, at_once=at_once,
+        metric_key, objective, data, begin, passes=passes, price=price,
+        rows=len(data.y) if at_once else min(SAMPLE_ROWS, len(data.y)),
         num_steps=min(num_steps, most_steps),
     )  # fmt: skip
 
@@ -130,12 +131,14 @@ def _descend(
     *,
     passes: int,
     price: float,
-    at_once: bool,
+    rows: int,
     num_steps: int,
 ) -> Iterator[Iterate]:
-    """Yield primal-dual steps, in the metric of a sample and then of all rows, or that at once."""
+    """Yield primal-dual steps in the metric of some rows, and of all once the steps cost as much.
+
+    ``price`` is what the covariance of all rows costs, in passes.
+    """
     N = len(data.y)
-    rows = N if at_once else min(SAMPLE_ROWS, N)
     passes += round(_price(data, len(begin.mean), rows=rows))
     state = _initial_state(objective, begin.mean, begin.slopes, data)
     as_array = partial(jnp.asarray, dtype=state.rho.dtype)
