@@ -2,10 +2,12 @@
 
     python -m experiments                      # the embedded digits; under 90 s on two cores
     python -m experiments --dataset cifar10    # all of CIFAR-10; minutes
+    python -m experiments --X X.npy --y y.npy  # data of your own
 
 Every section is also a command of its own, with its own options: `python -m experiments.race`.
 """
 
+import dataclasses
 import importlib
 import sys
 from dataclasses import dataclass
@@ -29,8 +31,8 @@ class Config(options.Config):
     """The options of the main job; each section keeps its defaults for the rest.
 
     Attributes:
-        sections: Which sections, in which order; optax_comparison, certificate and losses may be
-            named too.
+        sections: Which sections, in which order; optax_comparison, certificate and losses may
+            be named too.
         workers: Sections run at a time. 1 gives each the whole machine: for seconds to be quoted.
     """
 
@@ -41,11 +43,11 @@ class Config(options.Config):
 
 def main() -> None:
     config = tyro.cli(Config, description=__doc__)
+    same = {field.name: getattr(config, field.name) for field in dataclasses.fields(options.Config)}
     sections = []
     for name in config.sections:
         module = importlib.import_module(f"experiments.{name}")
-        same = {"dataset": config.dataset, "seeds": config.seeds, "out": config.out}
-        sections.append((module, module.Config(**same, name=config.name)))
+        sections.append((module, module.Config(**same)))
     sys.exit(runner.execute("notes", sections, config, config.workers))
 
 

@@ -6,7 +6,7 @@
 objective less the bound is therefore at least its true distance above the bottom, and less the
 solver's primal it is at most that: the band between. The same solver, warm from one reg to the
 next, draws the curve for choosing reg; and its dual variables name the hardest training examples,
-those whose hinges all still push.
+those whose hinges all still push: pictures of them, or the rows of a table.
 
 Expected: the searches end orders of magnitude above the bottom and batches come closest. Some 15
 seconds on digits on two cores, minutes on CIFAR-10.
@@ -20,9 +20,10 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import options, runner, settings
+from experiments.shared.pictures import hardest, hardest_figures, hardest_table
 from experiments.shared.report import LOG_LOG, Figures, accuracy_against_reg, table, table_of
 from experiments.shared.strategies import follow, near_zero, strategies
-from jaxsvm import Data, Dataset, Objective, Solution, accuracy
+from jaxsvm import Data, Objective, accuracy
 from jaxsvm import plot as draw
 
 STRATEGIES = (
@@ -55,7 +56,7 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
+    dataset, objective = settings.load(config.source, "scaled"), Objective(reg=config.reg)
     data, test, C = dataset.train, dataset.test, len(dataset.class_names)
     limits: Any = {"gap_tolerance": config.gap_tolerance, "max_passes": 1000}
     solution = jaxsvm.solve(objective, data, num_classes=C, **limits)
@@ -64,7 +65,8 @@ def run(config: Config) -> dict[str, Any]:
     courses = {n: follow(known[n], dataset, objective, *start, n) for n in STRATEGIES}
     paths = {name: course.path for name, course in courses.items()}
     regs: dict[str, Any] = {"regs": config.regs, "gap_tolerance": 0.02, "max_passes": 300}
-    path = list(jaxsvm.regularization_path(Objective(), data, dataset.validation, **regs))
+    held_out = dataset.validation
+    path = list(jaxsvm.regularization_path(Objective(), data, held_out, num_classes=C, **regs))
     return {
         "strategies": {
             name: {"passes": c.loss_evaluations + c.gradient_evaluations, "objective": c.objective}
@@ -82,24 +84,8 @@ def run(config: Config) -> dict[str, Any]:
         "path_accuracy": np.array([p.accuracy for p in path]),
         "path_test_accuracy": np.array([float(accuracy(p.solution.W, test)) for p in path]),
         "path_gap": np.array([p.solution.gap / p.solution.primal for p in path]),
-        **hardest(config.dataset, dataset, solution),
+        **hardest(dataset, solution),
         **plane(objective, data, solution.W, paths),
-    }
-
-
-def hardest(name: str, dataset: Dataset, solution: Solution, count: int = 20) -> dict[str, Any]:
-    """The examples whose hinges push hardest, as they look, and the share of those that push."""
-    names, y = dataset.class_names, np.asarray(dataset.train.y)
-    pressure = np.asarray(solution.dual_variables).sum(axis=1)
-    order = np.argsort(-pressure, kind="stable")[:count]
-    raw: Any = settings.load(name, "raw").train.X
-    pixels = np.asarray(raw[jnp.asarray(order)])[:, :-1].reshape(-1, *dataset.image_shape)
-    pictures = pixels / pixels.max()  # all alike
-    predicted = np.asarray(jaxsvm.predict(solution.W, dataset.train.X))
-    return {
-        "support": float(np.mean(pressure > 0)),
-        "hardest": pictures[..., 0] if pictures.shape[-1] == 1 else pictures,
-        "hardest_names": [f"{names[y[i]]}, seen as {names[predicted[i]]}" for i in order],
     }
 
 
@@ -148,10 +134,7 @@ def plot(arrays: dict[str, Any]) -> Figures:
             {"held out": arrays["path_accuracy"], "test": arrays["path_test_accuracy"]},
             "accuracy, %", title="Choosing reg: each point certified",
         ),
-        "hardest_examples": draw.images(
-            arrays["hardest"], [name.replace(", ", "\n") for name in arrays["hardest_names"]],
-            title="The training examples that push hardest",
-        ),
+        **hardest_figures(arrays),
     }  # fmt: skip
 
 
@@ -176,7 +159,7 @@ def report(arrays: dict[str, Any]) -> str:
         f"{arrays['passes']} passes; test accuracy there {100 * arrays['test_accuracy']:.2f} %; "
         f"{100 * arrays['support']:.1f} % of the examples are support vectors. One seed.\n\n"
         + table("strategy | passes {:.0f} | objective {:.4f} | above the minimum", ends)
-        + f"\n\n{table_of(path)}\n\n"
+        + f"\n\n{table_of(path)}\n\n{hardest_table(arrays)}"
         f"Chosen by the held-out part: reg {arrays['path_reg'][best]:g}, with a test accuracy of "
         f"{100 * test_accuracy[best]:.2f} %.{edge}"
     )

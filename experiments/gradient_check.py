@@ -60,7 +60,7 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = settings.load(config.dataset, "centred")
+    dataset = settings.load(config.source, "centred")
     shape = recipes.zero_weights(dataset).shape
     direction = config.scale * np.random.default_rng(0).standard_normal(shape)
     W = direction / length(dataset.train)
@@ -71,7 +71,7 @@ def run(config: Config) -> dict[str, Any]:
             curves[jnp.dtype(dtype).name] = u_curve(jnp.asarray(W, dtype), data, config)
     steps, verdicts = np.geomspace(1e-7, 1e-1, 5), {}
     for kind in tqdm(settings.PIXELS, desc="verdicts", disable=None, leave=False, delay=1):
-        part = settings.load(config.dataset, kind).train
+        part = settings.load(config.source, kind).train
         W_kind = jnp.asarray(direction / length(part), jnp.float32)
         verdicts[kind] = count_verdicts(W_kind, part, steps)
     return {

@@ -46,7 +46,8 @@ class Config(options.Config):
 
     Attributes:
         num_steps: Steps of each run; by default 1000 on digits and 150 on anything larger.
-        step_size: At the first step; by default 0.3 on digits and 0.003 on anything larger.
+        step_size: At the first step; by default 0.3 on digits, 0.003 on CIFAR-10, and inverse to
+            the examples' squared length on other data.
         momentum: For the two runs with momentum; their step size is (1 - momentum) times the
             others'.
         reg: The penalty's weight.
@@ -99,7 +100,7 @@ def swept(objective: Objective, *, nesterov: bool) -> Optimizer:
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
+    dataset, objective = settings.load(config.source, "scaled"), Objective(reg=config.reg)
     T = config.num_steps or settings.suiting(dataset).descent_steps
     eta = config.step_size or settings.suiting(dataset).descent_step_size
     slow = optax.constant_schedule((1 - config.momentum) * eta)

@@ -40,9 +40,9 @@ class Config(options.Config):
     """Draw the loss along lines and planes through a random W. One W is drawn: seed 0.
 
     Attributes:
-        grid: Nodes on each axis of the planes; by default 1024, and 128 on digits.
+        grid: Nodes on each axis of the planes; by default 1024, and 128 on anything small.
         num_steps: Steps of the strategies whose paths are drawn.
-        scale: Standard deviation of W's entries, for pixels of about [-1, 1].
+        scale: Standard deviation of W's entries, for features of about [-1, 1].
     """
 
     grid: Annotated[int, options.at_least(2)] | None = None
@@ -51,7 +51,7 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = settings.load(config.dataset, "scaled"), Objective()
+    dataset, objective = settings.load(config.source, "scaled"), Objective()
     data, num = dataset.train, config.grid or settings.suiting(dataset).plane_nodes
     W = config.scale * jax.random.normal(jax.random.key(0), recipes.zero_weights(dataset).shape)
     a, b = (jaxsvm.random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
@@ -138,9 +138,11 @@ def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str,
     with jax.enable_x64(True):
         ahead = recipes.in_float64(ahead)
         lowest = compiled.minimum(ahead)
-        kinks = np.asarray(compiled.kinks(ahead)) - float(lowest.t_low)
+        # Where the line is flat towards one end, its lowest stretch has only the other one.
+        middle = float(lowest.t_low if np.isfinite(lowest.t_low) else lowest.t_high)
+        kinks = np.asarray(compiled.kinks(ahead)) - middle
         t = np.stack([np.linspace(-1 / zoom, 1 / zoom, 401) for zoom in ZOOMS])
-        ends = lowest.t_low + t[:, [0, -1]]
+        ends = middle + t[:, [0, -1]]
         losses = [compiled.values(ahead, start=low, stop=high, num=401) for low, high in ends]
     num_kinks = np.array([np.sum(np.abs(kinks) <= 1 / zoom) for zoom in ZOOMS])
     return {"t": t, "rise": np.stack(losses) - float(lowest.value), "num_kinks": num_kinks}
@@ -194,6 +196,7 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
 def plot(arrays: dict[str, Any]) -> Figures:
     one, facets, every = arrays["one_line"], arrays["one_plane"], arrays["all"]
     three, near, found = arrays["bowl"], arrays["zooms"], arrays["paths"]
+    hundred = arrays["hundred"]
     way, share = found["between"], 100 * found["share"]
     examples = f"{every['examples']:,} examples"
     chord = ([0, 1], way["loss"][ends_of(way["t"])])
@@ -213,7 +216,7 @@ def plot(arrays: dict[str, Any]) -> Figures:
             facets, "One example: a flat facet between kink lines", levels=0,
             segments=facets["segments"],
         ),
-        "svm_hundred": surface(arrays["hundred"], "A hundred examples"),
+        "svm_hundred": surface(hundred, f"{hundred['examples']} examples"),
         "svm_all": surface(every, examples),
         "svm_all_accuracy": surface(
             every, examples, values=100 * every["accuracy"], label="accuracy, %", levels=0

@@ -38,7 +38,7 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = settings.load(config.dataset, "centred")
+    dataset = settings.load(config.source, "centred")
     sizes = config.start_scale, config.step_size
     found = searches.search_locally(dataset, *sizes, config.num_steps, config.seeds)
     columns = {name: found[name] for name in ("best_loss", "accepted")}

@@ -56,7 +56,7 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = settings.load(config.dataset, "scaled")
+    dataset = settings.load(config.source, "scaled")
     train = recipes.first(dataset.train, config.num_examples)
     found = [member(FAMILY[name], train, dataset, config) for name in config.members]
     return {
@@ -84,6 +84,7 @@ def member(loss: Hinge, train: Data, dataset: Dataset, config: Config) -> dict[s
         for point in jaxsvm.regularization_path(
             objective, train, dataset.validation,
             regs=config.regs, gap_tolerance=config.gap_tolerance, max_passes=config.max_passes,
+            num_classes=len(dataset.class_names),
         ):  # fmt: skip
             points.append(point)
             seconds.append(time.perf_counter() - began)
@@ -169,10 +170,10 @@ def report(arrays: dict[str, Any]) -> str:
         "seconds after the first reg {:.2f}": arrays["seconds"][order, 1:].sum(axis=1),
     }
     return (
-        f"{arrays['num_examples']:,} training examples, {arrays['num_test']:,} test images; every "
-        f"optimum to a relative gap of {arrays['gap_tolerance']:g} where the table shows no larger "
-        "one. Errors are standard errors of a share of the test images. Where every reg's optimum "
-        "is W = 0 to the proved gap, an accuracy would mean nothing.\n\n"
+        f"{arrays['num_examples']:,} training examples, {arrays['num_test']:,} test examples; "
+        f"every optimum to a relative gap of {arrays['gap_tolerance']:g} where the table shows no "
+        "larger one. Errors are standard errors of a share of the test examples. Where every reg's "
+        "optimum is W = 0 to the proved gap, an accuracy would mean nothing.\n\n"
         f"{table_of(columns)}\n\n{verdict(names, np.where(learns, accuracy, 0), error)}"
     )
 

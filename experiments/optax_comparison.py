@@ -140,7 +140,7 @@ def same_traces(objective: Objective, W: Array, data: Data, num_steps: int) -> d
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
+    dataset, objective = settings.load(config.source, "scaled"), Objective(reg=config.reg)
     train = recipes.first(dataset.train, config.num_examples or 10_000)
     # The first start is the sweep's, so that no seed chose the step size it is judged at.
     shape = (config.seeds + 1, *recipes.zero_weights(dataset).shape)

@@ -55,7 +55,7 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset, objective = settings.load(config.dataset, "scaled"), Objective(reg=config.reg)
+    dataset, objective = settings.load(config.source, "scaled"), Objective(reg=config.reg)
     known = strategies(dataset, config)
     results: dict[str, dict[str, np.ndarray]] = {}
     for name in config.strategies:
@@ -104,7 +104,7 @@ def report(arrays: dict[str, Any]) -> str:
     return (
         f"reg {arrays['reg']:g}, {seeds} seeds. Evaluations are of all the training data (a batch "
         "counts for its share). Cells say median [lower quartile, upper quartile] over seeds. Step "
-        "sizes are fixed for each dataset's size and not tuned further.\n\n" + table_of(columns)
+        "sizes are fixed for each dataset and not tuned further.\n\n" + table_of(columns)
     )
 
 

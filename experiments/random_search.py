@@ -75,7 +75,7 @@ def row_norms(X: Any, rows: int = 1000) -> np.ndarray:
 
 
 def run(config: Config) -> dict[str, Any]:
-    dataset = settings.load(config.dataset, "centred")
+    dataset = settings.load(config.source, "centred")
     C = len(dataset.class_names)
     search, seeds = searches.search_at_random, config.seeds
     parts = [search(dataset, scale, config.num_steps, seeds) for scale in config.scales]

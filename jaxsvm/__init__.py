@@ -32,9 +32,13 @@ Optimizers
 Certificates
     lower_bound                             how low any W can get
     solve, Solution, regularization_path    weights that are proved to be nearly optimal
+Models
+    Model, model_of                         weights that classify raw inputs; of a Solution
+    save, load                              one file, no pickle
 
 The rooms hold the rest: `jaxsvm.core`, `jaxsvm.lines`, `jaxsvm.gradients`, `jaxsvm.optimizers`,
-`jaxsvm.certificate`, `jaxsvm.datasets`, and `jaxsvm.plot` for figures (it needs matplotlib).
+`jaxsvm.certificate`, `jaxsvm.datasets`, `jaxsvm.patches` for features of images, and two that need
+more packages: `jaxsvm.plot` for figures (matplotlib), `jaxsvm.estimator` for scikit-learn.
 """
 
 from jaxsvm.certificate import Solution as Solution
@@ -72,6 +76,10 @@ from jaxsvm.lines import project_path as project_path
 from jaxsvm.lines import random_direction as random_direction
 from jaxsvm.lines import slice_1d as slice_1d
 from jaxsvm.lines import slice_2d as slice_2d
+from jaxsvm.model import Model as Model
+from jaxsvm.model import load as load
+from jaxsvm.model import model_of as model_of
+from jaxsvm.model import save as save
 from jaxsvm.optimizers import Optimizer as Optimizer
 from jaxsvm.optimizers import advance as advance
 from jaxsvm.optimizers import from_optax as from_optax

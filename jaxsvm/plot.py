@@ -44,6 +44,9 @@ STYLE: dict[str, Any] = {
     "image.cmap": "viridis",
 }
 SIZE = (6.4, 4.0)  # inches
+# Of a heat map: names on an axis at most, letters of a name, and rows or columns of which each cell
+# is labelled.
+MOST_NAMES, LONGEST_NAME, MOST_CELLS = 40, 30, 25
 
 
 @contextmanager
@@ -162,7 +165,8 @@ def histogram(
     with style():
         figure = Figure(figsize=SIZE)
         ax = figure.add_subplot()
-        every = np.concatenate([np.ravel(sample) for sample in values.values()])
+        # In float64: between float32 numbers that differ in the last digits no bin would fit.
+        every = np.concatenate([np.ravel(sample) for sample in values.values()]).astype(float)
         edges = np.histogram_bin_edges(every, bins=bins).tolist()
         for label, sample in values.items():
             ax.hist(np.ravel(sample), bins=edges, density=True, alpha=0.55, label=label)
@@ -311,12 +315,68 @@ def images(
         low, high = limits or (None, None)
         for ax, picture, name in zip(axes, pictures, names, strict=False):
             shown = ax.imshow(picture, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
-            ax.set_title(name, fontsize="small")
+            ax.set_title(_verbatim(name), fontsize="small")
         for ax in axes:
             ax.axis("off")
         if limits is not None:
             figure.colorbar(shown, ax=list(axes), label=label, shrink=0.8)
         figure.suptitle(title)
+        return figure
+
+
+def heat_map(
+    values: Any,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    xlabel: str,
+    ylabel: str,
+    label: str,
+    title: str = "",
+    cmap: str = "viridis",
+    limits: tuple[float, float] | None = None,
+    cells: Any = None,
+) -> Figure:
+    """Draw a matrix as colours, with the names of its rows and columns.
+
+    Args:
+        values: (n, m).
+        rows: n names, from the top, long ones cut; every so many are shown where there are many.
+        columns: m names, likewise.
+        xlabel: what the columns are.
+        ylabel: what the rows are.
+        label: of the colour bar, with its unit.
+        title: one line, or nothing.
+        cmap: a matplotlib colour map.
+        limits: numbers that the ends of the colour map stand for.
+        cells: (n, m) text to write on the colours; left out where it would not fit.
+
+    Returns:
+        The figure; its first axes hold the matrix.
+    """
+    (n, m), (low, high) = np.shape(values), limits or (None, None)
+    longest = min(max(map(len, columns)), LONGEST_NAME)
+    turned = longest > 3
+    with style():
+        below = 0.08 * longest if turned else 0.0
+        size = (2.6 + min(max(0.34 * m, 2.4), 9.0), 1.4 + below + min(max(0.34 * n, 1.6), 9.0))
+        figure = Figure(figsize=size)
+        ax = figure.add_subplot()
+        ax.grid(False)
+        shown = ax.imshow(
+            values, cmap=cmap, vmin=low, vmax=high, aspect="auto", interpolation="nearest"
+        )
+        for axis, names in ((ax.xaxis, columns), (ax.yaxis, rows)):
+            place = range(0, len(names), -(-len(names) // MOST_NAMES))
+            axis.set_ticks(place, [_verbatim(_cut(names[i])) for i in place], fontsize="small")
+        ax.tick_params(axis="x", rotation=90 if turned else 0)
+        if cells is not None and max(n, m) <= MOST_CELLS:
+            for (i, j), value in np.ndenumerate(shown.norm(values)):
+                # Light on the dark half of the map, dark on the light half.
+                color = "white" if value < 0.5 else "black"
+                ax.text(j, i, cells[i][j], ha="center", va="center", color=color, fontsize="small")
+        figure.colorbar(shown, ax=ax, label=label)
+        ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
         return figure
 
 
@@ -387,6 +447,16 @@ def roofline(
         ax.set(xlabel="operations for each byte moved", ylabel="GFLOP/s", title=title)
         ax.legend()
         return figure
+
+
+def _cut(name: str) -> str:
+    """Return a name of at most ``LONGEST_NAME`` letters."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def _verbatim(text: str) -> str:
+    """Return a name from outside as matplotlib draws it verbatim: a dollar begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def _mark(ax: Any, horizontal: Mapping[str, float], vertical: Mapping[str, float]) -> None:

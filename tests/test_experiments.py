@@ -22,6 +22,7 @@ from experiments import claims, local_search, losses, minibatch, race, random_se
 from experiments import gradient_descent as descent
 from experiments import templates as templates_section
 from experiments.shared import batches, options, progress, report, runner, settings
+from experiments.shared.options import Source
 from experiments.shared.progress import progress_run
 from experiments.shared.timing import Row
 from jaxsvm import Objective
@@ -203,8 +204,8 @@ def test_a_section_imports_shared_code_and_never_a_section():
 
 @pytest.mark.parametrize(("pixels", "expected"), [("raw", (0, 16)), ("scaled", (-2, 2))])
 def test_a_dataset_has_three_forms_of_the_same_bytes(pixels, expected):
-    centred: Any = settings.load("digits", "centred")
-    other: Any = settings.load("digits", pixels)
+    centred: Any = settings.load(Source("digits"), "centred")
+    other: Any = settings.load(Source("digits"), pixels)
     scale = {"scale": 1 / 8} if pixels == "scaled" else {"center": False}
     X = np.asarray(jaxsvm.load_dataset("digits", **scale).test.X)
     np.testing.assert_array_equal(np.asarray(other.test.X), X)
@@ -213,7 +214,7 @@ def test_a_dataset_has_three_forms_of_the_same_bytes(pixels, expected):
 
 
 def test_settings_follow_the_size_and_the_pixel_range():
-    digits = settings.load("digits", "centred")
+    digits = settings.load(Source("digits"), "centred")
     assert settings.suiting(digits) == settings.SMALL
     train: Any = SimpleNamespace(X=np.broadcast_to(0, (49_000, 3073)))
     large = digits._replace(train=train)
@@ -437,7 +438,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", notes.SECTIONS + notes.FURTHER)
+@pytest.mark.parametrize("name", [*notes.SECTIONS, *notes.FURTHER, "fit"])
 def test_every_section_has_help(name, monkeypatch, capsys):
     module = importlib.import_module(f"experiments.{name}")
     monkeypatch.setattr(sys, "argv", [name, "--help"])

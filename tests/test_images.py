@@ -5,6 +5,7 @@ import http.server
 import io
 import json
 import shutil
+import struct
 import sys
 import tarfile
 import tempfile
@@ -13,12 +14,13 @@ import threading
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
 from tensorflow_datasets.core.download import checksums
 from tensorflow_datasets.image_classification import cifar
 
 import jaxsvm
 from jaxsvm import DatasetError
-from jaxsvm.datasets import prepare
+from jaxsvm.datasets import prepare, tfrecord
 from jaxsvm.datasets import tfds as images
 from jaxsvm.datasets.tfds import load_images
 
@@ -298,11 +300,126 @@ def test_a_damaged_folder_is_an_error(damage, prepared):
         load_images("cifar10", prepared)
 
 
-def test_tfrecord_files_are_refused_by_name(prepared):
+def test_files_of_another_format_are_refused_by_name(prepared):
     info = prepared / "cifar10/3.0.2/dataset_info.json"
-    info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    with pytest.raises(DatasetError, match="tfrecord files, which cannot be read without TensorF"):
+    info.write_text(info.read_text().replace("array_record", "riegeli"))
+    with pytest.raises(DatasetError, match="riegeli files: expected array_record or tfrecord"):
         load_images("cifar10", prepared)
+
+
+def masked_crc(data):
+    """The checksum of a frame, bit by bit as RFC 3720 has it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+    crc ^= 0xFFFFFFFF
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32)
+
+
+def frame(record):
+    length = struct.pack("<Q", len(record))
+    return length + masked_crc(length) + record + masked_crc(record)
+
+
+@pytest.fixture
+def reframed(prepared, tmp_path_factory):
+    """The tiny cifar10 as TFRECORD files, the training part in two of them."""
+    once = tmp_path_factory.getbasetemp() / "reframed"
+    folder = prepared / "cifar10/3.0.2"
+    if not once.exists():
+        shutil.copytree(folder, once)
+        for file in once.glob("*.array_record*"):
+            records = ArrayRecordReader(str(file)).read_all()
+            cuts = [0, 25, 60] if "train" in file.name else [0, len(records)]
+            for i, start in enumerate(cuts[:-1]):
+                name = file.name.replace("array_record-00000-of-00001", f"tfrecord-{i:05d}-of-")
+                frames = b"".join(map(frame, records[start : cuts[i + 1]]))
+                (once / f"{name}{len(cuts) - 1:05d}").write_bytes(frames)
+            file.unlink()
+        content = json.loads((once / "dataset_info.json").read_text())
+        content["fileFormat"] = "tfrecord"
+        for split in content["splits"]:
+            split["filepathTemplate"] = split["filepathTemplate"].replace(
+                "array_record", "tfrecord"
+            )
+            if split["name"] == "train":
+                split["shardLengths"] = ["25", "35"]
+        (once / "dataset_info.json").write_text(json.dumps(content))
+    shutil.rmtree(folder)
+    shutil.copytree(once, folder)
+    return prepared
+
+
+def test_tfrecord_files_hold_what_array_record_files_do(prepared, reframed, tmp_path_factory):
+    again = tmp_path_factory.getbasetemp() / "prepared"
+    assert same(load_images("cifar10", reframed), load_images("cifar10", again))
+    assert "tensorflow" not in sys.modules
+
+
+def test_every_damaged_byte_of_a_tfrecord_file_is_found(tmp_path):
+    file = tmp_path / "a.tfrecord-00000-of-00001"
+    records = [b"", b"x", bytes(50), b"last one"]
+    ends = np.cumsum([16 + len(record) for record in records])
+    content = b"".join(map(frame, records))
+    file.write_bytes(content)
+    assert list(tfrecord.read_records(file)) == records
+    for at in range(len(content)):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << at % 8
+        file.write_bytes(damaged)
+        record = int(np.searchsorted(ends, at, "right"))
+        with pytest.raises(ValueError, match=rf"^{file.name}, record {record}: "):
+            list(tfrecord.read_records(file))
+        file.write_bytes(content[:at])
+        if at in (0, *ends):
+            assert list(tfrecord.read_records(file)) == records[:record]
+        else:
+            with pytest.raises(ValueError, match=rf"record {record}: the file ends before the"):
+                list(tfrecord.read_records(file))
+
+
+def test_damaged_tfrecord_files_are_an_error(reframed):
+    file = reframed / "cifar10/3.0.2/cifar10-train.tfrecord-00001-of-00002"
+    content = file.read_bytes()
+    damaged = bytearray(content)
+    damaged[-20] ^= 1
+    second = 16 + struct.unpack_from("<Q", content)[0]
+    for wrong, message in (
+        (damaged, rf"damaged or incomplete.*{file.name}, record 34: its checksum"),
+        (content[:-5], rf"damaged or incomplete.*{file.name}, record 34: the file ends"),
+        (content + frame(b"no example"), "damaged or incomplete"),
+        (b"", "damaged or incomplete"),
+        (frame(b"no example") + content[second:], "damaged or incomplete"),
+    ):
+        file.write_bytes(wrong)
+        with pytest.raises(DatasetError, match=message):
+            load_images("cifar10", reframed)
+    file.unlink()
+    with pytest.raises(DatasetError, match="damaged or incomplete"):
+        load_images("cifar10", reframed)
+
+
+def test_checksums_of_records_of_every_length(monkeypatch):
+    content = np.random.default_rng(0).integers(0, 256, 300, np.uint8)
+    lengths = np.array([*range(70), 127, 128, 129, 200, 0])
+    starts = np.arange(len(lengths))
+    sums = tfrecord.crc32c(content, starts, lengths)
+    masked = ((sums >> 15) | (sums << 17)) + np.uint32(0xA282EAD8)
+    stretches = [content[s : s + n].tobytes() for s, n in zip(starts, lengths, strict=True)]
+    assert masked.tobytes() == b"".join(map(masked_crc, stretches))
+    # In batches of any size, whatever the order of the lengths.
+    for most in (1, 100, 1000):
+        monkeypatch.setattr(tfrecord, "BATCH_BYTES", most)
+        parts = [
+            tfrecord.crc32c(content, starts[b], lengths[b]) for b in tfrecord._batches(lengths)
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts), sums)
+        assert all(
+            len(lengths[b]) * max(lengths[b]) <= most or len(lengths[b]) == 1
+            for b in tfrecord._batches(lengths)
+        )
 
 
 def test_a_wrong_data_dir_says_what_is_wrong(prepared, tmp_path, monkeypatch):
@@ -323,15 +440,17 @@ def test_a_wrong_data_dir_says_what_is_wrong(prepared, tmp_path, monkeypatch):
         ("cifar11", "near names: 'cifar10_1', 'cifar10', 'cifar100'"),
         ("digit", "near names: 'digits'"),
         ("zzzzzz", "nor a dataset of tfds$"),
-        ("../cifar10", "expected a dataset's name"),
-        ("cifar10/../cifar10", "expected a dataset's name"),
+        ("pets/cats", r"nor a dataset of tfds \(a folder of your own would be './pets/cats'\)"),
+        ("../cifar10", "../cifar10 does not exist"),
+        ("cifar10/../cifar10", "does not exist"),
         ("CIFAR10", "expected a dataset's name"),
         ("", "expected a dataset's name"),
     ],
 )
-def test_an_unknown_name_is_never_another_dataset(name, message, prepared):
+def test_an_unknown_name_is_never_another_dataset(name, message, prepared, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
     with pytest.raises(DatasetError, match=message):
-        jaxsvm.load_dataset(name, data_dir=prepared)
+        jaxsvm.load_dataset(name)
 
 
 def test_configurations_are_named(prepared):

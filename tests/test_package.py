@@ -29,7 +29,7 @@ ROOMS_NAMES = {
 # Depended on, but not imported by name: the reason is beside each in pyproject.toml.
 INDIRECT = {"jaxlib", "importlib_resources", "array_record"}
 # Imported inside a function or by a module that `import jaxsvm` leaves alone.
-OPTIONAL = {"sklearn", "matplotlib"}
+OPTIONAL = {"sklearn", "matplotlib", "pyarrow"}
 # What benchmarks compare with where it is installed.
 PEERS = {
     "torch", "evosax", "loss_landscapes", "snapml", "liblinear", "rehline", "dual_fw_svm",
@@ -43,7 +43,9 @@ def run_python(code):
 
 
 def test_the_import_is_light_and_changes_nothing():
-    heavy = "'matplotlib', 'sklearn', 'tensorflow', 'tensorflow_datasets', 'PIL', 'requests'"
+    heavy = (
+        "'matplotlib', 'sklearn', 'tensorflow', 'tensorflow_datasets', 'PIL', 'pyarrow', 'requests'"
+    )
     out = run_python(
         "import sys, jax\n"
         "before = dict(jax.config.values)\n"
@@ -85,6 +87,9 @@ ALLOWED = {
     "datasets": {"core", "files"},
     "files": set(),
     "plot": {"files"},
+    "patches": {"core"},
+    "model": {"core", "certificate", "datasets", "files"},
+    "estimator": {"core", "certificate", "datasets", "model"},
 }
 
 
@@ -162,7 +167,7 @@ def imported(folder):
 
 
 def declared():
-    """The declared modules: (of the package, of the experiments, of the tests)."""
+    """The declared modules: (of the package, of the experiments and Parquet, of the tests)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     modules = {"scikit-learn": "sklearn", "pillow": "PIL", "markdown-it-py": "markdown_it"}
 
@@ -171,7 +176,8 @@ def declared():
         return {modules.get(name, name).replace("-", "_") for name in found} - {"jaxsvm"}
 
     extras = project["optional-dependencies"]
-    return names(project["dependencies"]), names(extras["experiments"]), names(extras["test"])
+    optional = names([*extras["experiments"], *extras["parquet"]])
+    return names(project["dependencies"]), optional, names(extras["test"])
 
 
 def test_what_is_imported_is_declared():
@@ -194,7 +200,8 @@ def test_every_dependency_has_an_exact_version_in_the_constraints():
         re.sub("[-_.]+", "-", name).lower() for name in re.findall(r"^([\w.-]+)==", text, re.M)
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["experiments"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["experiments"], *extras["parquet"]]
     wanted = {re.sub("[-_.]+", "-", re.split(r"[<>=\[]", line)[0]).lower() for line in lines}
     assert wanted <= pinned
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from experiments.shared.options import Source
 from experiments.shared.recipes import first, zero_weights
 from experiments.shared.settings import load, suiting
 from experiments.shared.timing import Row, compare, ready
@@ -20,19 +21,23 @@ ONE_BY_ONE = "100 times one"
 
 
 @functools.cache
-def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
+def time_batches(source: Source, powers: tuple[int, ...], rounds: int) -> list[Row]:
     """Time gradients of batches around the powers of two, of 100 examples, and 100 of one.
 
     Each timed call takes gradients in a row inside one compiled loop, so that the cost of a call is
     not what is measured. The rows' seconds are of one gradient. Kept, for sections that share it.
+    A dataset with fewer examples than a batch is gone through again.
 
     Args:
-        name: of the dataset.
+        source: of the dataset.
         powers: batch sizes to time, and their neighbours.
         rounds: timed calls of each.
     """
-    dataset = load(name, "scaled")
+    dataset = load(source, "scaled")
     W, train, grad = zero_weights(dataset), dataset.train, jax.grad(Objective())
+    if len(train.y) <= (most := max(100, *powers) + 1):
+        index = jnp.arange(most) % len(train.y)
+        train = Data(train.X[index], train.y[index])
 
     def one_by_one(W: Array, data: Data) -> Array:
         def add(i: Array, total: Array) -> Array:
@@ -57,9 +62,9 @@ def time_batches(name: str, powers: tuple[int, ...], rounds: int) -> list[Row]:
     return compare("minibatch", "gradient", peers, repeats=rounds, seconds=30, calls=calls)
 
 
-def measure_times(name: str, rounds: int) -> dict[str, Any]:
+def measure_times(source: Source, rounds: int) -> dict[str, Any]:
     """Return the timings of a dataset's batches and what they say about the two claims."""
-    timings = time_batches(name, POWERS, rounds)
+    timings = time_batches(source, POWERS, rounds)
     median = {row.peer: row.median for row in timings}
     return {
         "timings": [row._asdict() for row in timings],

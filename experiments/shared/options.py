@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
 Check: TypeAlias = Callable[[str, Any], None]
 
@@ -57,12 +57,34 @@ Positive = Annotated[float, positive]
 NonNegative = Annotated[float, at_least(0)]
 
 
+class Source(NamedTuple):
+    """Where a dataset comes from: the first arguments of `jaxsvm.load_dataset`, as text.
+
+    Attributes:
+        name: of a dataset, or the path of a file or folder.
+        labels: the path of a file of labels, or the name of a column; None where neither is needed.
+        test: the path of a test part; None where none is given.
+        test_labels: the path of its labels.
+    """
+
+    name: str
+    labels: str | None = None
+    test: str | None = None
+    test_labels: str | None = None
+
+
 @dataclass(frozen=True)
 class Config:
     """The options that every experiment has.
 
     Attributes:
-        dataset: "digits", or a tfds image dataset such as "cifar10".
+        dataset: "digits", "iris", "wine", "breast_cancer", or a tfds image dataset such as
+            "cifar10".
+        X: Your own data instead: an .npy, .npz, .csv or .parquet file, or a folder of one folder
+            of images a class.
+        y: Its labels: another .npy file, or the name of a column.
+        X_test: A test part in the same form; by default a fifth is held out.
+        y_test: The labels of the test part, where they are a file.
         seeds: How many seeds: 0, 1, ... seeds − 1.
         out: The folder that holds the runs.
         name: The run's own folder in it; by default made of the experiment, the dataset and the
@@ -70,6 +92,10 @@ class Config:
     """
 
     dataset: str = "digits"
+    X: Path | None = None
+    y: str | None = None
+    X_test: Path | None = None
+    y_test: Path | None = None
     seeds: Count = 5
     out: Path = Path("runs")
     name: Annotated[str, folder_name] = ""
@@ -81,6 +107,26 @@ class Config:
         hints = typing.get_type_hints(type(self), include_extras=True)
         for field in dataclasses.fields(self):
             _check(field.name, getattr(self, field.name), hints[field.name])
+        if self.X is not None and self.dataset != Config.dataset:
+            raise ValueError(f"dataset = {self.dataset!r} and X = {self.X}: expected one of them")
+        if self.X is None:
+            for name in ("y", "X_test", "y_test"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} = {getattr(self, name)} without X: expected --X too")
+
+    @property
+    def source(self) -> Source:
+        """Where the dataset comes from."""
+        if self.X is None:
+            return Source(self.dataset)
+        test, labels = (None if p is None else str(p) for p in (self.X_test, self.y_test))
+        # A path with a separator is never taken for the name of a dataset.
+        return Source(str(self.X.expanduser().absolute()), self.y, test, labels)
+
+    @property
+    def data_name(self) -> str:
+        """What the data are called in the name of the run's folder."""
+        return self.dataset if self.X is None else self.X.absolute().stem
 
 
 def _check(name: str, value: Any, hint: Any) -> None:

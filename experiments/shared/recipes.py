@@ -94,7 +94,7 @@ def train_recipe(
     batch_size: int = 256,
     reg: float = 1e-3,
 ) -> list[Progress]:
-    """Run the recipe once a seed; ``step_size`` is by default what suits the dataset's size."""
+    """Run the recipe once a seed; ``step_size`` is by default what suits the dataset."""
     step_size = step_size or suiting(dataset).batch_step_size
     optimizer = minibatch_recipe(batch_size, num_steps, step_size, reg)
     return run_seeds(optimizer, zero_weights(dataset), dataset.train, num_steps, seeds, "recipe")

@@ -66,7 +66,7 @@ def quartile_cell(values: Any, form: str) -> str:
 
 
 def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
-    """Return a markdown table; a bar inside a cell is escaped.
+    """Return a markdown table; a bar inside a cell is escaped, and a line's end becomes a space.
 
     Args:
         header: the columns' names between bars, each with the form of its numbers if it has some:
@@ -80,7 +80,8 @@ def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
             cell if isinstance(cell, str) else number(cell, form)
             for cell, form in zip(cells, forms, strict=True)
         )
-        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+        shown = (" ".join(text.splitlines()).replace("|", "\\|") for text in texts)
+        return "| " + " | ".join(shown) + " |"
 
     return "\n".join([line(names), line(["---"] * len(names)), *map(line, rows)])
 

@@ -9,7 +9,10 @@ A section is a module of four names:
 
 so that a notebook can call each by itself. One key of the dict has a meaning here: ``"trace"``,
 columns of equal length, becomes one row of metrics.jsonl for each step. Every other number is in
-metrics.json, and the arrays are in arrays.npz.
+metrics.json, and the arrays are in arrays.npz. A section that leaves files of its own beside the
+report has a fifth name:
+
+    files(arrays)    -> by the file's name, a function that writes it to the path it is given
 """
 
 import concurrent.futures
@@ -25,10 +28,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import filelock
-import jax
 import tyro
 from tqdm import tqdm
 
+from experiments.shared.compiled import compile_quickly
 from experiments.shared.environment import environment
 from experiments.shared.options import Config
 from experiments.shared.record import trace_rows, write_arrays, write_json, write_text
@@ -67,7 +70,7 @@ def execute(title: str, sections: Sections, config: Config, workers: int = 1) ->
     Bad input is one line and status 2; a folder that is taken or cannot be written, status 5;
     Ctrl-C, status 130, with the finished sections kept.
     """
-    stem = f"{title.replace(' ', '_')}-{config.dataset}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    stem = f"{title.replace(' ', '_')}-{config.data_name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
     folder = config.out / (config.name or stem.replace("/", "_"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,13 +79,13 @@ def execute(title: str, sections: Sections, config: Config, workers: int = 1) ->
                 raise FileExistsError(f"{folder} already holds {taken[0]}: choose another --name")
             run_sections(title, sections, folder, workers)
     except filelock.Timeout:
-        return _fail(CANNOT_WRITE, f"{folder} is in use by another run: choose another --name")
+        return fail(CANNOT_WRITE, f"{folder} is in use by another run: choose another --name")
     except ValueError as error:
-        return _fail(BAD_INPUT, str(error))
+        return fail(BAD_INPUT, str(error))
     except OSError as error:
-        return _fail(CANNOT_WRITE, str(error))
+        return fail(CANNOT_WRITE, str(error))
     except KeyboardInterrupt:
-        return _fail(INTERRUPTED, f"interrupted; the sections that finished are in {folder}")
+        return fail(INTERRUPTED, f"interrupted; the sections that finished are in {folder}")
     print(f"wrote {folder / 'report.html'}")
     return 0
 
@@ -108,6 +111,8 @@ def run_sections(title: str, sections: Sections, folder: Path, workers: int = 1)
         place.mkdir(exist_ok=True)
         write_arrays(place / "arrays.npz", arrays)
         rows += trace_rows(name, arrays.pop("trace", {}))
+        for file, write in module.files(arrays).items() if hasattr(module, "files") else ():
+            write(folder / file)
         figures = save_figures(module.plot(arrays), place)
         chapters.append(Chapter(name.replace("_", " "), module.report(arrays), figures))
         metrics["sections"][name] = {"config": config, "seconds": seconds, "results": arrays}
@@ -141,14 +146,8 @@ def _found(sections: Sections, workers: int) -> Iterator[tuple[dict[str, Any], f
 
 def _run_in_child(name: str, config: Any) -> tuple[dict[str, Any], float]:
     """Run a section in a process of its own, which gets the module by its name, and time it."""
-    # On small data most of the work is compilation, and XLA's expensive passes pay off only where
-    # seconds are what is measured.
-    small = suiting(load(config.dataset, "centred")).mostly_compilation
-    quick = small and not config.measures_seconds
-    if jax.config.read("jax_disable_most_optimizations") != quick:
-        # A program that was compiled the other way has another speed and another rounding.
-        jax.clear_caches()
-        jax.config.update("jax_disable_most_optimizations", quick)
+    small = suiting(load(config.source, "centred")).mostly_compilation
+    compile_quickly(small and not config.measures_seconds)
     return timed(importlib.import_module(name).run, config)
 
 
@@ -169,7 +168,7 @@ def _claimed(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _fail(status: int, message: str) -> int:
+def fail(status: int, message: str) -> int:
     """Print one line on stderr and return the status."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return status
@@ -181,7 +180,10 @@ def _about(metrics: dict[str, Any]) -> str:
     seconds, options = [], []
     for name, part in metrics["sections"].items():
         seconds.append((name, part["seconds"]))
-        fields = dataclasses.asdict(part["config"]).items()
-        options.append(f"- `{name}`: " + ", ".join(f"{key} {value}" for key, value in fields))
+        fields = dataclasses.asdict(part["config"])
+        if fields.get("X"):
+            del fields["dataset"]
+        given = (f"{key} {value}" for key, value in fields.items() if value is not None)
+        options.append(f"- `{name}`: " + ", ".join(given))
     times = table("section | seconds, with compilation {:.1f}", seconds)
     return "\n\n".join([table("what | which", rows), times, "\n".join(options)])

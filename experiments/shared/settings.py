@@ -1,32 +1,37 @@
-"""What depends on the dataset: how its pixels are scaled, and which settings suit its size.
+"""What depends on the dataset: how its features are scaled, and which settings suit it.
 
-A section asks for a dataset's pixels in one of three forms. The bytes are loaded once; the forms
-differ in the centring and the scaling that `StandardizedFeatures` folds into its products.
-An option that is None takes its value from the `Settings` of the dataset's size.
+A section asks for a dataset in one of three forms. The data are loaded once; the forms differ in
+the centring and the scaling, which for bytes `StandardizedFeatures` folds into its products.
+An option that is None takes its value from the `Settings` of the dataset. How many steps are worth
+their time follows from its size. Step sizes are those that were tuned for digits and CIFAR-10; for
+any other data they follow from the examples' mean square length, to which they are inverse.
 """
 
 import dataclasses
 import functools
+import math
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsvm import Data, Dataset, load_dataset
+from experiments.shared.options import Source
+from jaxsvm import Data, Dataset, StandardizedFeatures, load_dataset
 
-# As they are; less the mean image; and then scaled to about [-1, 1].
+# As they are; less the mean of the training part; and then scaled to about [-1, 1].
 Pixels: TypeAlias = Literal["raw", "centred", "scaled"]
 PIXELS: tuple[Pixels, ...] = get_args(Pixels)
 
 
 class Settings(NamedTuple):
-    """Settings that suit a dataset's size, with scaled pixels; none is tuned further.
+    """Settings that suit a dataset, its step sizes the form it is in; none is tuned further.
 
     Attributes:
         descent_steps: of full-batch descent, where schedules are compared.
         descent_step_size: of the same, at the first step.
         batch_step_size: of the mini-batch recipe, at the first step.
+        few_step_size: of descent on twenty examples without a penalty.
         epochs: how often each batch size sees all the data.
         timed_examples: how many examples a timed call looks at, about.
         search_steps: tries of a search in the race.
@@ -34,7 +39,7 @@ class Settings(NamedTuple):
         race_step_size: of gradient descent in the race.
         adam_step_size: of Adam in the race, at the first step.
         plane_nodes: on each axis of a plane.
-        first_power: the smallest step size of the notes' table is 10 to this power, with pixels
+        first_power: the smallest step size of the notes' table is 10 to this power, with features
             that are not scaled.
         mostly_compilation: whether compiling for speed takes longer than it saves.
     """
@@ -42,6 +47,7 @@ class Settings(NamedTuple):
     descent_steps: int = 150
     descent_step_size: float = 0.003
     batch_step_size: float = 0.003
+    few_step_size: float = 0.01
     epochs: int = 2
     timed_examples: int = 1500
     search_steps: int = 200
@@ -70,43 +76,108 @@ SMALL = Settings(
 )
 # The most numbers in X, N·D, of a small dataset. Digits have 9e4 and CIFAR-10 has 1.5e8.
 SMALL_SIZE = 10**6
+# The datasets whose step sizes are as they stand above.
+TUNED = ("digits", "cifar10")
+# A step size times the mean of ‖x‖²: of digits that is 20, of CIFAR-10 742 (1.2e3 and 1.2e7 where
+# pixels are centred only). The tuned products are beside these, of digits and of CIFAR-10.
+STEP_TIMES_SQUARE = {
+    "descent_step_size": 4.0,  # 5.9 and 2.2
+    "batch_step_size": 2.0,  # 2.0 and 2.2
+    "race_step_size": 7.0,  # 5.9 and 7.4
+    "few_step_size": 1.0,  # 0.2 and 7.4: one size for both
+}
+# Adam's step is of the size of a weight, whatever the gradient's is.
+ADAM_STEP_TIMES_LENGTH = 0.035  # 0.044 and 0.027
+FIRST_STEP_TIMES_SQUARE = 4e-4  # 1.2e-4 and 1.2e-3, powers of ten
+SOME_ROWS = 1024  # over which ‖x‖² is averaged
 
 
 def suiting(dataset: Dataset) -> Settings:
-    """Return the settings that suit a dataset's size."""
+    """Return the settings that suit a dataset, in the form that it is in."""
     N, D = dataset.train.X.shape
-    return SMALL if N * D <= SMALL_SIZE else LARGE
+    sized = SMALL if N * D <= SMALL_SIZE else LARGE
+    if dataset.name.split(":")[0] in TUNED:
+        return sized
+    square = mean_square(dataset.train.X)
+    sizes: Any = {name: product / square for name, product in STEP_TIMES_SQUARE.items()}
+    return sized._replace(
+        **sizes,
+        adam_step_size=ADAM_STEP_TIMES_LENGTH / math.sqrt(square),
+        first_power=round(math.log10(FIRST_STEP_TIMES_SQUARE / square)),
+    )
 
 
-@functools.lru_cache(maxsize=1)
-def _centred(name: str) -> Dataset:
-    """Return a dataset as `load_dataset` does, kept for the next section of the same process."""
-    return load_dataset(name)
+def mean_square(X: Any) -> float:
+    """Return the mean of ‖x‖², the bias's 1 included, over a thousand examples or all."""
+    rows = np.asarray(X[:: -(-X.shape[0] // SOME_ROWS)], np.float64)
+    return float(np.mean(np.sum(rows**2, axis=1)))
 
 
-def load(name: str, pixels: Pixels) -> Dataset:
-    """Return a dataset by its name, with the pixels in one of the three forms.
+def read(source: Source, **options: Any) -> Dataset:
+    """Return the dataset of a source; the options are `load_dataset`'s.
 
     Raises:
         ValueError: there is no such dataset, or it is not to be had.
     """
-    dataset = _centred(name)
-    X: Any = dataset.train.X
-    changes = {}
+    return load_dataset(
+        source.name, labels=source.labels, test=source.test, test_labels=source.test_labels,
+        **options,
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1)
+def _centred(source: Source) -> Dataset:
+    """Return a dataset as `load_dataset` does, kept for the next section of the same process."""
+    return read(source)
+
+
+def load(source: Source, pixels: Pixels) -> Dataset:
+    """Return the dataset of a source in one of the three forms.
+
+    Bytes are scaled by one number, a table column by column, since its columns have units of their
+    own.
+
+    Raises:
+        ValueError: there is no such dataset, or it is not to be had.
+    """
+    dataset = _centred(source)
+    if pixels == "centred":
+        return dataset
+    X, shift = dataset.train.X, dataset.shift
     if pixels == "raw":
-        changes["shift"] = jnp.zeros_like(X.shift)
-    elif pixels == "scaled":
-        scale = np.append(np.full(X.shape[1] - 1, unit_scale(X.values)), 1)
-        changes["scale"] = jax.device_put(scale.astype(np.float32))
+        shift, scale = np.zeros_like(shift), dataset.scale
+    elif isinstance(X, StandardizedFeatures):
+        scale = np.full_like(shift, unit_scale(X.values))
+    else:
+        scale = column_scale(np.asarray(X)[:, :-1])
+    moved, new_shift, new_scale = (
+        np.append(part, bias).astype(np.float32)
+        for part, bias in ((dataset.shift - shift, 0), (shift, 0), (scale, 1))
+    )
+    folded = {"shift": jax.device_put(new_shift), "scale": jax.device_put(new_scale)}
 
     def view(data: Data) -> Data:
-        features: Any = data.X
-        return Data(dataclasses.replace(features, **changes), data.y)
+        if isinstance(data.X, StandardizedFeatures):
+            return Data(dataclasses.replace(data.X, **folded), data.y)
+        return Data(jax.device_put((np.asarray(data.X) + moved) * new_scale), data.y)
 
     train, validation, test = map(view, (dataset.train, dataset.validation, dataset.test))
-    return dataset._replace(train=train, validation=validation, test=test)
+    return dataset._replace(train=train, validation=validation, test=test, shift=shift, scale=scale)
 
 
 def unit_scale(pixels: Any) -> float:
     """Return 2 over the power of two that no pixel exceeds: centred pixels go to about [-1, 1]."""
     return 2 / 2 ** (int(jnp.max(pixels)) - 1).bit_length()
+
+
+def column_scale(X: np.ndarray) -> np.ndarray:
+    """Return 1 over each column's standard deviation, and 1 for a constant one; (F,) float32."""
+    deviation = np.where(np.ptp(X, axis=0) > 0, np.std(X, axis=0, dtype=np.float64), 1)
+    return (1 / deviation).astype(np.float32)
+
+
+def scaling(dataset: Dataset) -> str:
+    """Return what "scaled" means for a dataset, as a report says it."""
+    if isinstance(dataset.train.X, StandardizedFeatures):
+        return "then to about [-1, 1]"
+    return "then each column divided by its standard deviation"

@@ -1,4 +1,4 @@
-"""The strategies of the race, with settings that suit a dataset's size, and what a run costs.
+"""The strategies of the race, with settings that suit a dataset, and what a run costs.
 
 A cost is in passes over all the data: a loss evaluation needs one product with X, a gradient one
 more, and a batch counts for its share.
@@ -60,10 +60,10 @@ def strategies(dataset: Dataset, config: Any) -> dict[str, Strategy]:
     """Return the strategies by name; none is tuned further than `Settings` says.
 
     Args:
-        dataset: whose size decides the step sizes.
+        dataset: whose `Settings` hold the step sizes.
         config: a section's options: ``reg``, ``search_steps`` (tries of each search),
             ``full_steps`` (of those that see all the data) and ``batch_steps`` (of those that see a
-            batch). The first two numbers of steps may be None, for what suits the dataset's size.
+            batch). The first two numbers of steps may be None, for what suits the dataset.
     """
     objective, chosen = Objective(reg=config.reg), suiting(dataset)
     share = min(1.0, BATCH_SIZE / len(dataset.train.y))

@@ -40,6 +40,7 @@ def regularization_path(
     *,
     regs: Sequence[float],
     gap_tolerance: float = 1e-2,
+    num_classes: int | None = None,
     key: Array | None = None,
     max_passes: int | None = None,
 ) -> Iterator[PathPoint]:
@@ -51,6 +52,7 @@ def regularization_path(
         held_out: the examples that ``accuracy`` is measured on: the curve to choose reg by.
         regs: the weights, each > 0, in any order.
         gap_tolerance: as in `solve`.
+        num_classes: C; by default the largest label in ``data`` + 1, which ``held_out`` may exceed.
         key: as in `solve`.
         max_passes: as in `solve`, for each reg.
 
@@ -72,6 +74,7 @@ def regularization_path(
             replace(objective, reg=reg),
             data,
             gap_tolerance=gap_tolerance,
+            num_classes=num_classes,
             key=key,
             start=solution,
             max_passes=max_passes,

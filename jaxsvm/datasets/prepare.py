@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsvm.datasets.images import DatasetError
+from jaxsvm.datasets.embedded import EMBEDDED
+from jaxsvm.datasets.examples import DatasetError
 
 
 def prepare(name: str, root: Path) -> None:
@@ -30,9 +31,11 @@ def prepare(name: str, root: Path) -> None:
     known = tfds.list_builders(with_community_datasets=False)
     base = name.split("/")[0]
     if base not in known:
-        near = difflib.get_close_matches(base, ["digits", *known], n=3)
+        near = difflib.get_close_matches(base, [*EMBEDDED, *known], n=3)
         did = f"; near names: {', '.join(map(repr, near))}" if near else ""
-        raise DatasetError(f"name = {name!r}: neither 'digits' nor a dataset of tfds{did}")
+        own = f" (a folder of your own would be './{name}')" if "/" in name else ""
+        embedded = ", ".join(map(repr, EMBEDDED))
+        raise DatasetError(f"name = {name!r}: neither {embedded} nor a dataset of tfds{own}{did}")
     found = ", ".join(sorted(p.name for p in root.iterdir())) if root.is_dir() else ""
     missing = f"{name!r} is not in {root} (which holds {found or 'nothing'})"
     elsewhere = "point TFDS_DATA_DIR (or data_dir=) at a folder that holds it"

@@ -1,10 +1,11 @@
 """Labelled images as tfds keeps them on disk, decoded once into arrays.
 
-A prepared dataset is a folder of ArrayRecord files that tensorflow-datasets reads without
-TensorFlow. Decoding CIFAR-10's 60,000 images takes many seconds, so the bytes are kept as ``.npy``
-in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``) and memory-mapped from then on.
-Kept bytes are used only while the record files are the ones they came from and their checksums
-agree; otherwise they are made again.
+A prepared dataset is a folder of ArrayRecord files, which tensorflow-datasets reads without
+TensorFlow, or of TFRECORD files, which `jaxsvm.datasets.tfrecord` reads. Decoding CIFAR-10's 60,000
+images takes many seconds, so the bytes are kept as ``.npy`` in the user's cache folder
+(``XDG_CACHE_HOME``, else ``~/.cache``) and memory-mapped from then on. Kept bytes are used only
+while the record files are the ones they came from and their checksums agree; otherwise they are
+made again.
 """
 
 import hashlib
@@ -13,19 +14,21 @@ import os
 import re
 import tempfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxsvm.datasets.images import DatasetError, Images
+from jaxsvm.datasets.examples import DatasetError, Examples
 from jaxsvm.datasets.prepare import prepare
+from jaxsvm.datasets.tfrecord import read_examples
 
 SPLITS = ("train", "test")
-BATCH = 500  # images decoded between two moves of the progress bar
+BATCH = 500  # images decoded at a time
 
 
-def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> Images:
+def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> Examples:
     """Return the images of a tfds dataset, preparing and decoding it where that was not done yet.
 
     Args:
@@ -109,7 +112,7 @@ def _fingerprint(folder: Path) -> list[list[Any]]:
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]
 
 
-def _read_kept(kept: Path, source: list[list[Any]]) -> Images | None:
+def _read_kept(kept: Path, source: list[list[Any]]) -> Examples | None:
     """The decoded images, or None where they are absent, stale or damaged."""
     try:
         manifest = json.loads((kept / "manifest.json").read_text())
@@ -124,7 +127,7 @@ def _read_kept(kept: Path, source: list[list[Any]]) -> Images | None:
         train, test = (
             (arrays[f"{split}_images.npy"], arrays[f"{split}_labels.npy"]) for split in SPLITS
         )
-        return Images(train, test, tuple(manifest["class_names"]), manifest["description"])
+        return Examples(train, test, tuple(manifest["class_names"]), manifest["description"])
     except Exception:  # whatever is wrong with a copy, it is made again
         return None
 
@@ -167,10 +170,10 @@ def _open(folder: Path) -> Any:
         splits = set(builder.info.splits)
     except Exception as error:  # tfds raises many kinds for a damaged folder
         raise _damaged(folder, error) from error
-    if file_format != "array_record":
+    if file_format not in FORMATS:
         raise DatasetError(
-            f"{folder} holds {file_format} files, which cannot be read without TensorFlow: "
-            "expected array_record. Name another data_dir, and it is prepared there as array_record"
+            f"{folder} holds {file_format} files: expected {' or '.join(FORMATS)}. Name another "
+            "data_dir, and it is prepared there as array_record"
         )
     if missing:
         raise DatasetError(
@@ -180,6 +183,19 @@ def _open(folder: Path) -> Any:
     if not set(SPLITS) <= splits:
         raise DatasetError(f"{folder} has the splits {sorted(splits)}: expected train and test")
     return builder
+
+
+def _array_records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
+    """Yield the decoded examples of one split of ArrayRecord files."""
+    records = builder.as_data_source(split)
+    for start in range(0, len(records), BATCH):
+        yield from records.__getitems__(range(start, min(start + BATCH, len(records))))
+
+
+FORMATS: dict[str, Callable[[Any, str], Iterator[dict[str, Any]]]] = {
+    "array_record": _array_records,
+    "tfrecord": read_examples,
+}
 
 
 def _decode_split(builder: Any, split: str, folder: Path, part: Path) -> dict[str, int]:
@@ -193,17 +209,14 @@ def _decode_split(builder: Any, split: str, folder: Path, part: Path) -> dict[st
     files = [f"{split}_images.npy", f"{split}_labels.npy"]
     images = np.lib.format.open_memmap(part / files[0], "w+", np.uint8, (N, *shape))
     labels = np.zeros(N, np.int32)
-    bar = tqdm(total=N, desc=f"decoding {builder.name} {split}", unit="image", disable=None)
-    with bar:
-        try:
-            records = builder.as_data_source(split)
-            for start in range(0, N, BATCH):
-                rows = range(start, min(start + BATCH, N))
-                for i, record in zip(rows, records.__getitems__(rows), strict=True):
-                    images[i], labels[i] = record["image"], record["label"]
-                bar.update(len(rows))
-        except Exception as error:  # array_record and Pillow raise many kinds for damaged bytes
-            raise _damaged(folder, error) from error
+    records = FORMATS[builder.info.file_format.value](builder, split)
+    title = f"decoding {builder.name} {split}"
+    try:
+        rows = tqdm(range(N), desc=title, unit="image", disable=None)
+        for i, record in zip(rows, records, strict=True):
+            images[i], labels[i] = record["image"], record["label"]
+    except Exception as error:  # array_record and Pillow raise many kinds for damaged bytes
+        raise _damaged(folder, error) from error
     images.flush()
     np.save(part / files[1], labels)
     return {files[0]: _checksum(images), files[1]: _checksum(labels)}

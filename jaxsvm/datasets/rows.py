@@ -1,0 +1,106 @@
+"""Raw examples as rows of X: ``x = (raw − shift) · scale``, then a 1.
+
+Images stay bytes (`StandardizedFeatures`): centring and scaling are folded into the products. Other
+numbers are centred here, in float64: in float32 a column with a large mean would lose its digits.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Shaped, UInt8
+
+from jaxsvm.core.features import StandardizedFeatures
+from jaxsvm.datasets.examples import ROWS
+
+# Rows of bytes are padded to a multiple of this many columns, so that each starts aligned.
+COLUMN_MULTIPLE = 8
+
+
+def mean(raw: Shaped[np.ndarray, "N *shape"]) -> Float[np.ndarray, "*shape"]:
+    """Return the mean example in float32.
+
+    >>> mean(np.array([[1, 2], [3, 5]]))
+    array([2. , 3.5], dtype=float32)
+    """
+    # Sums of bytes are exact in integers, so the mean is the same on every machine.
+    exact = np.uint64 if raw.dtype == np.uint8 else np.float64
+    return (raw.sum(axis=0, dtype=exact) / len(raw)).astype(np.float32)
+
+
+def inverse_deviation(raw: Shaped[np.ndarray, "N *shape"]) -> Float[np.ndarray, "*shape"]:
+    """Return 1 over the standard deviation of each column in float32; 1 where it is constant.
+
+    >>> inverse_deviation(np.array([[1.0, 0.1], [5.0, 0.1]]))
+    array([0.5, 1. ], dtype=float32)
+    """
+    center = raw.mean(axis=0, dtype=np.float64)
+    squares = np.zeros_like(center)
+    for start in range(0, len(raw), ROWS):
+        squares += ((raw[start : start + ROWS] - center) ** 2).sum(axis=0)
+    deviation = np.sqrt(squares / len(raw))
+    # Compared, because a constant's mean may differ from it by rounding.
+    varies = (raw.min(axis=0) < raw.max(axis=0)) & (deviation >= np.finfo(np.float32).tiny)
+    return (1 / np.where(varies, deviation, 1)).astype(np.float32)
+
+
+def rows_from_pixels(
+    pixels: UInt8[np.ndarray, "N *image"],
+    *,
+    shift: Float[np.ndarray, "*image"],
+    scale: float | Float[np.ndarray, "*image"] = 1.0,
+) -> StandardizedFeatures:
+    """Return images as rows of bytes: ``x = (pixels − shift) · scale``, then a 1.
+
+    Args:
+        pixels: (N, ...) bytes, one image an entry.
+        shift: what is subtracted from each image, 0 for nothing.
+        scale: what multiplies after that, one number or one for each pixel; not checked.
+
+    Returns:
+        `StandardizedFeatures` of shape (N, D), D − 1 the number of pixels; padded to a multiple of
+        ``COLUMN_MULTIPLE`` columns.
+
+    >>> X = rows_from_pixels(np.full((1, 2), 9, np.uint8), shift=np.array([1.0, 2.0], np.float32))
+    >>> np.asarray(X)
+    array([[8., 7., 1.]], dtype=float32)
+    """
+    N, num_pixels = len(pixels), shift.size
+    width = -(-(num_pixels + 1) // COLUMN_MULTIPLE) * COLUMN_MULTIPLE
+    values = np.zeros((N, width), np.uint8)
+    values[:, :num_pixels] = pixels.reshape(N, num_pixels)
+    values[:, num_pixels] = 1
+    scales = np.broadcast_to(scale, shift.shape).ravel()
+    # Not jnp.asarray, which compiles a program for each shape before it copies anything.
+    return StandardizedFeatures(
+        values=jax.device_put(values),
+        shift=jax.device_put(np.append(shift.ravel(), 0).astype(np.float32)),
+        scale=jax.device_put(np.append(scales, 1).astype(np.float32)),
+    )
+
+
+def rows_from_table(
+    table: Shaped[np.ndarray, "N *shape"],
+    *,
+    shift: Float[np.ndarray, "*shape"],
+    scale: float | Float[np.ndarray, "*shape"] = 1.0,
+) -> Float[Array, "N D"]:
+    """Return a table as rows of float32: ``x = (table − shift) · scale`` in float64, then a 1.
+
+    Args:
+        table: (N, ...) real numbers of any type, flattened in C order.
+        shift: what is subtracted from each example, 0 for nothing.
+        scale: what multiplies after that, one number or one for each column; not checked.
+
+    >>> rows_from_table(np.array([[1e8], [1e8 + 1]]), shift=np.array([1e8], np.float32))
+    Array([[0., 1.],
+           [1., 1.]], dtype=float32)
+    """
+    N = len(table)
+    X = np.ones((N, shift.size + 1), np.float32)
+    for start in range(0, N, ROWS):
+        block: Any = (table[start : start + ROWS] - shift.astype(np.float64)) * scale
+        with np.errstate(over="ignore"):  # `validate` finds what is not finite
+            X[start : start + ROWS, :-1] = block.reshape(len(block), shift.size)
+    return jax.device_put(X)
