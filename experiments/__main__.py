@@ -23,7 +23,7 @@ SECTIONS = (
     "minibatch", "templates", "race", "claims",
 )  # fmt: skip
 # Beyond the notes; run them by name, here or as commands of their own.
-FURTHER = ("optax_comparison", "certificate", "losses")
+FURTHER = ("optax_comparison", "certificate", "losses", "features")
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Config(options.Config):
     """The options of the main job; each section keeps its defaults for the rest.
 
     Attributes:
-        sections: Which sections, in which order; optax_comparison, certificate and losses may
-            be named too.
+        sections: Which sections, in which order; optax_comparison, certificate, losses and
+            features may be named too.
         workers: Sections run at a time. 1 gives each the whole machine: for seconds to be quoted.
     """
 

@@ -132,16 +132,10 @@ class Limits(NamedTuple):
 def limits(config: Config) -> Limits:
     """Measure the machine's two limits; the best of the runs, since a limit is no average."""
     n = 3_000 if config.full else 128
-    a = jnp.ones((n, n), jnp.float32)
     v = jnp.ones(100_000_000 if config.full else 1_000, jnp.float32)
-    product = jax.jit(lambda a: jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST))
-    total = jax.jit(jnp.sum)
-
-    def best(call: Callable[[Any], Any], argument: Any) -> float:
-        timing.timed(call, argument)
-        return min(timing.timed(call, argument)[1] for _ in range(config.repeats))
-
-    return Limits(flops=2 * n**3 / best(product, a), bytes=v.nbytes / best(total, v))
+    total = timing.ready(jax.jit(jnp.sum), v)
+    seconds = min(timing.timed(total)[1] for _ in range(config.repeats))
+    return Limits(flops=timing.product_rate(n, config.repeats), bytes=v.nbytes / seconds)
 
 
 class Inputs(NamedTuple):

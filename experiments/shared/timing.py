@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 # How long to wait before a timed run: Intel's OpenMP lets a thread spin for 0.2 s after its work.
@@ -60,6 +61,13 @@ def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     began = time.perf_counter()
     result = jax.block_until_ready(call(*arguments))
     return result, time.perf_counter() - began
+
+
+def product_rate(n: int = 3_000, repeats: int = 5) -> float:
+    """Return the floating-point operations a second of a large product, the best of some runs."""
+    a = jnp.ones((n, n), jnp.float32)
+    product = ready(jax.jit(lambda a: jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST)), a)
+    return 2 * n**3 / min(timed(product)[1] for _ in range(repeats))
 
 
 def ready(

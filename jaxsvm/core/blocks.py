@@ -23,6 +23,8 @@ class BlockSizes(NamedTuple):
         draws: proposals of a search made together.
         steps: mini-batch steps whose examples are drawn together.
         points: of a black-box landscape evaluated side by side.
+        images: encoded side by side.
+        filters: whose responses to one image should stay in cache.
     """
 
     product: int
@@ -35,16 +37,20 @@ class BlockSizes(NamedTuple):
     draws: int
     steps: int
     points: int
+    images: int
+    filters: int
 
 
 CPU = BlockSizes(
     product=768, few=128, search=512, label=64, unroll=8, certified=128,
     host=1024, draws=10, steps=10, points=8,
+    images=1, filters=2000,
 )  # fmt: skip
-# Of an H100 at CIFAR-10's shape; `host` and `points` by arithmetic.
+# Of an H100 at CIFAR-10's shape; `host`, `points`, `images` and `filters` by arithmetic.
 ACCELERATOR = BlockSizes(
     product=16_384, few=128, search=65_536, label=512, unroll=32, certified=1024,
     host=16_384, draws=50, steps=50, points=64,
+    images=64, filters=4000,
 )  # fmt: skip
 
 
