@@ -11,7 +11,8 @@ solutions; then W is solved on all but the test part until it is proved to be ne
 is. The test part is looked at once, at the end. The run's folder gets `report.html` and
 `model.npz`, for `python -m experiments.predict`, or `jaxsvm.load` and its `predict`.
 
-Expected on digits: about 95 % of the test part. Seconds there, nearly all of them compilation.
+Expected: 97 % of the test part on digits, 40 % on CIFAR-10. Seconds on digits, nearly all of them
+compilation; minutes on CIFAR-10, on two cores.
 """
 
 import dataclasses
@@ -27,7 +28,6 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import options, pictures, runner, settings
-from experiments.shared.compiled import compiled_quickly
 from experiments.shared.report import Figures, accuracy_against_reg, table_of
 from jaxsvm import Data, Dataset, Model, Objective, StandardizedFeatures
 from jaxsvm import plot as draw
@@ -65,7 +65,7 @@ class Config(options.Config):
     loss: Annotated[str, options.one_of(tuple(FAMILY))] = "Weston-Watkins"
     regs: tuple[options.Positive, ...] | None = None
     folds: Annotated[int, fold_count] | None = None
-    path_tolerance: options.Positive = 1e-2
+    path_tolerance: options.Positive = 2e-2
     gap_tolerance: options.Positive = 1e-3
 
 
@@ -73,21 +73,17 @@ def run(config: Config) -> dict[str, Any]:
     dataset = settings.read(config.source, scale="columns")
     objective, C = Objective(loss=FAMILY[config.loss]), len(dataset.class_names)
     everything = joined(dataset.train, dataset.validation)
-    with (
-        compiled_quickly(settings.suiting(dataset).mostly_compilation),
-        # The report says which gap was reached.
-        warnings.catch_warnings(action="ignore", category=UserWarning),
-    ):
+    # The report says which gap was reached.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         path = measure_path(objective, dataset, everything, config)
         reg = float(path["regs"][best_of(path)])
         chosen = dataclasses.replace(objective, reg=reg)
-        solution = jaxsvm.solve(
-            chosen, everything, num_classes=C, gap_tolerance=config.gap_tolerance
-        )
+        tolerance = config.gap_tolerance
+        solution = jaxsvm.solve(chosen, everything, num_classes=C, gap_tolerance=tolerance)
+    every = joined(everything, dataset.test)
+    answers = np.asarray(jax.jit(jaxsvm.predict)(solution.W, every.X))
     model = jaxsvm.model_of(dataset, chosen, solution)
-    predict = jax.jit(jaxsvm.predict)
     known, test = np.asarray(everything.y), np.asarray(dataset.test.y)
-    answers = np.asarray(predict(solution.W, joined(everything, dataset.test).X))
     confusion = np.zeros((C, C), int)
     np.add.at(confusion, (test, answers[len(known) :]), 1)
     return {
@@ -96,7 +92,7 @@ def run(config: Config) -> dict[str, Any]:
         "confusion": confusion,
         "train_accuracy": float(np.mean(answers[: len(known)] == known)),
         "num_examples": [len(part.y) for part in (dataset.train, dataset.validation, dataset.test)],
-        "gap_tolerance": config.gap_tolerance,
+        "gap_tolerance": tolerance,
         "loss": config.loss,
         "is_bytes": isinstance(dataset.train.X, StandardizedFeatures),
         "features": pictures.names_of_features(dataset),
@@ -107,16 +103,28 @@ def run(config: Config) -> dict[str, Any]:
 
 def joined(first: Data, second: Data) -> Data:
     """Return the examples of two parts of one dataset as one."""
+    both = zip(stored(first), stored(second), strict=True)
+    return restored(first, *map(np.concatenate, both))
 
-    def both(a: Any, b: Any) -> Any:
-        return jax.device_put(np.concatenate([np.asarray(a), np.asarray(b)]))
 
-    X: Any = first.X
-    others: Any = second.X
-    is_bytes = isinstance(X, StandardizedFeatures)
-    values = both(X.values, others.values) if is_bytes else both(X, others)
-    y = both(first.y, second.y)
-    return Data(dataclasses.replace(X, values=values) if is_bytes else values, y)
+def rows(data: Data, index: np.ndarray) -> Data:
+    """Return some of the examples."""
+    return restored(data, *(array[index] for array in stored(data)))
+
+
+def stored(data: Data) -> tuple[np.ndarray, np.ndarray]:
+    """Return the examples as they are in memory, bytes or floats, and the labels."""
+    X: Any = data.X
+    return np.asarray(X.values if isinstance(X, StandardizedFeatures) else X), np.asarray(data.y)
+
+
+def restored(like: Data, X: np.ndarray, y: np.ndarray) -> Data:
+    """Return examples as they are in memory in the form of those that they are like."""
+    # NumPy's copies need no compiling.
+    features: Any = jax.device_put(X)
+    if isinstance(like.X, StandardizedFeatures):
+        features = dataclasses.replace(like.X, values=features)
+    return Data(features, jax.device_put(y))
 
 
 def divided(dataset: Dataset, everything: Data, folds: int) -> Iterator[tuple[Data, Data]]:
@@ -143,10 +151,6 @@ def divided(dataset: Dataset, everything: Data, folds: int) -> Iterator[tuple[Da
         held = np.sort(by_class[k::folds][: N // folds])
         rest = np.setdiff1d(np.arange(N), held)
         yield rows(everything, rest[np.arange(N) % len(rest)]), rows(everything, held)
-
-
-def rows(data: Data, index: np.ndarray) -> Data:
-    return Data(data.X[index], data.y[index])
 
 
 def measure_path(

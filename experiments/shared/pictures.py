@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-import jaxsvm
 from experiments.shared.report import table_of
 from jaxsvm import Dataset, Solution
 from jaxsvm import plot as draw
@@ -40,10 +39,10 @@ def hardest(dataset: Dataset, solution: Solution, count: int = 20) -> dict[str, 
     names, y = dataset.class_names, np.asarray(dataset.train.y)
     pressure = np.asarray(solution.dual_variables).sum(axis=1)
     order = np.argsort(-pressure, kind="stable")[:count]
-    rows = dataset.train.X[jnp.asarray(order)]
-    predicted = np.asarray(jaxsvm.predict(solution.W, rows))
+    rows = np.asarray(dataset.train.X[jnp.asarray(order)])
+    predicted = np.argmax(rows @ np.asarray(solution.W).T, axis=1)
     # As they were before they were shifted and scaled.
-    raw = np.asarray(rows)[:, :-1] / dataset.scale + dataset.shift
+    raw = rows[:, :-1] / dataset.scale + dataset.shift
     found = {
         "support": float(np.mean(pressure > 0)),
         "hardest_rows": order,

@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import filelock
+import jax
 import tyro
 from tqdm import tqdm
 
-from experiments.shared.compiled import compile_quickly
 from experiments.shared.environment import environment
 from experiments.shared.options import Config
 from experiments.shared.record import trace_rows, write_arrays, write_json, write_text
@@ -146,8 +146,14 @@ def _found(sections: Sections, workers: int) -> Iterator[tuple[dict[str, Any], f
 
 def _run_in_child(name: str, config: Any) -> tuple[dict[str, Any], float]:
     """Run a section in a process of its own, which gets the module by its name, and time it."""
+    # On small data most of the work is compilation, and XLA's expensive passes pay off only where
+    # seconds are what is measured.
     small = suiting(load(config.source, "centred")).mostly_compilation
-    compile_quickly(small and not config.measures_seconds)
+    quick = small and not config.measures_seconds
+    if jax.config.read("jax_disable_most_optimizations") != quick:
+        # A program that was compiled the other way has another speed and another rounding.
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", quick)
     return timed(importlib.import_module(name).run, config)
 
 
