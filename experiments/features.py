@@ -36,7 +36,14 @@ from experiments.shared.encoded import (
     standardized,
     training_images,
 )
-from experiments.shared.report import Figures, quartiles, spread, table, table_of
+from experiments.shared.report import (
+    Figures,
+    accuracy_against_reg,
+    quartiles,
+    spread,
+    table,
+    table_of,
+)
 from experiments.shared.timing import product_rate
 from jaxsvm import Data, Objective, StandardizedFeatures
 from jaxsvm import plot as draw
@@ -251,16 +258,13 @@ def plot(arrays: dict[str, Any]) -> Figures:
             xlabel="seconds: encoding all images, then solving", ylabel="test accuracy, %",
             title="What an accuracy costs",
         ),
-        "regularization_path": draw.lines(
+        "regularization_path": accuracy_against_reg(
+            np.unique(paths["reg"])[::-1],
             {
-                f"{int(K)} filters": tuple(
-                    values[paths["num_filters"] == K]
-                    for values in (paths["reg"], 100 * paths["accuracy"])
-                )
+                f"{int(K)} filters": paths["accuracy"][paths["num_filters"] == K]
                 for K in np.unique(paths["num_filters"])
             },
-            xscale="log", marker="o", xlabel="reg", ylabel="held-out accuracy, %",
-            title="Choosing reg: each point certified",
+            "held-out accuracy, %", title="Choosing reg: each point certified",
         ),
     }  # fmt: skip
 

@@ -18,6 +18,7 @@ from experiments.shared.options import Source
 from experiments.shared.recipes import in_float64
 from jaxsvm import Data, Model, Objective
 from jaxsvm import plot as draw
+from jaxsvm.datasets.rows import inverse_deviation
 
 pytestmark = pytest.mark.experiments
 
@@ -53,7 +54,7 @@ def test_a_table_has_three_forms():
     for form in (raw, centred, scaled):
         back = np.asarray(form.test.X)[:, :-1] / form.scale + form.shift
         np.testing.assert_allclose(back, np.asarray(raw.test.X)[:, :-1], rtol=1e-5)
-    constant = settings.column_scale(np.array([[0.1, 1.0], [0.1, 3.0]], np.float32))
+    constant = inverse_deviation(np.array([[0.1, 1.0], [0.1, 3.0]], np.float32))
     np.testing.assert_array_equal(constant, [1, 1])
 
 

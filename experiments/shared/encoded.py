@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 from experiments.shared.record import write_json
 from jaxsvm import Data, Dataset, StandardizedFeatures, patches
+from jaxsvm.datasets import rows_from_pixels
 from jaxsvm.patches import PatchEncoder
 
 ROWS = 500  # encoded between two moves of the progress bar
 HEADROOM = 1.25
 SMALLEST_STEP = 1e-6  # of a feature that the first images do not have
-COLUMN_MULTIPLE = 8
 DEVIATION_FLOOR = 0.01  # added to a variance, so that a feature that is hardly ever on stays small
 
 _encode = {False: jax.jit(patches.encode), True: jax.jit(patches.mirrored)}
@@ -155,17 +155,8 @@ def standardized(recipe: Recipe, *parts: np.ndarray) -> list[StandardizedFeature
     mean = total / len(parts[0])
     variance = np.maximum(square / len(parts[0]) - mean**2, 0) * recipe.step.astype(np.float64) ** 2
     scale = recipe.step / np.sqrt(variance + DEVIATION_FLOOR)
-    shift, scale = (
-        jax.device_put(np.append(column, bias).astype(np.float32))
-        for column, bias in ((mean, 0), (scale, 1))
-    )
-
-    def part(rows: np.ndarray) -> StandardizedFeatures:
-        values = np.zeros((len(rows), -(-(F + 1) // COLUMN_MULTIPLE) * COLUMN_MULTIPLE), np.uint8)
-        values[:, :F], values[:, F] = rows, 1
-        return StandardizedFeatures(values=jax.device_put(values), shift=shift, scale=scale)
-
-    return [part(rows) for rows in parts]
+    shift, scale = mean.astype(np.float32), scale.astype(np.float32)
+    return [rows_from_pixels(np.asarray(rows), shift=shift, scale=scale) for rows in parts]
 
 
 def _block(images: np.ndarray, start: int) -> Array:

@@ -18,6 +18,7 @@ import numpy as np
 
 from experiments.shared.options import Source
 from jaxsvm import Data, Dataset, StandardizedFeatures, load_dataset
+from jaxsvm.datasets.rows import inverse_deviation
 
 # As they are; less the mean of the training part; and then scaled to about [-1, 1].
 Pixels: TypeAlias = Literal["raw", "centred", "scaled"]
@@ -152,7 +153,7 @@ def load(source: Source, pixels: Pixels) -> Dataset:
     elif isinstance(X, StandardizedFeatures):
         scale = np.full_like(shift, unit_scale(X.values))
     else:
-        scale = column_scale(np.asarray(X)[:, :-1])
+        scale = inverse_deviation(np.asarray(X)[:, :-1])
     moved, new_shift, new_scale = (
         np.append(part, bias).astype(np.float32)
         for part, bias in ((dataset.shift - shift, 0), (shift, 0), (scale, 1))
@@ -171,12 +172,6 @@ def load(source: Source, pixels: Pixels) -> Dataset:
 def unit_scale(pixels: Any) -> float:
     """Return 2 over the power of two that no pixel exceeds: centred pixels go to about [-1, 1]."""
     return 2 / 2 ** (int(jnp.max(pixels)) - 1).bit_length()
-
-
-def column_scale(X: np.ndarray) -> np.ndarray:
-    """Return 1 over each column's standard deviation, and 1 for a constant one; (F,) float32."""
-    deviation = np.where(np.ptp(X, axis=0) > 0, np.std(X, axis=0, dtype=np.float64), 1)
-    return (1 / deviation).astype(np.float32)
 
 
 def scaling(dataset: Dataset) -> str:
