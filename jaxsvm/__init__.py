@@ -26,6 +26,7 @@ Gradients
     check_gradient, assert_gradient         a verdict for every coordinate
 Optimizers
     Optimizer, run, advance                 the contract and the loop
+    run_resumable                           the loop, killed and continued without losing a bit
     random_search, pruned_random_search, local_search, local_searches
     gradient_descent, minibatch_gradient_descent, line_search_descent
     minibatch, from_optax                   mini-batches of, or an optimizer from, another
@@ -92,6 +93,7 @@ from jaxsvm.optimizers import minibatch_gradient_descent as minibatch_gradient_d
 from jaxsvm.optimizers import pruned_random_search as pruned_random_search
 from jaxsvm.optimizers import random_search as random_search
 from jaxsvm.optimizers import run as run
+from jaxsvm.optimizers import run_resumable as run_resumable
 
 __version__ = "0.1.0"
 # All names but the rooms', which are modules and have a spec.

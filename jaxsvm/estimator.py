@@ -5,7 +5,6 @@ classes and returns NumPy arrays; `jaxsvm.certificate.solve` does the work. Impo
 not import this module; it needs scikit-learn. For the host, as `solve` is.
 """
 
-from numbers import Real
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxsvm.certificate import solve
+from jaxsvm.core.arguments import check_positive
 from jaxsvm.core.losses import (
     FAMILY,
     Hinge,
@@ -120,6 +120,7 @@ class LinearSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 has fewer than two classes or is no classes.
             TypeError: X is sparse.
         """
+        _check_has_numbers_only(X=X, y=y)
         widest = jax.dtypes.canonicalize_dtype(np.float64)
         X, y = validate_data(self, X, y, dtype=[widest, np.float32])
         check_classification_targets(y)
@@ -158,6 +159,7 @@ class LinearSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             TypeError: X is sparse.
         """
         check_is_fitted(self)
+        _check_has_numbers_only(X=X)
         X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         scores = X @ self.coef_.T + self.intercept_
         return scores[:, 0] if len(self.classes_) == 2 else scores
@@ -171,6 +173,16 @@ class LinearSVC(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scores = self.decision_function(X)
         best = np.argmax(scores, axis=1) if scores.ndim == 2 else (scores > 0).astype(int)
         return self.classes_[best]
+
+
+def _check_has_numbers_only(**arrays: Any) -> None:
+    """Raise ValueError for what scikit-learn would take: it drops masks, and makes dates floats."""
+    for name, array in arrays.items():
+        kind = getattr(getattr(array, "dtype", None), "kind", "")
+        if isinstance(array, np.ma.MaskedArray):
+            raise ValueError(f"{name} is a masked array: expected a plain one")
+        if name == "X" and kind in ("m", "M"):
+            raise ValueError(f"X has dtype {array.dtype}: expected a plain array of numbers")
 
 
 def _loss(loss: Any) -> Hinge:
@@ -192,8 +204,7 @@ def _reg(reg: Any, C: Any, *, N: int) -> float:
 
 def _positive(name: str, value: Any) -> float:
     """Return a finite number > 0, or raise ValueError."""
-    if not isinstance(value, Real) or not 0 < float(value) < np.inf:
-        raise ValueError(f"{name} = {value!r}: expected a finite number > 0")
+    check_positive(name, value)
     return float(value)
 
 

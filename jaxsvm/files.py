@@ -1,5 +1,7 @@
 """Files that are whole or absent: written beside their place, flushed, then renamed into it.
 
+The folder is flushed too, so that after a power cut the file has its name.
+
 Arrays and a header travel in one sealed file: a plain ``.npz`` (a zip archive of uncompressed
 ``.npy`` members, which any reader of either opens) whose archive comment, its last 71 bytes, is
 ``sha256:`` and the digest, in lower-case hexadecimal, of every byte before those 64 digits. The
@@ -7,6 +9,8 @@ member ``header.npy`` holds UTF-8 JSON as bytes. Nothing in such a file is unpic
 and equal contents make equal files.
 """
 
+import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -14,7 +18,6 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,15 +27,16 @@ SEAL, DIGITS = b"sha256:", 64
 HEADER = "header"
 
 
-@contextmanager
+@contextlib.contextmanager
 def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
     """Open ``path`` for writing; it appears, whole, when the block ends without an exception.
 
     Whatever happens meanwhile (a full disk, Ctrl-C, a kill) ``path`` holds what it held before.
-    The folder must exist.
+    The folder must exist. A kill leaves a file ``.<name>.<letters>`` beside it, an exception none.
 
     Raises:
-        OSError: the folder cannot be written; nothing is left behind.
+        OSError: the folder or the file cannot be written; it names a path. What ``path`` held
+            before is there or, where the last flush failed, what is new; each is whole.
 
     >>> folder = tempfile.mkdtemp()
     >>> with atomic_file(Path(folder) / "a.txt") as file:
@@ -50,9 +54,28 @@ def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's own mode hides results from colleagues
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # the first error says more
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write or a flush does not know what it writes to
         raise
+
+
+def _flush_folder(folder: Path) -> None:
+    """Write a folder's names to the disk, where the system and the file system can."""
+    if os.name == "nt":  # opens no folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # PostgreSQL's list of what a file system says that flushes no folders (fd.c, fsync_fname).
+        if error.errno not in (errno.EBADF, errno.EINVAL):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_sealed(
@@ -79,17 +102,29 @@ def write_sealed(
         raise ValueError(f"arrays has an array named {HEADER!r}: expected another name")
     text = json.dumps(dict(header), allow_nan=False, ensure_ascii=False).encode()
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, array in {HEADER: np.frombuffer(text, np.uint8), **arrays}.items():
+    try:
+        _archive(buffer, {HEADER: np.frombuffer(text, np.uint8), **arrays})
+    except ValueError:
+        if (
+            buffer.closed
+        ):  # as a buffer is that could not grow, at which the archive's end fails too
+            raise MemoryError(f"no room to put together {path}") from None
+        raise
+    body = buffer.getvalue()[:-DIGITS]
+    with atomic_file(path) as file:
+        file.write(body + hashlib.sha256(body).hexdigest().encode())
+
+
+def _archive(file: io.BytesIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an archive of arrays whose comment has room for the digest."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
             member = io.BytesIO()
             contiguous = np.asarray(array, order="C")
             np.lib.format.write_array(member, contiguous, version=(1, 0), allow_pickle=False)
             # Named by a ZipInfo, which has a fixed date where a plain name would get today's.
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
         archive.comment = SEAL + bytes(DIGITS)
-    body = buffer.getvalue()[:-DIGITS]
-    with atomic_file(path) as file:
-        file.write(body + hashlib.sha256(body).hexdigest().encode())
 
 
 def read_sealed(path: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -127,6 +162,8 @@ def read_sealed(path: Path | str) -> tuple[dict[str, Any], dict[str, np.ndarray]
         header = json.loads(members.pop(HEADER).tobytes().decode())
         if not isinstance(header, dict):
             raise ValueError("its header is no JSON object")
+    except MemoryError:  # which says nothing of the file
+        raise
     except Exception as error:  # a forged file makes the parsers raise many kinds
         raise ValueError(
             f"{path} has a right digest but not the form of a file of jaxsvm's ({error}): expected "

@@ -39,6 +39,8 @@ from jax import Array
 
 from jaxsvm.certificate import Solution
 from jaxsvm.core import Hinge, Objective, l1_penalty, l2_penalty, softmax_loss
+from jaxsvm.core.arguments import check_floats, check_path, check_values
+from jaxsvm.core.objective import check_objective
 from jaxsvm.datasets import Dataset
 from jaxsvm.files import read_sealed, write_sealed
 
@@ -126,8 +128,11 @@ class Model:
     def __post_init__(self) -> None:
         for name in ("W", "shift", "scale"):
             array = getattr(self, name)
-            if array.dtype not in (np.float32, np.float64):
-                raise ValueError(f"{name} has dtype {array.dtype}: expected float32 or float64")
+            check_values("Model", array)
+            check_floats(name, array)
+            # One of JAX's would have the products taken in its precision.
+            array = np.asarray(array)
+            object.__setattr__(self, name, array)
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} has a NaN or an infinity: expected finite numbers only")
         shape = self.W.shape
@@ -219,6 +224,7 @@ class Model:
 
     def _rows(self, X: Any) -> np.ndarray:
         """Return inputs as an array (N, D − 1), or raise ValueError."""
+        check_values("Model", X)
         if not isinstance(X, np.ndarray | Array) or isinstance(X, np.ma.MaskedArray):
             raise ValueError(f"X is a {type(X).__name__}: expected a plain NumPy or JAX array")
         X = np.asarray(X)
@@ -250,7 +256,8 @@ def model_of(dataset: Dataset, objective: Objective, solution: Solution) -> Mode
         The `Model`: it takes inputs as they were before `load_dataset` shifted and scaled them.
 
     Raises:
-        ValueError: the solution is of another number of features or classes than the dataset.
+        ValueError: the solution is of another number of features or classes than the dataset, or
+            an argument is something else.
 
     >>> from jaxsvm import load_dataset, solve
     >>> iris, objective = load_dataset("iris", scale="columns"), Objective(reg=0.01)
@@ -258,6 +265,13 @@ def model_of(dataset: Dataset, objective: Objective, solution: Solution) -> Mode
     >>> model.predict(np.array([[5.1, 3.5, 1.4, 0.2]]))  # doctest: +SKIP
     array(['setosa'], dtype='<U10')
     """
+    check_objective(objective, "model_of")
+    for name, value, kind in (("dataset", dataset, Dataset), ("solution", solution, Solution)):
+        if not isinstance(value, kind):
+            raise ValueError(
+                f"{name} is a {type(value).__name__}: expected a {kind.__name__}; the order is "
+                "model_of(dataset, objective, solution)"
+            )
     return Model(
         W=np.asarray(solution.W),
         shift=np.asarray(dataset.shift),
@@ -295,6 +309,7 @@ def save(path: Path | str, model: Model) -> None:
         model: what is kept.
 
     Raises:
+        ValueError: ``model`` is no `Model`, or ``path`` no path.
         OSError: the file cannot be written; an older one stays.
 
     >>> import tempfile
@@ -304,6 +319,11 @@ def save(path: Path | str, model: Model) -> None:
     >>> load(path)
     Model(2 classes, inputs (1,))
     """
+    check_path("path", path)
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"model is a {type(model).__name__}: expected a Model; the order is save(path, model)"
+        )
     header = {
         "kind": KIND,
         "format": FORMAT,
@@ -332,6 +352,7 @@ def load(path: Path | str) -> Model:
     >>> load(path).predict(np.array([[-3.0]]))
     array(['b'], dtype='<U1')
     """
+    check_path("path", path)
     header, arrays = read_sealed(path)
     if header.get("kind") != KIND:
         raise ValueError(f"{path} holds a {header.get('kind')!r}: expected a {KIND!r}")

@@ -57,6 +57,7 @@ JUDGES = {
     "gradient_directions": "gradients/directional",
     "gradient_termwise family": "gradients/termwise",
     "optimizer": "optimizers/contract",
+    "checkpoint": "core/trees optimizers/identity optimizers/resumable",
     "descent optimizer": "optimizers/descent optimizers/optax optimizers/wrappers",
     "descent": "optimizers/minibatch",
     "line_search": "optimizers/exact_line",

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from sklearn.datasets import load_digits
 
 import jaxsvm
 from jaxsvm import Data, StandardizedFeatures, data_from_arrays, validate
+from jaxsvm.datasets import embedded
 from tests.problems import byte_problem, problem
 
 pytestmark = pytest.mark.any_precision
@@ -30,6 +32,12 @@ def test_digits_are_all_of_scikit_learns_each_once():
     np.testing.assert_array_equal(in_order, expected)
     assert [len(part.y) for part in parts] == [1348, 149, 300]
     assert dataset.class_names == tuple("0123456789")
+
+
+def test_digits_are_found_wherever_scikit_learn_keeps_them(monkeypatch):
+    file = embedded._digits_table()
+    monkeypatch.setattr(Path, "is_file", lambda path: False)
+    np.testing.assert_array_equal(embedded._digits_table(), file)
 
 
 def test_digits_keep_their_bits():

@@ -305,7 +305,7 @@ def test_errors_say_what_to_do():
     ):
         with pytest.raises(ValueError, match="no examples"):
             call()
-    for bad, match in (({"num": 0}, "at least one point"), ({"stop": np.inf}, "finite")):
+    for bad, match in (({"num": 0}, "num = 0: expected an integer"), ({"stop": np.inf}, "finite")):
         with pytest.raises(ValueError, match=match):
             slice_1d(Objective(), W, a, data, **bad)
         with pytest.raises(ValueError, match=match):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from jaxsvm import Data, Objective
+from jaxsvm import Data, Objective, patches
 from jaxsvm.patches import encode, mirrored, patch_encoder
 
 P, K, POOL = 3, 6, 2
@@ -87,6 +87,34 @@ def test_encoders_of_one_key_are_nested(encoder):
     np.testing.assert_allclose(fewer.weights, encoder.weights[:2], rtol=1e-4, atol=1e-5)
 
 
+def test_kmeans_gathers_windows(monkeypatch):
+    monkeypatch.setattr(patches, "ROWS_AT_ONCE", 8)  # the last block is filled up with zeros
+    windows = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
+    filters = windows[:4] / np.linalg.norm(windows[:4], axis=1, keepdims=True)
+    found = patches._moved(jnp.asarray(filters), jnp.asarray(windows), 2)
+    for _ in range(2):
+        total = filters.astype(float)
+        for w in windows:
+            k = int(np.argmax(np.abs(filters @ w)))
+            total[k] += (filters[k] @ w) * w
+        filters = total / np.linalg.norm(total, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, filters, rtol=1e-4, atol=1e-5)
+
+
+def test_kmeans_rounds_explain_more_of_the_windows():
+    images = some_images()
+    explained = []
+    for rounds in (0, 1, 10):
+        encoder = patch_encoder(
+            jax.random.key(0), jnp.asarray(images),
+            num_filters=8, patch_size=P, num_patches=3000, kmeans_rounds=rounds,
+        )  # fmt: skip
+        windows = np.stack([w for image in images for w in windows_of(image).values()])
+        z = windows @ np.asarray(encoder.weights, float).T - np.asarray(encoder.offset, float)
+        explained.append(np.mean(np.max(z**2, axis=1)))
+    assert explained[0] < explained[1] < explained[2]
+
+
 def test_mirrored_features_do_not_know_left_from_right(encoder):
     images = jnp.asarray(some_images(seed=2))
     flipped = images[:, :, ::-1]
@@ -124,6 +152,7 @@ def bad_encoders():
         (images, good | {"pool": 0}, "pool = 0: expected an integer >= 1"),
         (images, good | {"num_filters": 0}, "num_filters = 0: expected an integer >= 1"),
         (images, good | {"num_filters": 11}, "num_patches = 10: expected an integer >= 11"),
+        (images, good | {"kmeans_rounds": -1}, "kmeans_rounds = -1: expected an integer >= 0"),
         (images, good | {"alpha": -1.0}, "alpha = -1.0: expected a finite number >= 0"),
         (images, good | {"contrast": 0.0}, "contrast = 0.0: expected a finite number > 0"),
         (images, good | {"whitening": np.inf}, "whitening = inf: expected a finite number > 0"),

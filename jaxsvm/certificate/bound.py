@@ -32,7 +32,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_examples, check_problem, check_scores
+from jaxsvm.core.arguments import check_examples, check_number, check_problem, check_scores
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import Features, block_length, dense, scan_rows
 from jaxsvm.core.objective import Objective, require, score
@@ -89,6 +89,7 @@ def dual_value(
     0.469
     """
     require(objective, "dual_value", bound=True)
+    check_radius(radius)
     check_examples(data)
     check_scores(slopes, data.y, "slopes")
     parts = _parts(objective, feasible(objective, slopes, data.y), data)
@@ -114,7 +115,7 @@ def lower_bound(
         radius: as in `dual_value`: the bound holds for ‖W‖ ≤ radius.
 
     Returns:
-        The bound, a scalar ≥ 0, rounding subtracted. Cost: two products.
+        The bound, a scalar ≥ 0, rounding subtracted; NaN where X has one. Cost: two products.
 
     Raises:
         ValueError: the loss has no hinges, the penalty has no bound, or shapes disagree.
@@ -125,6 +126,7 @@ def lower_bound(
     0.875 <= 1.000
     """
     loss, _ = require(objective, "lower_bound", bound=True)
+    check_radius(radius)
     check_problem(W, data)
     slopes = loss.slopes(score(W, data.X), data.y, delta=objective.delta)
     parts = _parts(objective, slopes, data)
@@ -138,7 +140,8 @@ def lower_bound(
     outside = outside / jnp.maximum(2 * Q, tiny)
     scales = jnp.clip(jnp.nan_to_num(jnp.stack([inside, outside])), 0, largest)
     values = jax.vmap(lambda s: _value(objective, parts, s, radius))(scales)
-    return jnp.maximum(jnp.max(jnp.nan_to_num(values, nan=0.0)), 0)
+    lowest = jnp.maximum(jnp.max(jnp.nan_to_num(values, nan=0.0)), 0)
+    return jnp.where(jnp.isnan(norm), norm, lowest)
 
 
 def duality_gap(objective: Objective, W: Weights, slopes: Scores, data: Data) -> Scalar:
@@ -157,7 +160,20 @@ def duality_gap(objective: Objective, W: Weights, slopes: Scores, data: Data) ->
     >>> print(f"{gap:.3f}")
     0.531
     """
-    return objective(W, data) - dual_value(objective, slopes, data)
+    require(objective, "duality_gap", bound=True)
+    check_problem(W, data)
+    lower = dual_value(objective, slopes, data)
+    if slopes.shape[1] != W.shape[0]:
+        raise ValueError(
+            f"slopes have shape {slopes.shape} and W has shape {W.shape}: expected slopes (N, C) "
+            "and W (C, D) with the same C"
+        )
+    return objective(W, data) - lower
+
+
+def check_radius(radius: ScalarLike) -> None:
+    """Raise ValueError unless radius is a number ≥ 0; it may be infinite, or traced."""
+    check_number("radius", radius, "a number >= 0, infinite for all of space", lambda x: x >= 0)
 
 
 class Parts(NamedTuple):

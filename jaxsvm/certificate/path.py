@@ -1,13 +1,23 @@
 """Certified solutions for many weights of the penalty, each from the one before. For the host."""
 
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from jax import Array
 
 from jaxsvm.certificate.solve import Solution, solve
-from jaxsvm.core.objective import Objective, accuracy
+from jaxsvm.core.arguments import (
+    check_count,
+    check_examples,
+    check_finite_features,
+    check_positive,
+    check_values,
+)
+from jaxsvm.core.objective import Objective, accuracy, require
 from jaxsvm.core.types import Data
 
 
@@ -56,11 +66,12 @@ def regularization_path(
         key: as in `solve`.
         max_passes: as in `solve`, for each reg.
 
-    Yields:
-        One `PathPoint` a reg, the largest first, as soon as it is there.
+    Returns:
+        An iterator of one `PathPoint` a reg, the largest first, each as soon as it is there.
 
     Raises:
-        ValueError: as `solve`.
+        ValueError: at once: regs are not one or more finite numbers > 0, or ``held_out`` is no
+            finite examples of the same columns and classes. At the first point: as `solve`.
 
     >>> import jax.numpy as jnp
     >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
@@ -68,15 +79,53 @@ def regularization_path(
     >>> [(point.reg, point.accuracy) for point in path]
     [(1.0, 0.5)]
     """
+    require(objective, "regularization_path", bound=True)
+    if isinstance(regs, str | bytes) or np.ndim(regs) != 1 or len(regs) == 0:
+        raise ValueError(f"regs = {reprlib.repr(regs)}: expected one or more numbers > 0")
+    for i, reg in enumerate(regs):
+        check_positive(f"regs[{i}]", reg)
+    check_values("regularization_path", data, held_out)
+    check_examples(data)
+    # The last thing that a point takes: to be refused before hours of solving.
+    check_held_out(held_out, data, num_classes)
+    options = {
+        "gap_tolerance": gap_tolerance,
+        "num_classes": num_classes,
+        "key": key,
+        "max_passes": max_passes,
+    }
+    return _points(objective, data, held_out, sorted(map(float, regs), reverse=True), options)
+
+
+def check_held_out(held_out: Data, data: Data, num_classes: int | None) -> None:
+    """Raise ValueError unless W of the data classifies ``held_out``."""
+    C = int(np.max(data.y)) + 1
+    if num_classes is not None:
+        C = check_count("num_classes", num_classes, least=2)
+    try:
+        check_examples(held_out, C)
+        check_finite_features("data.X", held_out.X)
+        if held_out.X.shape[1] != data.X.shape[1]:
+            raise ValueError(
+                f"data.X has shape {held_out.X.shape}: expected {data.X.shape[1]} columns, as the "
+                "data to solve on"
+            )
+    except ValueError as error:
+        raise ValueError(f"held_out: {error}") from error
+
+
+def _points(
+    objective: Objective,
+    data: Data,
+    held_out: Data,
+    regs: Sequence[float],
+    options: Mapping[str, Any],
+) -> Iterator[PathPoint]:
+    """Yield the solutions, each from the one before."""
     solution: Solution | None = None
-    for reg in sorted(regs, reverse=True):
-        solution = solve(
-            replace(objective, reg=reg),
-            data,
-            gap_tolerance=gap_tolerance,
-            num_classes=num_classes,
-            key=key,
-            start=solution,
-            max_passes=max_passes,
-        )
-        yield PathPoint(reg, solution, float(accuracy(solution.W, held_out)))
+    for reg in regs:
+        solution = solve(replace(objective, reg=reg), data, start=solution, **options)
+        yield PathPoint(reg, solution, float(_accuracy(solution.W, held_out)))
+
+
+_accuracy = jax.jit(accuracy)

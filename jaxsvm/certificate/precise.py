@@ -6,6 +6,8 @@ time, without a float64 copy of X; what float64 can round is added to the one an
 the other.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -31,9 +33,7 @@ def certify(objective: Objective, W: Weights, slopes: Scores, data: Data) -> tup
         Two numbers; at every W the objective is above the second.
     """
     with jax.enable_x64(True):
-        wide = Data(_in_float64(data.X), data.y)
-        W, slopes = jnp.asarray(W, jnp.float64), jnp.asarray(slopes, jnp.float64)
-        return float(_above(objective, W, wide)), float(_below(objective, slopes, wide))
+        return float(_above(objective, W, data)), float(_below(objective, slopes, data))
 
 
 def objective_above(objective: Objective, W: Weights, data: Data) -> Scalar:
@@ -78,13 +78,19 @@ def objective_above(objective: Objective, W: Weights, data: Data) -> Scalar:
     return (1 + (W.size.bit_length() + D + 2 * C + 64) * u) * total
 
 
-_above = jax.jit(objective_above)
-_below = jax.jit(dual_value)
+@jax.jit
+def _above(objective: Objective, W: Weights, data: Data) -> Scalar:
+    return objective_above(objective, W.astype(jnp.float64), _in_float64(data))
 
 
-def _in_float64(X: Features) -> Features:
-    """Return X with scores in float64; its values, a block of which is widened at a time, stay."""
-    if not isinstance(X, StandardizedFeatures):
-        return X
-    shift, scale = X.shift.astype(jnp.float64), X.scale.astype(jnp.float64)
-    return StandardizedFeatures(values=X.values, shift=shift, scale=scale)
+@jax.jit
+def _below(objective: Objective, slopes: Scores, data: Data) -> Scalar:
+    return dual_value(objective, slopes.astype(jnp.float64), _in_float64(data))
+
+
+def _in_float64(data: Data) -> Data:
+    """Return data with scores in float64; X's values, widened a block at a time, stay."""
+    X = data.X
+    if isinstance(X, StandardizedFeatures):
+        X = replace(X, shift=X.shift.astype(jnp.float64), scale=X.scale.astype(jnp.float64))
+    return Data(X, data.y)

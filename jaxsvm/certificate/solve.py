@@ -20,10 +20,20 @@ from jaxsvm.certificate import bound
 from jaxsvm.certificate.bound import feasible
 from jaxsvm.certificate.iterate import STRONG, Begin, Iterate, iterates, pass_operations
 from jaxsvm.certificate.precise import certify
-from jaxsvm.core.arguments import check_floats, check_values, validate
-from jaxsvm.core.features import astype, dense, dot, dot_transpose
+from jaxsvm.core.arguments import (
+    check_count,
+    check_examples,
+    check_finite,
+    check_floats,
+    check_key,
+    check_number,
+    check_positive,
+    check_values,
+    validate,
+)
+from jaxsvm.core.features import Features, astype, dense, dot, dot_transpose
 from jaxsvm.core.objective import Objective, require, score
-from jaxsvm.core.types import Data, Scores, Weights
+from jaxsvm.core.types import Data, Scalar, Scores, Weights
 
 SOME_ROWS = 1024  # over which ‖x‖² is averaged
 WORK = 1e13  # operations after which a solve ends where nobody says: a minute or two
@@ -117,8 +127,9 @@ def solve(
         there was, with a warning.
 
     Raises:
-        ValueError: reg, delta, gap_tolerance or max_passes is not positive, the loss or penalty
-            has no bound, or data is invalid.
+        ValueError: reg, delta or gap_tolerance is not a finite number > 0, max_passes no integer
+            ≥ 1, key no typed key, start no finite W of the right shape, the loss or penalty has no
+            bound, or data is not what `validate` lets pass.
 
     Source: Hsieh et al., "A dual coordinate descent method", ICML 2008; Shalev-Shwartz & Zhang,
     JMLR 14 (2013); Pock & Chambolle, "Diagonal preconditioning", ICCV 2011.
@@ -128,11 +139,15 @@ def solve(
     >>> print(f"{solution.primal:.3f}")
     0.875
     """
-    C = _check_arguments(objective, data, gap_tolerance, num_classes, start, max_passes)
+    C = _check_arguments(objective, data, gap_tolerance, num_classes, start)
+    key = jax.random.key(0) if key is None else key
+    check_key(key)
     clock = time.perf_counter()
-    if max_passes is None:
+    if max_passes is not None:
+        max_passes = check_count("max_passes", max_passes)
+    else:
         max_passes = int(np.clip(WORK / pass_operations(data, C), FEWEST_PASSES, MOST_PASSES))
-    key, finish_key = jax.random.split(jax.random.key(0) if key is None else key)
+    key, finish_key = jax.random.split(key)
     history: list[tuple[Any, ...]] = []
     follow = partial(
         _follow, history=history, clock=clock, gap_tolerance=gap_tolerance, max_passes=max_passes
@@ -287,10 +302,14 @@ _jitted_resume = jax.jit(_resume)
 
 def _conditioning(objective: Objective, data: Data) -> float:
     """Return reg·N/‖x‖², ‖x‖² averaged over a thousand examples or all."""
-    N = data.X.shape[0]
-    some = dense(data.X[slice(None, None, -(-N // SOME_ROWS))])
-    square = float(jnp.mean(jnp.sum(some * some, axis=1)))
-    return float(objective.reg) * N / square if square > 0 else np.inf
+    square = float(_mean_square(data.X))
+    return float(objective.reg) * len(data.y) / square if square > 0 else np.inf
+
+
+@jax.jit
+def _mean_square(X: Features) -> Scalar:
+    some = dense(X[slice(None, None, -(-X.shape[0] // SOME_ROWS))])
+    return jnp.mean(jnp.sum(some * some, axis=1))
 
 
 def _as_arrays(objective: Objective, data: Data) -> Objective:
@@ -333,29 +352,32 @@ def _check_arguments(
     gap_tolerance: float,
     num_classes: int | None,
     start: Solution | Array | None,
-    max_passes: int | None,
 ) -> int:
     """Raise ValueError for a bad argument; return the number of classes."""
     require(objective, "solve", bound=True)
-    check_values("solve", objective, data)
-    for name, value in (
-        ("objective.reg", objective.reg),
-        ("objective.delta", objective.delta),
-        ("gap_tolerance", gap_tolerance),
-        ("max_passes", 1 if max_passes is None else max_passes),
-    ):
-        if not float(value) > 0:
-            raise ValueError(
-                f"{name} = {value}: expected a number > 0"
-                + ("; with reg = 0 use lower_bound with a radius" if "reg" in name else "")
-            )
+    check_values("solve", objective, data, start)
+    check_number(
+        "objective.reg",
+        objective.reg,
+        "a number > 0, a finite one; with reg = 0 use lower_bound with a radius",
+        lambda x: 0 < x < np.inf,
+    )
+    check_positive("objective.delta", objective.delta)
+    check_positive("gap_tolerance", gap_tolerance)
     W = start.W if isinstance(start, Solution) else start
     if W is not None:
         check_floats("start", W)
-    C = num_classes or (int(np.max(data.y)) + 1 if W is None else W.shape[0])
+        check_finite("start", W)
+        if W.ndim != 2:
+            raise ValueError(f"start has W of shape {W.shape}: expected (C, D)")
+    C = num_classes
+    check_examples(data)
+    if C is None:
+        C = int(np.max(data.y)) + 1 if W is None else W.shape[0]
     validate(data, num_classes=C)
     if W is not None and W.shape != (C, data.X.shape[1]):
         raise ValueError(
-            f"start has W of shape {W.shape}: expected (C, D) = {(C, data.X.shape[1])}"
+            f"start has W of shape {W.shape}: expected (C, D) = {(C, data.X.shape[1])}, with the "
+            "columns of data.X"
         )
     return C

@@ -28,6 +28,7 @@ from jaxsvm.core.blocks import block_sizes
 
 # An accelerator's default product rounds float32 to fewer bits, enough to flip an accepted trial.
 PRECISION = lax.Precision.HIGHEST
+NARROWEST = 128  # columns of a panel: compiling a narrower one takes longer than it saves
 
 
 @jax.tree_util.register_dataclass
@@ -307,7 +308,7 @@ def second_moments(X: Features, weights: Float[Array, " N"]) -> Float[Array, "D 
            [1., 2.]], dtype=float32)
     """
     N, D = X.shape
-    width = -(-D // 8)
+    width = max(-(-D // 8), NARROWEST)
     panels = [(start, min(start + width, D)) for start in range(0, D, width)]
 
     def add(

@@ -29,7 +29,7 @@ from jax import Array
 from jax.scipy.special import logsumexp
 from jaxtyping import Bool, Float
 
-from jaxsvm.core.arguments import check_scores
+from jaxsvm.core.arguments import check_number, check_scores
 from jaxsvm.core.hinges import (
     NO_HINGE,
     Height,
@@ -114,8 +114,9 @@ class Hinge:
             ("join", ("sum", "max")),
             ("power", (1, 2)),
         ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} = {getattr(self, name)!r}: expected one of {known}")
+            choice = getattr(self, name)
+            if not isinstance(choice, str | int) or choice not in known:
+                raise ValueError(f"{name} = {choice!r}: expected one of {known}")
         if self.margins == "relative" and self.terms != "wrong":
             raise ValueError(
                 f"terms = {self.terms!r} with relative margins: the own class's margin over itself "
@@ -127,8 +128,7 @@ class Hinge:
                     f"own_weight = {self.own_weight} with terms = {self.terms!r} and join = "
                     f"{self.join!r}: expected a sum over all terms"
                 )
-            if not 0 < self.own_weight < 1:
-                raise ValueError(f"own_weight = {self.own_weight}: expected a number in (0, 1)")
+            check_number("own_weight", self.own_weight, "a number in (0, 1)", lambda x: 0 < x < 1)
 
     # --- the notes' equations ---
 
@@ -162,6 +162,7 @@ class Hinge:
     def all_margins(self, scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
         """Return the margins, (N, C): a positive one is a violation; 0 where there is no term."""
         check_scores(scores, y)
+        check_number("delta", delta)
         target = jnp.asarray(self.targets(y, scores.shape[1], delta), scores.dtype)
         return self.mask(self._unmasked(scores, y) + target, y)
 
@@ -360,7 +361,7 @@ def margins(scores: Scores, y: Labels, *, delta: ScalarLike = 1.0) -> Scores:
         (N, C); a positive number is a violation.
 
     Raises:
-        ValueError: y is not (N,), or a label is out of range.
+        ValueError: y is not (N,), a label is out of range, or delta is no finite number.
 
     Source: CS231n notes, "Optimization", L_i, before the max.
 

@@ -5,6 +5,7 @@
 The bias is a column of ones at the end of X, so ``reg`` shrinks the bias as well.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Float, Int
 
-from jaxsvm.core.arguments import check_problem, check_weights
+from jaxsvm.core.arguments import check_finite, check_number, check_problem, check_weights
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import Features, check_width, dot, dot_and_transpose
 from jaxsvm.core.losses import Hinge, Loss, hinge_loss
@@ -69,19 +70,22 @@ def predict(W: Weights, X: Features) -> Int[Array, " N"]:
         (N,) int32 classes.
 
     Raises:
-        ValueError: W and X differ in D.
+        ValueError: W and X differ in D; outside `jax.jit`, a score is NaN or infinite, of which
+            there is no largest.
 
     >>> predict(jnp.array([[1.0, 0.0], [0.0, 2.0]]), jnp.array([[3.0, 4.0]]))
     Array([1], dtype=int32)
     """
-    return jnp.argmax(score(W, X), axis=1).astype(jnp.int32)
+    scores = score(W, X)
+    check_finite("scores of W and X", scores)
+    return jnp.argmax(scores, axis=1).astype(jnp.int32)
 
 
 def accuracy(W: Weights, data: Data) -> Scalar:
     """Return the fraction of examples that `predict` gets right, in [0, 1].
 
     Raises:
-        ValueError: W and X differ in D.
+        ValueError: W and X differ in D, or what `predict` refuses.
 
     >>> accuracy(jnp.eye(2), Data(jnp.eye(2), jnp.array([0, 0])))
     Array(0.5, dtype=float32)
@@ -148,21 +152,40 @@ class Objective:
         # objective is compiled once for all of them.
         for name in ("reg", "delta"):
             number = getattr(self, name)
-            if isinstance(number, int | np.number) and not isinstance(number, bool):
-                object.__setattr__(self, name, float(number))
+            is_real = isinstance(number, int | np.integer | np.floating)
+            if is_real and not isinstance(number, bool):
+                with contextlib.suppress(OverflowError):  # `check_objective` says it better
+                    object.__setattr__(self, name, float(number))
 
     def __call__(self, W: Weights, data: Data) -> Scalar:
         """Return the objective at W, a scalar in W's dtype.
 
         Raises:
-            ValueError: the data is empty, X and y differ in length, or W and X differ in D.
+            ValueError: the data is empty, X and y differ in length, W and X differ in D, or reg or
+                delta is no finite number.
         """
         check_problem(W, data)
+        check_objective(self, "its value")
         return _mean_loss(self.loss, W, data, self.delta) + self.reg * self.penalty(W)
 
     def data_loss(self, scores: Scores, y: Labels) -> Scalar:
         """Return the mean loss of scores at hand: the objective without its penalty."""
         return jnp.mean(self.loss(scores, y, delta=self.delta))
+
+
+def check_objective(objective: Any, caller: str) -> None:
+    """Raise ValueError unless it is an `Objective` whose reg and delta are finite numbers.
+
+    Not when one is made, because `jax.vmap` over many regs is handed an array of them. Of traced
+    numbers only the shape is checked.
+    """
+    if not isinstance(objective, Objective):
+        kind = type(objective).__name__
+        raise ValueError(
+            f"objective is a {kind}: {caller} expected an Objective(loss, penalty, reg)"
+        )
+    check_number("objective.reg", objective.reg)
+    check_number("objective.delta", objective.delta)
 
 
 def require(
@@ -177,14 +200,10 @@ def require(
         bound: whether the penalty has to have a conjugate.
 
     Raises:
-        ValueError: not an `Objective`, the loss has no hinges, or the penalty is a plain function
-            or has no conjugate where one is needed.
+        ValueError: not an `Objective`, reg or delta is no number, the loss has no hinges, or the
+            penalty is a plain function or has no conjugate where one is needed.
     """
-    if not isinstance(objective, Objective):
-        kind = type(objective).__name__
-        raise ValueError(
-            f"objective is a {kind}: {caller} expected an Objective(loss, penalty, reg)"
-        )
+    check_objective(objective, caller)
     others = (
         "jax.grad, searches, descents and slices take any, and numerical_gradient takes any "
         "function"

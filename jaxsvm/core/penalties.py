@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
+from jaxsvm.core.arguments import check_floating
 from jaxsvm.core.hinges import Hinges
 from jaxsvm.core.types import Direction, Scalar, ScalarLike, Weights
 
@@ -44,7 +45,12 @@ class Penalty:
     conjugate: Callable[[Array, Array, ScalarLike], Array] | None = None
 
     def __call__(self, W: Weights) -> Scalar:
-        """Return the penalty, a scalar."""
+        """Return the penalty, a scalar.
+
+        Raises:
+            ValueError: W is no plain array of floats.
+        """
+        check_floating("W", W)
         return self.value(W)
 
 
@@ -77,7 +83,8 @@ def _l2_along(reg: ScalarLike, W: Weights, direction: Direction) -> AlongLine:
 def _l2_conjugate(norm: Array, reg: Array, radius: ScalarLike) -> Array:
     free = jnp.where(reg > 0, norm / (2 * reg), jnp.inf)
     r = jnp.minimum(free, jnp.asarray(radius, norm.dtype))
-    return jnp.where(norm > 0, norm * r - reg * jnp.where(jnp.isinf(r), 0, r) ** 2, 0)
+    # Not norm > 0, which would make 0 of a NaN.
+    return jnp.where(norm <= 0, 0, norm * r - reg * jnp.where(jnp.isinf(r), 0, r) ** 2)
 
 
 def _l1_along(reg: ScalarLike, W: Weights, direction: Direction) -> AlongLine:

@@ -10,3 +10,4 @@ from jaxsvm.datasets.load import Dataset as Dataset
 from jaxsvm.datasets.load import data_from_arrays as data_from_arrays
 from jaxsvm.datasets.load import load_dataset as load_dataset
 from jaxsvm.datasets.rows import rows_from_pixels as rows_from_pixels
+from jaxsvm.datasets.rows import rows_from_table as rows_from_table

@@ -20,12 +20,16 @@ class DatasetError(ValueError):
     """
 
 
+class UnknownDatasetError(DatasetError):
+    """No dataset has this name."""
+
+
 class Examples(NamedTuple):
     """A dataset's training and test part as its source has them, undivided and unscaled.
 
     Attributes:
-        train: examples (N, ...) and (N,) int32 labels in [0, C). Examples that `is_image` are
-            uint8 of (N, H, W, channels); others are a table (N, F), or (N, ...), of any real type.
+        train: examples (N, ...) and (N,) int32 labels in [0, C). Images are uint8 of
+            (N, H, W, channels); others are a table (N, F), or (N, ...), of any real type.
         test: the same for the test part.
         class_names: the classes, by label.
         description: the dataset's own words about itself.
@@ -58,7 +62,7 @@ class Part(NamedTuple):
 
 
 def is_image(X: np.ndarray) -> bool:
-    """Return whether examples are images, which stay bytes: uint8 with more axes than (N, F).
+    """Return whether examples are images: uint8 with more axes than (N, F).
 
     >>> is_image(np.zeros((5, 8, 8, 3), np.uint8)), is_image(np.zeros((5, 8), np.uint8))
     (True, False)

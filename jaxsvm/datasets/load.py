@@ -4,7 +4,6 @@ Everything behind this file is pure and assumes good values. Here, once and in N
 split, centred by the mean of the training part, scaled, given a bias column of ones, and checked.
 """
 
-import math
 import os
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,10 +13,10 @@ import numpy as np
 from jax import Array
 
 from jaxsvm.core import features
-from jaxsvm.core.arguments import validate
+from jaxsvm.core.arguments import check_number, check_path, check_values, check_word, validate
 from jaxsvm.core.types import Data
 from jaxsvm.datasets.embedded import EMBEDDED, load_embedded
-from jaxsvm.datasets.examples import Examples, is_image
+from jaxsvm.datasets.examples import Examples
 from jaxsvm.datasets.own import is_path, load_own
 from jaxsvm.datasets.rows import inverse_deviation, mean, rows_from_pixels, rows_from_table
 from jaxsvm.datasets.tfds import load_images
@@ -82,6 +81,7 @@ def load_dataset(
 
     - ``X.npy`` with ``labels="y.npy"``, or an ``.npz`` of X and y, and X_test and y_test if it has
       a test part: X (N, F) of any real type, or uint8 images (N, H, W) or (N, H, W, channels);
+      uint8 stays bytes, images or not;
     - ``.csv`` or ``.parquet`` (which needs pyarrow): named columns of numbers and one of labels;
     - a folder of class folders of images, ``cats/*.png`` and ``dogs/*.jpg``, all of one size; or
       ``train/`` and ``test/`` above such folders.
@@ -105,9 +105,9 @@ def load_dataset(
         center: whether to subtract the mean of the training part.
         scale: what multiplies after that, a number > 0 such as 1/128, or ``"columns"``: each column
             is divided by its standard deviation over the training part, a constant one by 1.
-        dtype: how images lie in memory: ``"uint8"``, `StandardizedFeatures` (CIFAR-10: 0.2 GB), or
-            ``"float32"`` as a plain array (0.7 GB). Same values, to float32 rounding. A table is
-            always a plain array.
+        dtype: how bytes lie in memory: ``"uint8"``, `StandardizedFeatures` (CIFAR-10: 0.2 GB), or
+            ``"float32"`` as a plain array (0.7 GB). Same values, to float32 rounding. Other numbers
+            are always a plain array.
 
     Returns:
         The three parts and what is needed to draw them. Scores are float32, labels int32.
@@ -127,9 +127,10 @@ def load_dataset(
     >>> load_dataset("iris", scale="columns").train.X.shape
     (108, 5)
     """
+    check_path("name", name)
+    check_values("load_dataset", scale)
     _check_scale(scale)
-    if dtype not in ("uint8", "float32"):
-        raise ValueError(f"dtype = {dtype!r}: expected 'uint8' or 'float32'")
+    check_word("dtype", dtype, ("uint8", "float32"))
     examples = _examples(name, labels, test, test_labels, data_dir)
     raw, y = examples.train
     N = len(raw) - _validation_size(validation, len(raw), name)
@@ -142,7 +143,7 @@ def load_dataset(
 
     def part(raw: np.ndarray, y: np.ndarray) -> Data:
         X: features.Features
-        if is_image(raw):
+        if raw.dtype == np.uint8:
             X = rows_from_pixels(raw, shift=shift, scale=scales)
         else:
             X = rows_from_table(raw, shift=shift, scale=scales)
@@ -175,14 +176,11 @@ def _check_scale(scale: float | str) -> None:
     """Refuse a scale that is neither a finite number > 0 nor ``"columns"``.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is something else; or float32 does not hold its products with pixels.
     """
-    if scale == "columns":
-        return
-    if isinstance(scale, str) or not (math.isfinite(scale) and scale > 0):
-        raise ValueError(
-            f"scale = {scale}: expected a finite number > 0, such as 1/128, or 'columns'"
-        )
+    if not isinstance(scale, str) or scale != "columns":
+        expected = "a finite number > 0, such as 1/128 (1e-30 to 1e30), or 'columns'"
+        check_number("scale", scale, expected, lambda x: 1e-30 <= x <= 1e30)
 
 
 def _examples(
@@ -205,8 +203,9 @@ def _examples(
     for argument, value in own.items():
         if value is not None:
             raise ValueError(
-                f"{argument} = {str(value)!r}: {name!r} is the name of a dataset, which has labels "
-                "and a test part; a path would have a suffix, or a folder such as './'"
+                f"{argument} = {str(value)!r}: expected none, because {name!r} is the name of a "
+                "dataset, which has labels and a test part; a path would have a suffix, or a "
+                "folder such as './'"
             )
     return load_embedded(str(name)) if name in EMBEDDED else load_images(str(name), data_dir)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxsvm.datasets.embedded import EMBEDDED
-from jaxsvm.datasets.examples import DatasetError
+from jaxsvm.datasets.examples import DatasetError, UnknownDatasetError
 
 
 def prepare(name: str, root: Path) -> None:
@@ -35,7 +35,9 @@ def prepare(name: str, root: Path) -> None:
         did = f"; near names: {', '.join(map(repr, near))}" if near else ""
         own = f" (a folder of your own would be './{name}')" if "/" in name else ""
         embedded = ", ".join(map(repr, EMBEDDED))
-        raise DatasetError(f"name = {name!r}: neither {embedded} nor a dataset of tfds{own}{did}")
+        raise UnknownDatasetError(
+            f"name = {name!r}: neither {embedded} nor a dataset of tfds{own}{did}"
+        )
     found = ", ".join(sorted(p.name for p in root.iterdir())) if root.is_dir() else ""
     missing = f"{name!r} is not in {root} (which holds {found or 'nothing'})"
     elsewhere = "point TFDS_DATA_DIR (or data_dir=) at a folder that holds it"

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Shaped, UInt8
 
+from jaxsvm.core.arguments import check_finite, check_floats, check_number, check_values
 from jaxsvm.core.features import StandardizedFeatures
 from jaxsvm.datasets.examples import ROWS
 
@@ -56,16 +57,22 @@ def rows_from_pixels(
     Args:
         pixels: (N, ...) bytes, one image an entry.
         shift: what is subtracted from each image, 0 for nothing.
-        scale: what multiplies after that, one number or one for each pixel; not checked.
+        scale: what multiplies after that, one number or one for each pixel.
 
     Returns:
         `StandardizedFeatures` of shape (N, D), D − 1 the number of pixels; padded to a multiple of
         ``COLUMN_MULTIPLE`` columns.
 
+    Raises:
+        ValueError: pixels are no bytes, a shift or a scale is not finite, or shapes disagree.
+
     >>> X = rows_from_pixels(np.full((1, 2), 9, np.uint8), shift=np.array([1.0, 2.0], np.float32))
     >>> np.asarray(X)
     array([[8., 7., 1.]], dtype=float32)
     """
+    _check_rows("pixels", pixels, shift, scale, kinds="u")
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"pixels has dtype {pixels.dtype}: expected uint8, the bytes of images")
     N, num_pixels = len(pixels), shift.size
     width = -(-(num_pixels + 1) // COLUMN_MULTIPLE) * COLUMN_MULTIPLE
     values = np.zeros((N, width), np.uint8)
@@ -91,12 +98,17 @@ def rows_from_table(
     Args:
         table: (N, ...) real numbers of any type, flattened in C order.
         shift: what is subtracted from each example, 0 for nothing.
-        scale: what multiplies after that, one number or one for each column; not checked.
+        scale: what multiplies after that, one number or one for each column.
+
+    Raises:
+        ValueError: the table is not of real numbers, a shift or a scale is not finite, or shapes
+            disagree.
 
     >>> rows_from_table(np.array([[1e8], [1e8 + 1]]), shift=np.array([1e8], np.float32))
     Array([[0., 1.],
            [1., 1.]], dtype=float32)
     """
+    _check_rows("table", table, shift, scale, kinds="biuf")
     N = len(table)
     X = np.ones((N, shift.size + 1), np.float32)
     for start in range(0, N, ROWS):
@@ -104,3 +116,28 @@ def rows_from_table(
         with np.errstate(over="ignore"):  # `validate` finds what is not finite
             X[start : start + ROWS, :-1] = block.reshape(len(block), shift.size)
     return jax.device_put(X)
+
+
+def _check_rows(name: str, raw: Any, shift: Any, scale: Any, *, kinds: str) -> None:
+    """Raise ValueError unless raw examples, shift and scale are numbers that fit each other."""
+    for what, array, allowed in ((name, raw, kinds), ("shift", shift, "f")):
+        if type(array) not in (np.ndarray, np.memmap) or array.dtype.kind not in allowed:
+            came = f"dtype {array.dtype}" if hasattr(array, "dtype") else type(array).__name__
+            raise ValueError(f"{what} is of {came}: expected a plain NumPy array of numbers")
+    if raw.ndim < 2 or raw.shape[1:] != shift.shape:
+        raise ValueError(
+            f"{name} has shape {raw.shape} and shift has shape {shift.shape}: expected (N, ...) "
+            "and the shape of one of the N"
+        )
+    check_finite("shift", shift)
+    check_values(f"a function of {name}", scale)
+    if np.ndim(scale) == 0:
+        check_number("scale", scale)
+        return
+    check_floats("scale", scale)
+    check_finite("scale", scale)
+    if scale.shape != shift.shape:
+        raise ValueError(
+            f"scale has shape {scale.shape} and shift has shape {shift.shape}: expected a number, "
+            "or one for each"
+        )

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsvm.datasets.examples import DatasetError, Examples
+from jaxsvm.datasets.examples import DatasetError, Examples, UnknownDatasetError
 from jaxsvm.datasets.prepare import prepare
 from jaxsvm.datasets.tfrecord import read_examples
 
@@ -77,7 +77,7 @@ def _root(data_dir: str | os.PathLike[str] | None) -> Path:
 def _find(name: str, root: Path) -> Path | None:
     """The newest prepared version of a dataset below root, or None."""
     if not re.fullmatch(r"[a-z]\w*(/[\w-][\w.-]*)?", name):
-        raise DatasetError(f"name = {name!r}: expected a dataset's name such as 'cifar10'")
+        raise UnknownDatasetError(f"name = {name!r}: expected a dataset's name such as 'cifar10'")
     within = [p for p in (root, *root.parents) if p.name == name.split("/")[0]]
     if within and ((root / "dataset_info.json").is_file() or _versions(root)):
         raise DatasetError(

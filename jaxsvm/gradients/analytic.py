@@ -6,6 +6,8 @@ is a sum or a maximum of hinges on its margins, and these are affine in the scor
 slopes of the hinges pulled back once more.
 """
 
+import jax.numpy as jnp
+
 from jaxsvm.core.arguments import check_problem
 from jaxsvm.core.features import dot_and_transpose
 from jaxsvm.core.objective import Objective, require
@@ -28,7 +30,7 @@ def score_gradient(objective: Objective, scores: Scores, y: Labels) -> Scores:
         y: (N,) labels in [0, C), checked outside `jax.jit`.
 
     Returns:
-        (N, C). A margin of exactly 0 contributes exactly 0.
+        (N, C). A margin of exactly 0 contributes exactly 0; a NaN score stays NaN.
 
     Raises:
         ValueError: the loss has no hinges.
@@ -41,7 +43,9 @@ def score_gradient(objective: Objective, scores: Scores, y: Labels) -> Scores:
     Array([[-1.,  0.,  1.]], dtype=float32)
     """
     loss, _ = require(objective, "score_gradient", penalty=False)
-    return loss.pull_back(loss.slopes(scores, y, delta=objective.delta), y)
+    G = loss.pull_back(loss.slopes(scores, y, delta=objective.delta), y)
+    # A NaN is above no margin, and would look like a class without a violation.
+    return jnp.where(jnp.isnan(scores), scores, G)
 
 
 def analytic_gradient(objective: Objective, W: Weights, data: Data) -> Weights:

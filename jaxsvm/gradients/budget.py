@@ -12,6 +12,7 @@ opposite directions:
 Their sum is the U-shaped curve of the notes' advice on choosing h.
 """
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_problem, check_values
+from jaxsvm.core.arguments import check_finite_problem, check_problem, check_steps, check_values
 from jaxsvm.core.features import largest_feature, per_row
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Weights
@@ -69,7 +70,8 @@ def error_budget(
         Two arrays (H,). Cost: one product for the scores, and N·C·H.
 
     Raises:
-        ValueError: the data is empty, shapes disagree, or the loss has no hinges.
+        ValueError: the data is empty, shapes disagree, the loss has no hinges, or h is not (H,)
+            floats > 0 (of traced ones only shape and dtype are checked).
 
     >>> data = Data(jnp.array([[1.0, 1.0]]), jnp.array([0]))
     >>> budget = error_budget(Objective(), jnp.zeros((2, 2)), data, jnp.array([0.5]))
@@ -78,6 +80,7 @@ def error_budget(
     """
     check_problem(W, data)
     loss, _ = require(objective, "error_budget", penalty=False)
+    check_steps(h)
     N, C = data.X.shape[0], W.shape[0]
     scores = score(W, data.X)
     parts = loss.along_scores(scores, data.y, delta=objective.delta)
@@ -118,7 +121,7 @@ def suggest_h(objective: Objective, W: Weights, data: Data, dtype: Any = None) -
         h, in units of W: small where features are large (raw pixels) or numbers are precise.
 
     Raises:
-        ValueError: as `error_budget`.
+        ValueError: as `error_budget`; W or X is not finite.
 
     >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
     >>> suggest_h(Objective(), jnp.zeros((3, 2)), data) > suggest_h(
@@ -127,9 +130,16 @@ def suggest_h(objective: Objective, W: Weights, data: Data, dtype: Any = None) -
     True
     """
     require(objective, "suggest_h", penalty=False)
-    check_values("suggest_h", W, data)
+    check_values("suggest_h", objective, W, data)
     check_problem(W, data)
-    return float(_best_step(objective, W, data, None if dtype is None else jnp.dtype(dtype)))
+    check_finite_problem(W, data)
+    h = float(_best_step(objective, W, data, None if dtype is None else jnp.dtype(dtype)))
+    if not 0 < h < math.inf:
+        raise ValueError(
+            f"data.X has features so large that the best step is {h} in {W.dtype}: expected "
+            "features of a moderate size; scale them"
+        )
+    return h
 
 
 @partial(jax.jit, static_argnames="dtype")

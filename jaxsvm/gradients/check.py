@@ -27,7 +27,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsvm.core.arguments import check_problem, check_values
+from jaxsvm.core.arguments import (
+    check_finite_problem,
+    check_floating,
+    check_positive,
+    check_problem,
+    check_values,
+    check_word,
+)
 from jaxsvm.core.features import Features, dense
 from jaxsvm.core.hinges import ScoreHinges
 from jaxsvm.core.objective import Objective, require
@@ -198,9 +205,9 @@ def check_gradient(
         with |X|, and a termwise pass over the examples that have a kink within the step.
 
     Raises:
-        ValueError: the gradient has another shape than W, h is not positive, ties is unknown, the
-            data is empty, shapes disagree, the loss has no hinges, or the penalty is a function of
-            your own.
+        ValueError: the gradient has another shape than W or is not of floats, h is not positive,
+            ties is unknown, the data is empty, W or X is not finite, shapes disagree, the loss has
+            no hinges, or the penalty is a function of your own.
 
     Source: CS231n notes, "Learning", gradient checks, and their kinks in the objective.
 
@@ -212,16 +219,18 @@ def check_gradient(
     """
     require(objective, "check_gradient")
     check_problem(W, data)
-    check_values("check_gradient", W, data)
-    if ties not in ("zero", "any"):
-        raise ValueError(f"ties = {ties!r}: expected 'zero' or 'any'")
+    check_values("check_gradient", objective, W, data, h)
+    check_finite_problem(W, data)
+    check_word("ties", ties, ("zero", "any"))
     if h is None:
         h = suggest_h(objective, W, data)
-    if not 0 < h < np.inf:
-        raise ValueError(f"h = {h}: expected a finite step > 0")
+    check_positive("h", h)
     if gradient is None:
         gradient = partial(_analytic, objective)
-    g = np.asarray(gradient(W, data) if callable(gradient) else gradient)
+    found = gradient(W, data) if callable(gradient) else gradient
+    check_values("check_gradient", found)
+    check_floating("gradient", found)
+    g = np.asarray(found)
     if g.shape != W.shape:
         raise ValueError(f"gradient has shape {g.shape} and W has shape {W.shape}: expected equal")
 

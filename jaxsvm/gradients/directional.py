@@ -29,7 +29,16 @@ import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
+from jaxsvm.core.arguments import (
+    check_count,
+    check_key,
+    check_params,
+    check_scalar,
+    check_steps,
+    check_values,
+)
 from jaxsvm.gradients.check import Verdict
+from jaxsvm.lines.directions import check_like
 
 STEPS = tuple(10.0**-k for k in range(1, 8))
 # An evaluation is off by an eps·|f| or two, and ten of them enter a slope extrapolated to 0.
@@ -94,19 +103,24 @@ def check_directions(
         The verdicts. Cost: 4·len(steps)·num_directions + 1 evaluations of f.
 
     Raises:
-        ValueError: no directions, or gradient and params differ in size.
+        ValueError: no directions, gradient and params differ in shape or structure or are not of
+            floats, f returns no floating scalar, or a step is not > 0.
 
     >>> def f(p):
     ...     return jnp.sum(jnp.abs(p))
     >>> check_directions(f, jnp.zeros(3), jnp.zeros(3), key=jax.random.key(0)).num_kink
     16
     """
-    if num_directions < 1:
-        raise ValueError(f"num_directions = {num_directions}: expected an integer >= 1")
+    num_directions = check_count("num_directions", num_directions)
+    check_key(key)
+    check_params(params)
+    check_values("check_directions", params, gradient)
+    check_scalar("f(params)", f, params)
+    if gradient is not None:
+        check_like(params, gradient, "gradient")
+    check_steps(jnp.asarray(steps), "steps")
     flat, _ = ravel_pytree(params)
     g, _ = ravel_pytree(jax.grad(f)(params) if gradient is None else gradient)
-    if g.shape != flat.shape:
-        raise ValueError(f"gradient has {g.size} entries and params {flat.size}: expected equal")
     signs = jax.random.rademacher(key, (num_directions, flat.size)).astype(flat.dtype)
     directions = signs / np.sqrt(flat.size).astype(flat.dtype)
     hs = jnp.asarray(steps, flat.dtype)

@@ -12,7 +12,14 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_params, check_scalar
+from jaxsvm.core.arguments import (
+    check_count,
+    check_floating,
+    check_params,
+    check_positive,
+    check_scalar,
+    check_word,
+)
 from jaxsvm.core.types import ScalarLike
 
 
@@ -37,7 +44,7 @@ def numerical_gradient(
         f: ``f(params) -> scalar``, pure; jit the call as a whole, with the data an argument:
             ``jax.jit(lambda W, data: numerical_gradient(lambda W: objective(W, data), W))``.
         params: a pytree of floating arrays, P numbers in all.
-        h: the step, > 0 (not checked); by default it follows the dtype of what is moved,
+        h: the step, > 0; by default it follows the dtype of what is moved,
             ``eps**(1/3)``: 5e-3 in float32, 6e-6 in float64.
         method: "forward" or "central".
         batch_size: how many parameters are moved at once; bounds the memory, changes no value
@@ -47,17 +54,18 @@ def numerical_gradient(
         A pytree like ``params``.
 
     Raises:
-        ValueError: f returns no floating scalar, a leaf is not floating, or method is unknown.
+        ValueError: f returns no floating scalar, a leaf is not floating, method is unknown, or h
+            is not a finite number > 0 (a traced one is not checked).
 
     Source: CS231n notes, "Optimization", eval_numerical_gradient.
 
     >>> numerical_gradient(lambda p: jnp.sum(p["a"] ** 2), {"a": jnp.array([1.0, 2.0])}, h=0.5)
     {'a': Array([2., 4.], dtype=float32)}
     """
-    if method not in ("forward", "central"):
-        raise ValueError(f"method = {method!r}: expected 'forward' or 'central'")
-    if batch_size < 1:
-        raise ValueError(f"batch_size = {batch_size}: expected an integer >= 1")
+    check_word("method", method, ("forward", "central"))
+    batch_size = check_count("batch_size", batch_size)
+    if h is not None:
+        check_positive("h", h)
     check_params(params)
     leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, params))
     check_scalar("f(params)", f, params)
@@ -94,11 +102,18 @@ def numerical_gradient(
 def relative_error(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return |a − b| / max(|a|, |b|) of every entry, and 0 where both are 0.
 
+    Raises:
+        ValueError: they differ in shape, or are no plain arrays of floats.
+
     Source: CS231n notes, "Learning", gradient checks: 1e-7 and less is happy, 1e-2 probably wrong,
     *where no kink was crossed*; `check_gradient` knows where one was.
 
     >>> relative_error(jnp.array([1.0, 0.0]), jnp.array([1.5, 0.0]))
     Array([0.33333334, 0.        ], dtype=float32)
     """
+    check_floating("a", a)
+    check_floating("b", b)
+    if a.shape != b.shape:
+        raise ValueError(f"a has shape {a.shape} and b has shape {b.shape}: expected equal ones")
     size = jnp.maximum(jnp.abs(a), jnp.abs(b))
     return jnp.where(size == 0, 0, jnp.abs(a - b) / jnp.where(size == 0, 1, size))

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from jaxsvm.core.arguments import check_problem
+from jaxsvm.core.arguments import as_arrays, check_positive, check_problem, check_word
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import Features, dense
 from jaxsvm.core.hinges import Height, ScoreHinges
@@ -172,7 +172,7 @@ def termwise_numerical_gradient(
         objective: any `Hinge` with `l2_penalty` or `l1_penalty`.
         W: (C, D) weights.
         data: N examples; labels in [0, C), checked outside `jax.jit`.
-        h: the step, > 0 (not checked), in units of W: it moves a margin by h·x.
+        h: the step, > 0, in units of W: it moves a margin by h·x.
         method: "central" or "forward".
 
     Returns:
@@ -181,7 +181,8 @@ def termwise_numerical_gradient(
 
     Raises:
         ValueError: the loss has no hinges, the penalty is a function of your own, the method is
-            unknown, the data is empty, or shapes disagree.
+            unknown, the data is empty, shapes disagree, or h is not a finite number > 0 (a traced
+            one is not checked).
 
     Source: CS231n notes, "Optimization", computing the gradient numerically.
 
@@ -190,10 +191,11 @@ def termwise_numerical_gradient(
     Array([[1.25, 1.  ],
            [0.75, 1.  ]], dtype=float32)
     """
-    if method not in ("forward", "central"):
-        raise ValueError(f"method = {method!r}: expected 'forward' or 'central'")
+    check_word("method", method, ("forward", "central"))
+    check_positive("h", h)
     check_problem(W, data)
     loss, penalty = require(objective, "termwise_numerical_gradient")
+    data = as_arrays(data)
     central = method == "central"
     step = jnp.asarray(h, W.dtype)
     scores = score(W, data.X)

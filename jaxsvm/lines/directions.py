@@ -11,6 +11,14 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
+from jaxsvm.core.arguments import (
+    check_count,
+    check_floats,
+    check_key,
+    check_params,
+    check_word,
+)
+
 NORMALIZATIONS = ("none", "unit", "rows")
 
 
@@ -29,7 +37,8 @@ def random_direction(key: Array, params: Any, *, normalize: str = "none") -> Any
         A pytree like ``params``.
 
     Raises:
-        ValueError: ``normalize`` is another word.
+        ValueError: ``normalize`` is another word, ``key`` is no typed key, or a leaf is not of
+            floats.
 
     Source: CS231n notes, "Optimization", the random direction W₁; Li, Xu, Taylor, Studer &
     Goldstein, "Visualizing the loss landscape of neural nets" (2018).
@@ -39,8 +48,9 @@ def random_direction(key: Array, params: Any, *, normalize: str = "none") -> Any
     >>> [round(float(length), 5) for length in jnp.linalg.norm(rows, axis=1)]
     [5.0, 0.0]
     """
-    if normalize not in NORMALIZATIONS:
-        raise ValueError(f"normalize = {normalize!r}: expected one of {NORMALIZATIONS}")
+    check_key(key)
+    check_params(params)
+    check_word("normalize", normalize, NORMALIZATIONS)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     drawn = [
@@ -114,8 +124,15 @@ def principal_directions(path: Any, *, num: int = 2) -> tuple[Any, Float[Array, 
     >>> [round(float(x), 3) for x in (*directions[0, 0], share[0])]
     [0.6, 0.8, 1.0]
     """
+    check_params(path, "path")
+    for leaf in jax.tree.leaves(path):
+        check_floats("path", leaf)  # of half precision there are no eigenvectors
+    if any(leaf.ndim == 0 or leaf.size == 0 for leaf in jax.tree.leaves(path)):
+        shapes = jax.tree.map(jnp.shape, path)
+        raise ValueError(f"path has shapes {shapes}: expected (T, ...) with T >= 1 points")
+    num = check_count("num", num)
     flat, unravel = flatten_path(path)
-    if not 1 <= num <= len(flat):
+    if num > len(flat):
         raise ValueError(
             f"num = {num}: expected 1 to {len(flat)}, the number of points on the path"
         )
@@ -141,7 +158,13 @@ def flatten_path(path: Any) -> tuple[Array, Any]:
 
 
 def check_like(params: Any, direction: Any, name: str) -> None:
-    """Raise ValueError, naming the argument, unless a direction has W's structure and shapes."""
+    """Raise ValueError, naming the argument, unless a direction has W's structure and shapes.
+
+    Raises:
+        ValueError: it has not; or it, or W, is not of floats.
+    """
+    check_params(params, "W")
+    check_params(direction, name)
     shapes, others = (
         jax.tree.map(lambda leaf: jnp.shape(leaf), tree) for tree in (params, direction)
     )

@@ -4,13 +4,11 @@ Each term is sorted into the cell of the grid in which it switches on; two or th
 over the cells then give the values at all nodes.
 """
 
-import math
-
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from jaxsvm.core.arguments import check_count, check_number
 from jaxsvm.core.hinges import Hinges
 from jaxsvm.core.types import ScalarLike
 
@@ -25,14 +23,12 @@ def nodes(start: ScalarLike, stop: ScalarLike, num: int, dtype: jnp.dtype) -> Fl
     """Return ``num`` equally spaced t, from ``start`` to ``stop`` inclusive.
 
     Raises:
-        ValueError: ``num < 1``, or an infinite or NaN ``start`` or ``stop`` (traced ones are not
-            checked).
+        ValueError: ``num`` is no integer ≥ 1, or an infinite or NaN ``start`` or ``stop`` (traced
+            ones are not checked).
     """
-    if num < 1:
-        raise ValueError(f"num = {num}: expected at least one point on the grid")
+    check_count("num", num)
     for name, end in (("start", start), ("stop", stop)):
-        if not isinstance(end, jax.core.Tracer) and not math.isfinite(end):
-            raise ValueError(f"{name} = {end}: expected a finite number, a grid has both ends")
+        check_number(name, end, "a finite number, a grid has both ends")
     return jnp.linspace(start, stop, num, dtype=dtype)
 
 

@@ -14,10 +14,10 @@ from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_problem
+from jaxsvm.core.arguments import check_loss_fn, check_params, check_problem
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.losses import Hinge
-from jaxsvm.core.objective import Objective, scores_of
+from jaxsvm.core.objective import Objective, check_objective, scores_of
 from jaxsvm.core.penalties import Penalty
 from jaxsvm.core.types import Labels, LossFn, ScalarLike, Scores, Weights
 from jaxsvm.lines.accuracy import leads, right_on_grid
@@ -97,8 +97,7 @@ def slice_1d(
     >>> slice_1d(Objective(), jnp.zeros((2, 2)), direction, data, num=3).loss
     Array([2., 1., 0.], dtype=float32)
     """
-    if isinstance(objective, Objective):
-        check_problem(W, data)
+    _check_slice(objective, W, data)
     check_like(W, direction, "direction")
     t = nodes(start, stop, num, _dtype(W))
     if not isinstance(objective, Objective):
@@ -158,8 +157,7 @@ def slice_2d(
            [0., 1., 2.],
            [0., 0., 1.]], dtype=float32)
     """
-    if isinstance(objective, Objective):
-        check_problem(W, data)
+    _check_slice(objective, W, data)
     check_like(W, direction_a, "direction_a")
     check_like(W, direction_b, "direction_b")
     t = nodes(start, stop, num, _dtype(W))
@@ -189,6 +187,15 @@ def slice_2d(
 
     right, (data_loss, penalty) = lax.map(exact_row, t)
     return _as_slice(t, right, len(y), data_loss, penalty)
+
+
+def _check_slice(objective: LossFn, W: Any, data: Any) -> None:
+    """Raise ValueError unless the loss is one of W and the data."""
+    if isinstance(objective, Objective):
+        check_problem(W, data)
+        check_objective(objective, "a slice")
+    else:
+        check_loss_fn(objective, W, data, "objective")
 
 
 def _has_lines(objective: Objective) -> bool:
@@ -234,7 +241,8 @@ def project_path(
         path is not on the surface that a figure of the plane shows. Cost: 2·T evaluations.
 
     Raises:
-        ValueError: the directions differ from the origin in shape or structure.
+        ValueError: the directions or the path's points differ from the origin in shape or
+            structure; the path has no points.
 
     >>> from jaxsvm import Data, Objective
     >>> data = Data(jnp.array([[1.0, 1.0]]), jnp.array([0]))
@@ -243,8 +251,12 @@ def project_path(
     >>> project_path(Objective(), path, jnp.zeros((2, 2)), a, b, data)[:2]
     (Array([[2., 4.]], dtype=float32), Array([3.], dtype=float32))
     """
+    check_params(origin, "origin")
     check_like(origin, direction_a, "direction_a")
     check_like(origin, direction_b, "direction_b")
+    check_params(path, "path")
+    _check_slice(objective, origin, data)
+    check_like(origin, jax.tree.map(lambda leaf: leaf[0] if len(leaf) else leaf, path), "path[0]")
     flat, _ = flatten_path(path)
     centre, unravel = ravel_pytree(origin)
     plane = jnp.stack([ravel_pytree(direction_a)[0], ravel_pytree(direction_b)[0]])

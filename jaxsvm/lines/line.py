@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from jaxsvm.core.arguments import check_problem
+from jaxsvm.core.arguments import check_floats, check_number, check_problem, check_values
 from jaxsvm.core.hinges import Hinges
 from jaxsvm.core.objective import Objective, require, scores_of
 from jaxsvm.core.types import Data, Direction, Labels, Scalar, ScalarLike, Scores, Weights
@@ -60,6 +60,7 @@ class Line(NamedTuple):
         >>> float(Line(two, (), jnp.array([0.0, 0.0, 0.5])).value(2.0))
         3.0
         """
+        check_number("t", t)
         constant, linear, square = self.parabola
         total = constant + t * (linear + t * square)
         for part in self._sums:
@@ -76,6 +77,7 @@ class Line(NamedTuple):
         >>> [float(slope) for slope in Line(two, (), jnp.zeros(3)).slopes(1.0)]
         [-1.0, 1.0]
         """
+        check_number("t", t)
         _, linear, square = self.parabola
         left = right = linear + 2 * t * square
         for part in self._sums:
@@ -116,8 +118,8 @@ class Line(NamedTuple):
         (array([1.], dtype=float32), array([2]))
         """
         for name, end in (("low", low), ("high", high)):
-            if math.isnan(end):
-                raise ValueError(f"{name} = {end}: expected a number, infinite ones included")
+            check_values("kinks_between", end)
+            check_number(name, end, "a number, infinite ones included", lambda x: not math.isnan(x))
         every = np.asarray(self.kinks())
         inside = every[(every >= low) & (every <= high) & np.isfinite(every)]
         distinct, count = np.unique(inside, return_counts=True)
@@ -224,6 +226,7 @@ def along(objective: Objective, W: Weights, direction: Direction, data: Data) ->
     [2.0, 1.0, 0.0, 0.0]
     """
     check_problem(W, data)
+    check_floats("direction", direction)
     if W.shape != direction.shape:
         raise ValueError(
             f"direction has shape {direction.shape} and W has shape {W.shape}: expected the same"

@@ -79,9 +79,9 @@ def spanned(
     >>> float(plane.row(0.5).value(0.25))
     0.75
     """
+    check_problem(W, data)
     check_like(W, direction_a, "direction_a")
     check_like(W, direction_b, "direction_b")
-    check_problem(W, data)
     scores = scores_of(data.X, W, direction_a, direction_b)
     return plane_of_scores(objective, scores, (W, direction_a, direction_b), data.y)
 

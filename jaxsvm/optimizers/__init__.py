@@ -1,6 +1,7 @@
 """Every optimizer behind one contract, and the loop that runs them.
 
-`Optimizer` is a pair of pure functions, ``init`` and ``step``; `run` and `advance` are the loop.
+`Optimizer` is a pair of pure functions, ``init`` and ``step``; `run` and `advance` are the loop,
+and `run_resumable` is the loop of a run that survives being killed.
 Gradients: `gradient_descent`, `minibatch`, `from_optax`, `line_search_descent`. Losses alone:
 `random_search`, `pruned_random_search`, `local_search`, `local_searches`. Made of others:
 `best_so_far`, `record_every`. A step size is a number or a schedule, any function of the step's
@@ -21,5 +22,6 @@ from jaxsvm.optimizers.minibatch import minibatch_gradient_descent as minibatch_
 from jaxsvm.optimizers.optax import from_optax as from_optax
 from jaxsvm.optimizers.random_search import pruned_random_search as pruned_random_search
 from jaxsvm.optimizers.random_search import random_search as random_search
+from jaxsvm.optimizers.resumable import run_resumable as run_resumable
 from jaxsvm.optimizers.wrappers import best_so_far as best_so_far
 from jaxsvm.optimizers.wrappers import record_every as record_every

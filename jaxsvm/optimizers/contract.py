@@ -33,8 +33,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.core import Tracer
 from jaxtyping import Float, Int, PyTree
 
+from jaxsvm.core.arguments import as_arrays, check_count, check_key
 from jaxsvm.core.types import Data
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]
@@ -187,8 +189,8 @@ def run(
         The last state, and the steps' info with a leading axis of ``num_steps``.
 
     Raises:
-        ValueError: ``num_steps`` is negative, ``optimizer`` is not one, or ``key`` is not a typed
-            key; and whatever the optimizer's ``init`` refuses.
+        ValueError: ``num_steps`` is no integer ≥ 0, ``optimizer`` is not one, or ``key`` is not a
+            typed key; and whatever the optimizer's ``init`` refuses.
 
     >>> data = Data(jnp.ones((4, 1)), jnp.zeros(4, jnp.int32))
     >>> counter = Optimizer(
@@ -199,6 +201,7 @@ def run(
     (Array(3., dtype=float32), Array([0., 1., 2.], dtype=float32))
     """
     _check_run(optimizer, key)
+    num_steps = check_count("num_steps", num_steps, least=0)
     return advance(optimizer, key, optimizer.init(params, data), data, 0, num_steps=num_steps)
 
 
@@ -216,15 +219,15 @@ def advance(
         key: the run's.
         state: after ``start`` steps of the run.
         data: the run's.
-        start: how many steps have been taken, ≥ 0 (not checked); may be traced, so that one
-            compilation serves every chunk of a length.
+        start: how many steps have been taken, ≥ 0 (a traced one is not checked); may be traced,
+            so that one compilation serves every chunk of a length.
         num_steps: how many to take, ≥ 0; static.
 
     Returns:
         The state after, and the steps' info with a leading axis of ``num_steps``.
 
     Raises:
-        ValueError: ``num_steps`` is negative.
+        ValueError: ``num_steps`` or ``start`` is no integer ≥ 0.
 
     >>> from jaxsvm import Objective, local_search
     >>> data, W = Data(jnp.eye(3), jnp.arange(3)), jnp.zeros((3, 3))
@@ -236,8 +239,10 @@ def advance(
     (True, True)
     """
     _check_run(optimizer, key)
-    if num_steps < 0:
-        raise ValueError(f"num_steps = {num_steps}: expected an integer >= 0")
+    num_steps = check_count("num_steps", num_steps, least=0)
+    if not isinstance(start, Tracer):
+        start = check_count("start", start, least=0)
+    data = as_arrays(data)
     block_step, size = optimizer.block_step, optimizer.block_size
     if block_step is None or num_steps == 0:
 
@@ -304,16 +309,18 @@ def scan_between(
     return lax.fori_loop(low, high, body, (carry, outs))
 
 
-def _check_run(optimizer: Any, key: Any) -> None:
+def check_optimizer(optimizer: Any) -> None:
+    """Raise ValueError unless ``optimizer`` has an ``init`` and a ``step``."""
     if not (callable(getattr(optimizer, "init", None)) and hasattr(optimizer, "step")):
         raise ValueError(
             f"optimizer is a {type(optimizer).__name__}: expected an Optimizer, such as "
             "random_search(objective); the order is run(optimizer, key, params, data)"
         )
-    if not (isinstance(key, Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise ValueError(
-            f"key is a {type(key).__name__}: expected a typed key, jax.random.key(seed)"
-        )
+
+
+def _check_run(optimizer: Any, key: Any) -> None:
+    check_optimizer(optimizer)
+    check_key(key)
 
 
 def _from(start: int | Array, length: int) -> Int[Array, " length"]:

@@ -15,7 +15,7 @@ from jax import Array
 from jax.core import Tracer
 from jaxtyping import Float, Int
 
-from jaxsvm.core.arguments import check_loss_fn, check_positive
+from jaxsvm.core.arguments import check_loss_fn, check_number, check_positive
 from jaxsvm.core.types import Data, LossFn, ScalarLike
 from jaxsvm.optimizers.contract import Optimizer, Params
 
@@ -97,8 +97,7 @@ def gradient_descent(
     [2.0, 1.0, 0.0, 0.0]
     """
     schedule = _as_schedule(step_size)
-    if not isinstance(momentum, Tracer) and not (0 <= float(momentum) < 1):
-        raise ValueError(f"momentum = {momentum}: expected a number in [0, 1)")
+    check_number("momentum", momentum, "a number in [0, 1)", lambda x: 0 <= x < 1)
     # A traced momentum may be anything, so only a plain 0 goes without the velocity.
     has_velocity = isinstance(momentum, Tracer) or float(momentum) != 0
 

@@ -6,6 +6,7 @@ the two for the scores after the step. A step costs two products, as many as one
 scratch, and the search along the line does not read X.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from jaxsvm.core import features
-from jaxsvm.core.arguments import check_problem
+from jaxsvm.core.arguments import check_number, check_problem
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scores, Weights
 from jaxsvm.gradients.analytic import score_gradient
@@ -105,11 +106,10 @@ def line_search_descent(
     >>> [float(loss) for loss in info.loss], [bool(stuck) for stuck in info.stuck]
     ([2.0, 0.0], [False, True])
     """
-    if momentum != "conjugate" and not (
-        isinstance(momentum, float | int) and 0 <= momentum < float("inf")
-    ):
-        raise ValueError(f'momentum = {momentum!r}: expected a number >= 0 or "conjugate"')
-
+    if not (isinstance(momentum, str) and momentum == "conjugate"):
+        check_number(
+            "momentum", momentum, 'a number >= 0 or "conjugate"', lambda x: 0 <= x < math.inf
+        )
     _, penalty = require(objective, "line_search_descent")
 
     def init(params: Weights, data: Data) -> LineSearchState:
@@ -127,7 +127,7 @@ def line_search_descent(
         push = score_gradient(objective, scores, data.y) / scores.shape[0]
         gradient = features.dot_transpose(push, data.X) + objective.reg * penalty.gradient(W)
 
-        if momentum == "conjugate":
+        if isinstance(momentum, str):
             before = jnp.sum(state.gradient * state.gradient)
             turn = jnp.sum(gradient * (gradient - state.gradient))
             keep = jnp.maximum(turn / jnp.where(before > 0, before, 1), 0)

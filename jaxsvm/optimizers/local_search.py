@@ -29,8 +29,8 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from jaxsvm.core import features
-from jaxsvm.core.arguments import check_count, check_positive
-from jaxsvm.core.objective import Objective
+from jaxsvm.core.arguments import check_count, check_floats, check_positive
+from jaxsvm.core.objective import Objective, check_objective
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer, scan_between
 from jaxsvm.optimizers.random_search import (
@@ -84,8 +84,8 @@ def local_search(
         An optimizer of `LocalSearchState` and `SearchInfo`. A step costs one loss evaluation.
 
     Raises:
-        ValueError: ``step_size`` is not a finite number > 0 (a traced one is not checked), or
-            ``block_size`` is not an integer ≥ 1.
+        ValueError: ``objective`` is no `Objective`, ``step_size`` is not a finite number > 0 (a
+            traced one is not checked), or ``block_size`` is not an integer ≥ 1.
 
     Source: CS231n notes, "Optimization", strategy #2.
 
@@ -96,8 +96,9 @@ def local_search(
     >>> bool(state.best_loss < 1.0), int(info.loss_evaluations.sum())
     (True, 100)
     """
+    check_objective(objective, "local_search")
     check_positive("step_size", step_size)
-    check_count("block_size", block_size)
+    block_size = check_count("block_size", block_size)
 
     def init(params: Weights, data: Data) -> LocalSearchState:
         found = start(objective, params, data)
@@ -152,8 +153,9 @@ def local_searches(
         step costs each search one loss evaluation, and one product serves them all.
 
     Raises:
-        ValueError: ``step_size`` is not a finite number > 0 (a traced one is not checked),
-            ``block_size`` is not an integer ≥ 1, or (at trace time) ``params`` is not (S, C, D).
+        ValueError: ``objective`` is no `Objective`, ``step_size`` is not a finite number > 0 (a
+            traced one is not checked), ``block_size`` is not an integer ≥ 1, or (at trace time)
+            ``params`` is not (S, C, D).
 
     Source: CS231n notes, "Optimization", strategy #2.
 
@@ -165,11 +167,13 @@ def local_searches(
     >>> state.params.shape, info.loss.shape, bool((state.best_loss < 1.0).all())
     ((4, 3, 3), (100, 4), True)
     """
+    check_objective(objective, "local_searches")
     check_positive("step_size", step_size)
-    check_count("block_size", block_size)
+    block_size = check_count("block_size", block_size)
 
     def init(params: Float[Array, "..."], data: Data) -> LocalSearchState:
-        if params.ndim != 3:
+        check_floats("params", params)
+        if params.ndim != 3 or len(params) == 0:
             raise ValueError(
                 f"params has shape {params.shape}: expected (S, C, D), one start for each search"
             )

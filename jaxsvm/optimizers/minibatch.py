@@ -15,7 +15,7 @@ from jaxtyping import Int
 from jaxsvm.core.arguments import check_count, check_examples
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.types import Data, LossFn, ScalarLike
-from jaxsvm.optimizers.contract import Optimizer, scan_between
+from jaxsvm.optimizers.contract import Optimizer, check_optimizer, scan_between
 from jaxsvm.optimizers.descent import Schedule, gradient_descent
 
 
@@ -73,13 +73,14 @@ def minibatch(
     >>> sorted(state.order.tolist()), float(Objective()(state.params, data))
     ([0, 1, 2], 0.0)
     """
-    if not optimizer.batchable:
+    check_optimizer(optimizer)
+    if not getattr(optimizer, "batchable", False):
         raise ValueError(
             "optimizer.batchable is False: its state holds something of all the rows, with which a "
             "batch cannot be compared; expected an optimizer of batches such as gradient_descent "
             "or from_optax (best_so_far goes around minibatch, not inside)"
         )
-    check_count("batch_size", batch_size)
+    batch_size = check_count("batch_size", batch_size)
 
     def init(params: Any, data: Data) -> MinibatchState:
         check_examples(data)

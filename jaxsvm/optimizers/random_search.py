@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from jaxsvm.core import features
 from jaxsvm.core.arguments import check_count, check_positive
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.objective import Objective, require
+from jaxsvm.core.objective import Objective, check_objective, require
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer, scan_between
 
@@ -79,8 +79,8 @@ def random_search(
         An optimizer of `SearchState` and `SearchInfo`. A step costs one loss evaluation.
 
     Raises:
-        ValueError: ``scale`` is not a finite number > 0 (a traced one is not checked), or
-            ``block_size`` is not an integer ≥ 1.
+        ValueError: ``objective`` is no `Objective`, ``scale`` is not a finite number > 0 (a traced
+            one is not checked), or ``block_size`` is not an integer ≥ 1.
 
     Source: CS231n notes, "Optimization", strategy #1.
 
@@ -91,8 +91,9 @@ def random_search(
     >>> float(Objective()(jnp.zeros((3, 3)), data)), bool(state.best_loss == info.loss.min())
     (2.0, True)
     """
+    check_objective(objective, "random_search")
     check_positive("scale", scale)
-    check_count("block_size", block_size)
+    block_size = check_count("block_size", block_size)
 
     def init(params: Weights, data: Data) -> SearchState:
         return start(objective, params, data)
@@ -195,7 +196,7 @@ def pruned_random_search(
     (True, 5)
     """
     check_positive("scale", scale)
-    check_count("block_size", block_size)
+    block_size = check_count("block_size", block_size)
     require(objective, "pruned_random_search", penalty=False)  # a Hinge is convex in the scores
 
     def init(params: Weights, data: Data) -> PrunedState:

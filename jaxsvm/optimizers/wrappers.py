@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsvm.core.arguments import check_count
+from jaxsvm.core.arguments import check_count, check_loss_fn
 from jaxsvm.core.types import Data, LossFn, Scalar
-from jaxsvm.optimizers.contract import Optimizer, advance
+from jaxsvm.optimizers.contract import Optimizer, advance, check_optimizer
 
 
 class BestState(NamedTuple):
@@ -43,6 +43,10 @@ def best_so_far(optimizer: Optimizer, loss_fn: LossFn) -> Optimizer:
         An optimizer of `BestState`, with the wrapped one's info. A step costs one more loss
         evaluation, which is counted.
 
+    Raises:
+        ValueError: ``optimizer`` is not one; at the start of a run, ``loss_fn`` is no function to
+            a scalar.
+
     >>> from jaxsvm import Objective, gradient_descent, run
     >>> data = Data(jnp.eye(3), jnp.arange(3))
     >>> wild = best_so_far(gradient_descent(Objective(reg=1.0), step_size=1.1), Objective(reg=1.0))
@@ -50,6 +54,8 @@ def best_so_far(optimizer: Optimizer, loss_fn: LossFn) -> Optimizer:
     >>> float(state.best_loss), bool(info.loss[-1] > 1e6)
     (2.0, True)
     """
+
+    check_optimizer(optimizer)
 
     def better(state: BestState, inner: Any, data: Data) -> BestState:
         loss = loss_fn(inner.params, data)
@@ -60,8 +66,8 @@ def best_so_far(optimizer: Optimizer, loss_fn: LossFn) -> Optimizer:
         return BestState(params, jnp.where(lower, loss, state.best_loss), inner)
 
     def init(params: Any, data: Data) -> BestState:
+        shape = check_loss_fn(loss_fn, params, data)
         inner = optimizer.init(params, data)
-        shape = jax.eval_shape(loss_fn, params, data)
         return better(BestState(params, jnp.full((), jnp.inf, shape.dtype), inner), inner, data)
 
     def step(key: Array, state: BestState, data: Data) -> tuple[BestState, Any]:
@@ -109,7 +115,7 @@ def record_every(optimizer: Optimizer, num_steps: int) -> Optimizer:
         ``num_steps`` of the wrapped one's.
 
     Raises:
-        ValueError: ``num_steps`` is not an integer ≥ 1.
+        ValueError: ``num_steps`` is not an integer ≥ 1, or ``optimizer`` is not one.
 
     >>> from jaxsvm import Objective, gradient_descent, run
     >>> data = Data(jnp.eye(3), jnp.arange(3))
@@ -118,7 +124,8 @@ def record_every(optimizer: Optimizer, num_steps: int) -> Optimizer:
     >>> record.params.shape, record.gradient_evaluations
     ((4, 3, 3), Array([5, 5, 5, 5], dtype=int32))
     """
-    check_count("num_steps", num_steps)
+    check_optimizer(optimizer)
+    num_steps = check_count("num_steps", num_steps)
 
     def step(key: Array, state: Any, data: Data) -> tuple[Any, Record]:
         state, info = advance(optimizer, key, state, data, 0, num_steps=num_steps)

@@ -1,0 +1,81 @@
+"""Bad and odd arguments: the fuzzer finds nothing, and what it once found stays mended."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsvm
+from jaxsvm import Data, Objective, certificate, gradients
+from tests.problems import float_dtype, problem
+from tests.public_functions import RECORDS, public_names, uncovered
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.any_precision
+def test_every_public_function_is_called():
+    assert uncovered() == set()
+    assert public_names() >= RECORDS
+
+
+@pytest.mark.any_precision
+def test_500_bad_or_odd_calls_are_right_or_refused():
+    # A program of its own: here the checks of annotations would answer first.
+    program = [sys.executable, "-W", "ignore", "-m", "tests.fuzz", "--cases", "500"]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "cases 500 findings 0"
+
+
+def test_a_dtype_of_labels_holds_all_classes():
+    scores, y = jnp.zeros((2, 300), float_dtype()), jnp.array([0, 44], jnp.int8)
+    for call in (jaxsvm.hinge_loss, jax.jit(jaxsvm.hinge_loss)):
+        with pytest.raises(ValueError, match=r"y has dtype int8.* 300 classes"):
+            call(scores, y)
+
+
+def test_no_class_is_the_best_of_nan():
+    W, data = problem(0)
+    bad = Data(data.X.at[3, 1].set(jnp.nan), data.y)
+    for call in (lambda: jaxsvm.predict(W, bad.X), lambda: jaxsvm.accuracy(W, bad)):
+        with pytest.raises(ValueError, match=r"\[3, 0\] = nan: expected finite"):
+            call()
+    assert jax.jit(jaxsvm.predict)(W, bad.X).shape == data.y.shape  # documented: not seen there
+
+
+def test_nan_stays_nan():
+    W, data = problem(0)
+    bad = Data(data.X.at[3, 1].set(jnp.nan), data.y)
+    slopes = jnp.full((12, 5), 0.5)
+    objective = Objective(reg=0.1)
+    assert np.isnan(certificate.dual_value(objective, slopes, bad))
+    assert np.isnan(jaxsvm.lower_bound(objective, W, bad))
+    scores = jnp.zeros((12, 5)).at[3, 1].set(jnp.nan)
+    assert np.isnan(gradients.score_gradient(objective, scores, data.y)[3, 1])
+
+
+@pytest.mark.any_precision
+def test_what_float32_cannot_hold_is_not_finite():
+    X = np.array([[1.0], [1e300]])
+    with pytest.raises(ValueError, match=r"X\[1, 0\] = 1e\+300: .* at most 3.403e\+38"):
+        jaxsvm.data_from_arrays(X, np.array([0, 1]))
+
+
+def test_a_path_looks_at_the_held_out_data_first():
+    _, data = problem(0)
+    for bad in (Data(data.X, data.y + 5), Data(data.X.at[2, 0].set(jnp.nan), data.y)):
+        with pytest.raises(ValueError, match="held_out: "):
+            jaxsvm.regularization_path(Objective(), data, bad, regs=[1.0])
+
+
+def test_a_gradient_has_the_shape_of_the_params():
+    params = jnp.zeros((3, 2))
+    with pytest.raises(ValueError, match="gradient has shapes"):
+        gradients.check_directions(
+            lambda p: jnp.sum(p**2), params, params.ravel(), key=jax.random.key(0)
+        )
