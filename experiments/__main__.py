@@ -4,7 +4,9 @@
     python -m experiments --dataset cifar10    # all of CIFAR-10; minutes
     python -m experiments --X X.npy --y y.npy  # data of your own
 
-Every section is also a command of its own, with its own options: `python -m experiments.race`.
+Every section is also a command of its own, with its own options: `python -m experiments.race`. A
+run that was ended, by Ctrl-C, a kill or a crash, goes on with the same command and its `--name`:
+what had finished is kept.
 """
 
 import dataclasses
@@ -16,6 +18,7 @@ from typing import Annotated
 import tyro
 
 from experiments.shared import options, runner
+from experiments.shared.compilation import keep_programs
 
 # In the notes' order.
 SECTIONS = (
@@ -36,12 +39,14 @@ class Config(options.Config):
         workers: Sections run at a time. 1 gives each the whole machine: for seconds to be quoted.
     """
 
-    sections: tuple[Annotated[str, options.one_of(SECTIONS + FURTHER)], ...] = SECTIONS
-
+    sections: Annotated[
+        tuple[Annotated[str, options.one_of(SECTIONS + FURTHER)], ...], options.distinct
+    ] = SECTIONS
     workers: options.Count = 2
 
 
 def main() -> None:
+    keep_programs()
     config = tyro.cli(Config, description=__doc__)
     same = {field.name: getattr(config, field.name) for field in dataclasses.fields(options.Config)}
     sections = []

@@ -4,21 +4,23 @@
 
 Every image becomes the pooled responses of K random patches of the training images, whitened
 (`jaxsvm.patches`); nothing is trained but the linear SVM on top, whose optimum is proved to a gap.
-How the features are made (threshold, whitening, grid, mirror images) is chosen with the fewest
-filters on held-out training images, one setting after the other; reg is chosen on the same images
-for each K. Then W is solved on all training images, and the test images are looked at once, for
-each seed of the patches.
+How the features are made (threshold, whitening, grid, k-means, mirror images, bytes or floats) is
+chosen with the fewest filters on held-out training images, one setting after the other, by the
+median over all seeds; reg is chosen on the same images for each K and each loss. Then W is solved
+on all training images, and the test images are looked at once, for each seed of the patches.
 
-The features stay in `<out>/encoded` as bytes, where an interrupted run finds them; the report says
-how to hand them to any other section.
+The features stay in `<out>/encoded`, where an interrupted run finds them; the report says how to
+hand them to any other section.
 
-Expected on CIFAR-10: about 73 % with 100 filters, 76 % with 400 and 79 % with 1,600, where pixels
-reach 40 %. 100 filters take some 15 seconds to encode on two cores, 1,600 four minutes.
+Expected on CIFAR-10: about 72 % with 100 filters, 75 % with 400 and 79 % with 1,600, where pixels
+reach 40 %. 100 filters take some 20 seconds to encode on two cores, 1,600 six minutes.
 """
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
@@ -28,6 +30,7 @@ import numpy as np
 import jaxsvm
 from experiments.shared import options, runner, settings
 from experiments.shared.encoded import (
+    KEPT,
     Encoded,
     Recipe,
     encode_to_file,
@@ -36,6 +39,7 @@ from experiments.shared.encoded import (
     standardized,
     training_images,
 )
+from experiments.shared.record import write_array
 from experiments.shared.report import (
     Figures,
     accuracy_against_reg,
@@ -45,7 +49,7 @@ from experiments.shared.report import (
     table_of,
 )
 from experiments.shared.timing import product_rate
-from jaxsvm import Data, Objective, StandardizedFeatures
+from jaxsvm import Data, Objective
 from jaxsvm import plot as draw
 from jaxsvm.core import FAMILY
 from jaxsvm.patches import patch_encoder
@@ -63,8 +67,11 @@ class Config(options.Config):
         alphas: Soft thresholds to choose from; the first is where the choice begins.
         whitenings: Added to the eigenvalues of the patches, to choose from.
         pools: Cells on each axis of the grid, to choose from.
+        kmeans_rounds: Rounds of k-means that move the filters, to choose from; 0 leaves them drawn.
         mirrored: Whether mirror images count, to choose from.
-        loss: A machine of the family, by its name in the literature.
+        kept: What a feature is kept as, to choose from: a byte, or a float32 of four.
+        losses: Machines of the family, by their names in the literature; how the features are made
+            is chosen by the first.
         regs: The penalty's weights to choose from.
         gap_tolerance: Relative gap to prove.
         num_patches: Patches drawn to whiten by.
@@ -76,8 +83,10 @@ class Config(options.Config):
     alphas: tuple[options.NonNegative, ...] = (0.25, 0.1, 0.5)
     whitenings: tuple[options.Positive, ...] = (0.3, 0.1, 1.0)
     pools: tuple[options.Count, ...] = (2,)
+    kmeans_rounds: tuple[Annotated[int, options.at_least(0)], ...] = (0,)
     mirrored: tuple[bool, ...] = (True, False)
-    loss: Annotated[str, options.one_of(tuple(FAMILY))] = "squared one-vs-rest"
+    kept: tuple[Annotated[str, options.one_of(KEPT)], ...] = ("bytes",)
+    losses: tuple[Annotated[str, options.one_of(tuple(FAMILY))], ...] = ("squared one-vs-rest",)
     regs: tuple[options.Positive, ...] = (0.03, 0.01, 0.003, 0.001, 0.0003)
     gap_tolerance: options.Positive = 1e-2
     num_patches: options.Count = 100_000
@@ -91,7 +100,9 @@ class How(NamedTuple):
     alpha: float
     whitening: float
     pool: int
+    kmeans_rounds: int
     mirrored: bool
+    kept: str
 
 
 class Images(NamedTuple):
@@ -114,46 +125,69 @@ def run(config: Config) -> dict[str, Any]:
         *training_images(dataset), images_of(dataset, dataset.test), np.asarray(dataset.test.y)
     )
     how, tried = choose(images, config)
-    paths, rows = [], []
+    paths, rows, regs = [], [], {}
     for K in config.num_filters:
         for seed in range(config.seeds):
             features = encoded(images, config, how, K, seed)
-            if seed == 0:
-                path = solved_path(features, images, config)
-                reg = max(path, key=lambda point: point.accuracy).reg
-                paths += [(K, p.reg, p.accuracy, p.gap / p.solution.primal) for p in path]
-            rows.append({"num_filters": K, "seed": seed, **measure(features, images, config, reg)})
+            for loss in config.losses:
+                if seed == 0:
+                    path = solved_path(features, images, config, loss)
+                    regs[K, loss] = max(path, key=lambda point: point.accuracy).reg
+                    paths += [
+                        {"num_filters": K, "loss": loss, "reg": point.reg,
+                         "accuracy": point.accuracy, "gap": point.gap / point.solution.primal}
+                        for point in path
+                    ]  # fmt: skip
+                found = measure(features, images, config, loss, regs[K, loss])
+                rows.append({"num_filters": K, "seed": seed, "loss": loss, **found})
     return {
         "name": dataset.name,
         "num_train": len(images.y),
         "num_test": len(images.y_test),
-        "loss": config.loss,
         "gap_tolerance": config.gap_tolerance,
         "chosen": how._asdict(),
-        "tried": [{**how._asdict(), "accuracy": accuracy} for how, accuracy in tried],
+        "tried": [{**how._asdict(), "accuracy": accuracies} for how, accuracies in tried],
         "peak": product_rate(),
         "files": [str(file.path) for file in features.files],
-        "rows": {name: np.array([row[name] for row in rows]) for name in rows[0]},
-        "paths": dict(
-            zip(("num_filters", "reg", "accuracy", "gap"), np.array(paths).T, strict=True)
-        ),
+        "labels": {"y.npy": images.y, "y-test.npy": images.y_test},
+        "rows": columns(rows),
+        "paths": columns(paths),
     }
 
 
-def choose(images: Images, config: Config) -> tuple[How, list[tuple[How, float]]]:
-    """Choose how features are made, one setting after the other, by held-out images."""
+def columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Return rows of the same names as arrays by name."""
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def files(arrays: dict[str, Any]) -> dict[str, Callable[[Path], None]]:
+    return {name: functools.partial(write_array, array=y) for name, y in arrays["labels"].items()}
+
+
+def choose(images: Images, config: Config) -> tuple[How, list[tuple[How, np.ndarray]]]:
+    """Choose how features are made, one setting after the other, by held-out images.
+
+    Returns:
+        What was chosen, and what was tried with its accuracies, one a seed.
+    """
     choices: dict[str, tuple[Any, ...]] = {
         "alpha": config.alphas,
         "whitening": config.whitenings,
         "pool": config.pools,
+        "kmeans_rounds": config.kmeans_rounds,
         "mirrored": config.mirrored,
+        "kept": config.kept,
     }
-    K = min(config.num_filters)
+    K, loss = min(config.num_filters), config.losses[0]
 
     @functools.cache
-    def held_out(how: How) -> float:
-        features = encoded(images, config, how, K, seed=0, tested=False)
-        return max(point.accuracy for point in solved_path(features, images, config))
+    def held_out(how: How) -> np.ndarray:
+        best = []
+        for seed in range(config.seeds):
+            features = encoded(images, config, how, K, seed, tested=False)
+            path = solved_path(features, images, config, loss)
+            best.append(max(point.accuracy for point in path))
+        return np.array(best)
 
     how, tried = How(**{name: values[0] for name, values in choices.items()}), []
     if all(len(values) == 1 for values in choices.values()):
@@ -162,14 +196,14 @@ def choose(images: Images, config: Config) -> tuple[How, list[tuple[How, float]]
         for value in values:
             trial = how._replace(**{name: value})
             tried.append((trial, held_out(trial)))
-        how = max(tried, key=lambda found: found[1])[0]
+        how = max(tried, key=lambda found: float(np.median(found[1])))[0]
     return how, list(dict(tried).items())
 
 
 class Features(NamedTuple):
     """Features of the training images and perhaps of the test images, and what they cost."""
 
-    parts: list[StandardizedFeatures]
+    parts: list[Any]
     recipe: Recipe
     files: list[Encoded]
 
@@ -183,8 +217,9 @@ def encoded(
         jax.random.key(seed), jnp.asarray(images.train),
         num_filters=K, patch_size=config.patch_size or (3 if small else 6), pool=how.pool,
         alpha=how.alpha, whitening=how.whitening, num_patches=max(config.num_patches, K),
+        kmeans_rounds=how.kmeans_rounds,
     )  # fmt: skip
-    made = recipe(encoder, images.train, mirrored=how.mirrored)
+    made = recipe(encoder, images.train, mirrored=how.mirrored, kept=how.kept)
     folder, what = config.out / "encoded", f"{K} filters, seed {seed}"
     files = [encode_to_file(made, images.train, folder, what)]
     if tested:
@@ -193,28 +228,30 @@ def encoded(
 
 
 def solved_path(
-    features: Features, images: Images, config: Config
+    features: Features, images: Images, config: Config, loss: str
 ) -> list[jaxsvm.certificate.PathPoint]:
     """Solve for every reg on the images that are not held out, and measure those that are."""
     X, y, fitted = features.parts[0], jnp.asarray(images.y, jnp.int32), images.fitted
     return list(
         jaxsvm.regularization_path(
-            Objective(FAMILY[config.loss]), Data(X[:fitted], y[:fitted]),
+            Objective(FAMILY[loss]), Data(X[:fitted], y[:fitted]),
             Data(X[fitted:], y[fitted:]), regs=config.regs, gap_tolerance=config.gap_tolerance,
         )
     )  # fmt: skip
 
 
-def measure(features: Features, images: Images, config: Config, reg: float) -> dict[str, Any]:
+def measure(
+    features: Features, images: Images, config: Config, loss: str, reg: float
+) -> dict[str, Any]:
     """Solve on all training images, and look at the test images once."""
     began = time.perf_counter()
     train, other = features.parts
     data, test = (
         Data(X, jnp.asarray(y, jnp.int32)) for X, y in ((train, images.y), (other, images.y_test))
     )
-    objective = Objective(FAMILY[config.loss], reg=reg)
+    objective = Objective(FAMILY[loss], reg=reg)
     solution = jaxsvm.solve(objective, data, gap_tolerance=config.gap_tolerance)
-    encoder, mirrored, _ = features.recipe
+    encoder, mirrored = features.recipe[:2]
     places = np.prod([length - encoder.patch_size + 1 for length in images.train.shape[1:3]])
     products = (1 + mirrored) * (len(images.y) + len(images.y_test)) * places
     return {
@@ -230,40 +267,48 @@ def measure(features: Features, images: Images, config: Config, reg: float) -> d
     }
 
 
-def by_filters(rows: dict[str, Any]) -> dict[int, dict[str, np.ndarray]]:
-    """Return the rows of each K, over its seeds."""
+def groups(rows: dict[str, Any]) -> dict[tuple[int, str], dict[str, np.ndarray]]:
+    """Return the rows of each K and loss, over its seeds."""
+    filters, losses = rows["num_filters"], rows["loss"]
     return {
-        int(K): {name: values[rows["num_filters"] == K] for name, values in rows.items()}
-        for K in np.unique(rows["num_filters"])
+        (K, loss): {n: values[(filters == K) & (losses == loss)] for n, values in rows.items()}
+        for K, loss in dict.fromkeys(zip(filters.tolist(), losses.tolist(), strict=True))
     }
 
 
 def plot(arrays: dict[str, Any]) -> Figures:
-    found, paths = by_filters(arrays["rows"]), arrays["paths"]
-    accuracy = np.array([quartiles(100 * part["test_accuracy"]) for part in found.values()]).T
-    low, median, high = accuracy
-    seconds = [
-        float(np.median(part["encoding_seconds"] + part["solving_seconds"]))
-        for part in found.values()
-    ]
-    label = "test images"
-    marked: dict[str, Any] = {"bands": {label: (low, high)}, "marker": "o", "xscale": "log"}
+    rows, paths = arrays["rows"], groups(arrays["paths"])
+    accuracies: dict[str, Any] = {}
+    seconds: dict[str, Any] = {}
+    bands = {}
+    for loss in dict.fromkeys(rows["loss"].tolist()):
+        found = {K: part for (K, name), part in groups(rows).items() if name == loss}
+        low, median, high = np.array(
+            [quartiles(100 * part["test_accuracy"]) for part in found.values()]
+        ).T
+        spent = [
+            float(np.median(part["encoding_seconds"] + part["solving_seconds"]))
+            for part in found.values()
+        ]
+        accuracies[loss], seconds[loss], bands[loss] = (
+            (list(found), median),
+            (spent, median),
+            (low, high),
+        )
+    marked: dict[str, Any] = {"bands": bands, "marker": "o", "xscale": "log"}
+    held_out = {f"{K} filters, {loss}": part["accuracy"] for (K, loss), part in paths.items()}
     return {
         "accuracy_against_filters": draw.lines(
-            {label: (list(found), median)}, **marked,
+            accuracies, **marked,
             xlabel="filters, K", ylabel="test accuracy, %", title="More patches, the same SVM",
         ),
         "accuracy_against_seconds": draw.lines(
-            {label: (seconds, median)}, **marked,
+            seconds, **marked,
             xlabel="seconds: encoding all images, then solving", ylabel="test accuracy, %",
             title="What an accuracy costs",
         ),
         "regularization_path": accuracy_against_reg(
-            np.unique(paths["reg"])[::-1],
-            {
-                f"{int(K)} filters": paths["accuracy"][paths["num_filters"] == K]
-                for K in np.unique(paths["num_filters"])
-            },
+            next(iter(paths.values()))["reg"], held_out,
             "held-out accuracy, %", title="Choosing reg: each point certified",
         ),
     }  # fmt: skip
@@ -271,53 +316,56 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 def report(arrays: dict[str, Any]) -> str:
     rows = []
-    for K, part in by_filters(arrays["rows"]).items():
+    for (K, loss), part in groups(arrays["rows"]).items():
         rate = part["encoding_flops"] / part["encoding_seconds"]
         rows.append((
-            str(K), str(part["num_features"][0]), f"{part['reg'][0]:g}",
+            str(K), str(part["num_features"][0]), loss, f"{part['reg'][0]:g}",
             spread(100 * part["test_accuracy"], ".2f"), np.median(part["train_accuracy"]),
             np.max(part["gap"]), np.median(part["encoding_seconds"]),
             np.median(rate) / 1e9, np.median(rate) / arrays["peak"],
             np.median(part["solving_seconds"]), f"{np.median(part['passes']):.0f}",
         ))  # fmt: skip
     header = (
-        "filters | features | reg | test accuracy, % | train accuracy, % {:.1%}"
+        "filters | features | loss | reg | test accuracy, % | train accuracy, % {:.1%}"
         " | largest gap {:.1e} | encoding, s {:.0f} | GFLOP/s {:.0f}"
         " | of a product's peak, % {:.0%} | solving, s {:.0f} | passes"
     )
     how, seeds = arrays["chosen"], len(np.unique(arrays["rows"]["seed"]))
     mirror = "the image and its mirror image" if how["mirrored"] else "the image"
+    moved = f", moved by {how['kmeans_rounds']} rounds of k-means" if how["kmeans_rounds"] else ""
     words = (
         f"{arrays['name']}: {arrays['num_train']:,} training images, {arrays['num_test']:,} test "
-        f"images; {arrays['loss']}, optima proved to a relative gap of "
-        f"{arrays['gap_tolerance']:g}. Features of {mirror}: alpha {how['alpha']:g}, whitening "
-        f"{how['whitening']:g}, a grid of {how['pool']} by {how['pool']} cells. {seeds} seed(s) of "
+        f"images; optima proved to a relative gap of {arrays['gap_tolerance']:g}. Features of "
+        f"{mirror}, kept as {how['kept']}: alpha {how['alpha']:g}, whitening {how['whitening']:g}, "
+        f"a grid of {how['pool']} by {how['pool']} cells, filters drawn{moved}. {seeds} seed(s) of "
         "the patches: median [lowest, highest]. Seconds are medians; encoding is of all images, "
-        "without compilation, solving "
-        "with it. reg was chosen for the first seed."
+        "without compilation, solving with it. reg was chosen for the first seed."
     )
     parts = [words, table(header, rows)]
     if arrays["tried"]:
-        tried = {
-            f"{name} {form}".strip(): [row[name] for row in arrays["tried"]]
-            for name, form in (("alpha", "{:g}"), ("whitening", "{:g}"), ("pool", "{:.0f}"))
+        tried: dict[str, list[Any]] = {
+            name: [str(row[name]) for row in arrays["tried"]] for name in how
         }
-        tried["mirrored"] = ["yes" if row["mirrored"] else "no" for row in arrays["tried"]]
-        tried["held-out accuracy, % {:.2%}"] = [row["accuracy"] for row in arrays["tried"]]
+        tried["held-out accuracy, %"] = [
+            spread(100 * row["accuracy"], ".2f") for row in arrays["tried"]
+        ]
         parts.append(
-            "Chosen with the fewest filters, at the best reg of each:\n\n" + table_of(tried)
+            "Chosen with the fewest filters, at the best reg of each and seed:\n\n"
+            + table_of(tried)
         )
-    paths = {
-        "filters {:.0f}": arrays["paths"]["num_filters"],
-        "reg {:g}": arrays["paths"]["reg"],
-        "held-out accuracy, % {:.2%}": arrays["paths"]["accuracy"],
-        "gap proved {:.1e}": arrays["paths"]["gap"],
+    paths = arrays["paths"]
+    shown = {
+        "filters {:.0f}": paths["num_filters"],
+        "loss": paths["loss"],
+        "reg {:g}": paths["reg"],
+        "held-out accuracy, % {:.2%}": paths["accuracy"],
+        "gap proved {:.1e}": paths["gap"],
     }
-    parts.append(table_of(paths))
+    parts.append(table_of(shown))
     train, test = arrays["files"]
     parts.append(
-        f"The last row's features are in `{train}` and `{test}`, a byte each: any section takes "
-        "them with `--X`, `--y` (the labels), `--X-test` and `--y-test`."
+        "Any section takes the last row's features, with the labels beside this page: "
+        f"`--X {train} --y y.npy --X-test {test} --y-test y-test.npy`."
     )
     return "\n\n".join(parts)
 

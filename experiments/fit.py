@@ -32,6 +32,7 @@ from experiments.shared.report import Figures, accuracy_against_reg, table_of
 from jaxsvm import Data, Dataset, Model, Objective, StandardizedFeatures
 from jaxsvm import plot as draw
 from jaxsvm.core import FAMILY
+from jaxsvm.model import Certificate, FittedOn
 
 # The penalty's weights to choose from, in units of the mean of ‖x‖² over N, in which the best ones
 # of large and small data are alike; `solve` has one way for all of these.
@@ -94,7 +95,7 @@ def run(config: Config) -> dict[str, Any]:
         "num_examples": [len(part.y) for part in (dataset.train, dataset.validation, dataset.test)],
         "gap_tolerance": tolerance,
         "loss": config.loss,
-        "is_bytes": isinstance(dataset.train.X, StandardizedFeatures),
+        "is_images": settings.has_images(dataset),
         "features": pictures.names_of_features(dataset),
         "model": dict(vars(model)),
         **pictures.hardest(dataset._replace(train=everything), solution),
@@ -195,7 +196,13 @@ def best_of(path: dict[str, Any]) -> int:
 
 
 def files(arrays: dict[str, Any]) -> dict[str, Callable[[Path], None]]:
-    return {"model.npz": functools.partial(jaxsvm.save, model=Model(**arrays["model"]))}
+    found = arrays["model"]
+    # Out of a file these come as any tuples of these names.
+    records = {
+        "certificate": Certificate(*found["certificate"]),
+        "fitted_on": FittedOn(*found["fitted_on"]),
+    }
+    return {"model.npz": functools.partial(jaxsvm.save, model=Model(**(found | records)))}
 
 
 def plot(arrays: dict[str, Any]) -> Figures:
@@ -319,7 +326,7 @@ def advice(arrays: dict[str, Any]) -> list[str]:
     if train_accuracy < 0.9:
         better = (
             "`python -m experiments.features` makes some from images."
-            if arrays["is_bytes"]
+            if arrays["is_images"]
             else "add columns, such as products, squares or logarithms of those there are."
         )
         found.append(

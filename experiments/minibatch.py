@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from experiments.shared import batches, options, recipes, record, runner, settings, strategies
+from experiments.shared.progress import divergences, stacked
 from experiments.shared.report import LOG_LOG, Figures, spread, table, table_of
 from jaxsvm import Dataset, Objective
 from jaxsvm import plot as draw
@@ -63,7 +64,7 @@ def run(config: Config) -> dict[str, Any]:
     }  # fmt: skip
     runs = recipes.train_recipe(dataset, config.seeds, **recipe)
     final = [run.state.params for run in runs]
-    batch_loss = np.stack([run.info.loss for run in runs])
+    batch_loss = stacked([run.info.loss for run in runs])
     epochs, N = config.epochs or settings.suiting(dataset).epochs, len(dataset.train.y)
     # Of few examples several sizes may mean all of them.
     sizes = dict.fromkeys(min(B or N, N) for B in config.batch_sizes)
@@ -73,6 +74,7 @@ def run(config: Config) -> dict[str, Any]:
             "seconds": np.array([run.seconds[-1] for run in runs]),
             "train": np.stack(recipes.evaluate_each(objective, final, dataset.train), axis=1),
             "test_accuracy": recipes.evaluate_each(objective, final, dataset.test).accuracy,
+            "diverged": np.array([run.divergence is not None for run in runs]),
         },
         "curves": [follow_batches(B, epochs, step_size, config.reg, dataset) for B in sizes],
         **batches.measure_times(config.source, config.repeats),
@@ -136,6 +138,8 @@ def report(arrays: dict[str, Any]) -> str:
         ("test accuracy, %", spread(recipe["test_accuracy"], ".2%")),
         ("seconds of training", spread(recipe["seconds"], ".2f")),
     ]
+    if share := divergences(recipe["diverged"]):
+        measured.append(("the last finite W is measured where a run", share))
     curves = arrays["curves"]
     sizes = {
         "batch size": [curve["batch_size"] for curve in curves],

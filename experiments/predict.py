@@ -7,7 +7,8 @@ Inputs are raw, as they were when the model was fitted: an .npy file, the array 
 .csv file with the model's columns by name (others are passed over), or a folder of images. The
 answer has a line for each input: its row, or the image's file, its class, and that class's score.
 
-Bad input is one line on stderr and exit status 2; a file that cannot be written, status 5.
+Bad input is one line on stderr and exit status 2; a file that cannot be written, status 5. A signal
+ends it with status 130 or 143, and leaves no half of a file.
 """
 
 import csv
@@ -22,8 +23,10 @@ import numpy as np
 import tyro
 
 import jaxsvm
+from experiments.shared import signals
+from experiments.shared.compilation import keep_programs
+from experiments.shared.failures import BAD_INPUT, CANNOT_WRITE, fail, is_ours, say
 from experiments.shared.record import write_text
-from experiments.shared.runner import BAD_INPUT, CANNOT_WRITE, fail
 from jaxsvm import Model
 
 # What each input is called, and the inputs.
@@ -46,19 +49,32 @@ class Config:
 
 
 def main() -> None:
+    keep_programs()
     sys.exit(execute(tyro.cli(Config, description=__doc__)))
 
 
 def execute(config: Config) -> int:
     """Write the answers and return the exit status."""
     try:
+        with signals.watched():
+            return answer(config)
+    except KeyboardInterrupt as error:
+        return fail(signals.status(error), "interrupted; nothing was written")
+
+
+def answer(config: Config) -> int:
+    """Read inputs, write answers, and return the exit status; a mistake of ours is an exception."""
+    try:
         model = jaxsvm.load(config.model)
         text = answers(model, *read(config.X, model))
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        return fail(BAD_INPUT, str(error))
+    except ValueError as error:
+        if not is_ours(error):
+            raise
         return fail(BAD_INPUT, str(error))
     if config.out is None:
-        print(text, end="")
-        return 0
+        return say(text, end="")
     try:
         write_text(config.out, text)
     except OSError as error:
@@ -112,7 +128,10 @@ def read_csv(path: Path, model: Model) -> np.ndarray:
     """Return the model's columns of a CSV file: by name where it knows names, else all of them."""
     with open(path, encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file)
-        header = [cell.strip() for cell in next(lines, [])]
+        try:
+            header = [cell.strip() for cell in next(lines, [])]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is no CSV file in UTF-8 ({error}): convert it") from error
         skip = lines.line_num
     if missing := [name for name in model.feature_names if name not in header]:
         raise ValueError(

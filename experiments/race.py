@@ -5,7 +5,8 @@
 All strategies minimize the same objective from the same starts. They are compared by what they ask
 of the data, in passes over all of it (a loss evaluation needs one product with X, a gradient one
 more; a batch counts for its share), and by seconds, compilation left out. Never by steps: theirs
-are not alike. Curves are medians over seeds with their quartiles.
+are not alike. Curves are medians over seeds with their quartiles; a run that diverges is left out,
+and said to be.
 
 Expected: the searches spend a thousand passes and stay near the start; every descent passes them
 with its first few; batches are ahead until the last digit is asked for, and then exact line search
@@ -18,6 +19,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from experiments.shared import options, runner, settings
+from experiments.shared.progress import divergences, stacked
 from experiments.shared.report import LOG_LOG, Figures, curves_over_seeds, quartile_cell, table_of
 from experiments.shared.strategies import follow, near_zero, strategies
 from jaxsvm import Objective
@@ -27,9 +29,7 @@ STRATEGIES = (
     "L-BFGS (optax)", "mini-batch", "Adam (optax), mini-batch",
 )  # fmt: skip
 # Of each run, what is kept.
-MEASURED = (
-    "loss_evaluations", "gradient_evaluations", "seconds", "objective", "test_accuracy",
-)  # fmt: skip
+MEASURED = ("loss_evaluations", "gradient_evaluations", "seconds", "objective")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,11 @@ def run(config: Config) -> dict[str, Any]:
             follow(known[name], dataset, objective, *near_zero(dataset, s), f"{name}, seed {s}")
             for s in range(config.seeds)
         ]
-        results[name] = {key: np.stack([getattr(run, key) for run in runs]) for key in MEASURED}
+        results[name] = {
+            **{key: stacked([getattr(run, key) for run in runs]) for key in MEASURED},
+            "test_accuracy": np.array([run.test_accuracy for run in runs]),
+            "diverged": np.array([run.diverged for run in runs]),
+        }
     return {"strategies": results, "reg": config.reg}
 
 
@@ -74,7 +78,7 @@ def plot(arrays: dict[str, Any]) -> Figures:
         ("seconds", "seconds, without compilation"),
     ):
         curves = {}
-        for name, found in arrays["strategies"].items():
+        for name, found in finished(arrays).items():
             passes = found["loss_evaluations"] + found["gradient_evaluations"]
             x = np.median(passes if cost == "passes" else found["seconds"], axis=0)
             # The start has spent nothing, and a logarithmic axis has no 0.
@@ -86,25 +90,39 @@ def plot(arrays: dict[str, Any]) -> Figures:
     return figures
 
 
+def finished(arrays: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
+    """Return what was measured of the strategies that finished, of the seeds that did."""
+    found = {}
+    for name, run in arrays["strategies"].items():
+        if not run["diverged"].all():
+            found[name] = {key: values[~run["diverged"]] for key, values in run.items()}
+    return found
+
+
 def report(arrays: dict[str, Any]) -> str:
-    runs = arrays["strategies"].values()
+    runs = finished(arrays).values()
 
     def spent(cost: str) -> list[Any]:
         return [np.median(run[cost][:, -1]) for run in runs]
 
     columns = {
-        "strategy": list(arrays["strategies"]),
+        "strategy": list(finished(arrays)),
         "loss evaluations {:.0f}": spent("loss_evaluations"),
         "gradient evaluations {:.0f}": spent("gradient_evaluations"),
         "seconds {:.2f}": spent("seconds"),
         "training objective": [quartile_cell(run["objective"][:, -1], ".4f") for run in runs],
         "test accuracy, %": [quartile_cell(run["test_accuracy"], ".2%") for run in runs],
     }
-    seeds = len(next(iter(runs))["objective"])
+    strategies = arrays["strategies"].items()
+    lost = [
+        f"{name} {share}" for name, run in strategies if (share := divergences(run["diverged"]))
+    ]
+    left_out = f"Left out: {', '.join(lost)}.\n\n" if lost else ""
+    seeds = len(next(run["diverged"] for _, run in strategies))
     return (
         f"reg {arrays['reg']:g}, {seeds} seeds. Evaluations are of all the training data (a batch "
         "counts for its share). Cells say median [lower quartile, upper quartile] over seeds. Step "
-        "sizes are fixed for each dataset and not tuned further.\n\n" + table_of(columns)
+        f"sizes are fixed for each dataset and not tuned further.\n\n{left_out}{table_of(columns)}"
     )
 
 

@@ -202,6 +202,7 @@ FAKE_PACKAGE = """#!{python}
 import json, sys
 import numpy as np
 if sys.argv[1] == "-c":
+    print("both")
     sys.exit({missing!r})
 W, X, y = (np.load(f"{{sys.argv[2]}}/{{name}}.npy") for name in "WXy")
 scores = X @ W.T

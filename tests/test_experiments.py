@@ -4,6 +4,7 @@ import ast
 import html.parser
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +23,10 @@ from experiments import claims, local_search, losses, minibatch, race, random_se
 from experiments import gradient_descent as descent
 from experiments import templates as templates_section
 from experiments.shared import batches, options, progress, report, runner, settings
+from experiments.shared.failures import BAD_INPUT, CANNOT_WRITE
 from experiments.shared.options import Source
 from experiments.shared.progress import progress_run
+from experiments.shared.results import read_result, write_result
 from experiments.shared.timing import Row
 from jaxsvm import Objective
 from jaxsvm import plot as draw
@@ -34,7 +37,9 @@ pytestmark = pytest.mark.experiments
 
 
 def check_report(module, arrays, path):
-    """Draw the figures and write the report; return its text."""
+    """Draw the figures and write the report of what was kept, as a run does; return its text."""
+    write_result(path / "arrays.npz", arrays, {})
+    arrays, _ = read_result(path / "arrays.npz")
     figures = report.save_figures(module.plot(arrays), path)
     assert figures
     for figure in figures:
@@ -373,20 +378,26 @@ def test_text_from_outside_stays_text(tmp_path):
     report.write_report(tmp_path, hostile, [report.Chapter(hostile, body)])
     text = (tmp_path / "report.html").read_text()
     assert not {"script", "a", "img"} & set(Page(text).seen)
+    assert "Content-Security-Policy" in text
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in text
     assert text.count("&lt;script&gt;x&lt;/script&gt; ![a](https://example.org/a.png)") == 5
 
 
 def test_results_are_never_overwritten(tmp_path, capsys):
-    assert execute(tmp_path, found) == 0
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert execute(tmp_path, found) == runner.CANNOT_WRITE
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    (tmp_path / "runs" / "run" / "thesis.txt").write_text("mine")
+    assert execute(tmp_path, found) == CANNOT_WRITE
     message = capsys.readouterr().err
     assert message.startswith("error: ")
+    assert "thesis.txt" in message
     assert "--name" in message
     assert message.count("\n") == 1
-    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert [path.name for path in (tmp_path / "runs" / "run").iterdir()] == ["thesis.txt"]
     assert execute(tmp_path, found, name="") == execute(tmp_path, found, name="") == 0
-    assert len(list((tmp_path / "runs").iterdir())) == 3
+    names = [path.name for path in (tmp_path / "runs").iterdir()]
+    assert len(names) == 3
+    for name in names:
+        options.Config(name=name)  # it can be given to go on with the run
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path, capsys):
@@ -397,20 +408,24 @@ def test_two_runs_cannot_share_a_folder(tmp_path, capsys):
         return found(config)
 
     assert execute(tmp_path, run_twice) == 0
-    assert status == [runner.CANNOT_WRITE]
-    assert "in use" in capsys.readouterr().err
+    assert status == [CANNOT_WRITE]
+    err = capsys.readouterr().err
+    assert "in use" in err
+    assert f"process {os.getpid()} " in err
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
     def bad(config):
-        raise ValueError("the data\nare bad")
+        options.positive("the\nreg", -1.0)
 
-    assert execute(tmp_path, bad) == runner.BAD_INPUT
-    assert capsys.readouterr().err == "error: the data are bad\n"
+    assert execute(tmp_path, bad) == BAD_INPUT
+    err = capsys.readouterr().err
+    assert err.startswith("error: the reg = -1.0: expected a finite number > 0")
+    assert err.count("\n") == 1
     assert list((tmp_path / "runs").iterdir()) == []
     (tmp_path / "file").write_text("")
     config = options.Config(out=tmp_path / "file")
-    assert runner.execute("fake", [], config) == runner.CANNOT_WRITE
+    assert runner.execute("fake", [], config) == CANNOT_WRITE
     assert (tmp_path / "file").read_text() == ""
 
 
@@ -418,7 +433,7 @@ def test_an_interrupted_run_keeps_its_finished_sections(tmp_path, capsys):
     def interrupted(config):
         raise KeyboardInterrupt
 
-    assert execute(tmp_path, found, interrupted) == runner.INTERRUPTED
+    assert execute(tmp_path, found, interrupted) == 130
     assert "interrupted" in capsys.readouterr().err
     assert "fake" in read_strict(tmp_path / "runs" / "run" / "metrics.json")["sections"]
 
@@ -455,7 +470,12 @@ def test_every_section_has_help(name, monkeypatch, capsys):
     [
         ("random_search", ["--seeds", "0"]),
         ("random_search", ["--scales", "nan"]),
+        ("random_search", ["--scales"]),
+        ("random_search", ["--scales", "1e38"]),
+        ("random_search", ["--scales", "1e-300"]),
         ("random_search", ["--name", "../up"]),
+        ("random_search", ["--name", ".lock"]),
+        ("random_search", ["--name", "two\nlines"]),
         ("local_search", ["--step-size", "-1"]),
         ("gradient_descent", ["--momentum", "1"]),
         ("minibatch", ["--sedes", "3"]),

@@ -51,6 +51,20 @@ def test_a_byte_is_a_step_of_its_feature(images, made, tmp_path, small_blocks):
     np.testing.assert_array_equal(np.load(found.path, allow_pickle=False), found.rows)
 
 
+def test_floats_are_not_rounded(images, made, tmp_path, small_blocks):
+    floats = encoded.recipe(made.encoder, images, mirrored=True, kept="floats")
+    found = encoded.encode_to_file(floats, images, tmp_path, "test")
+    exact = np.asarray(patches.mirrored(made.encoder, jnp.asarray(images)))
+    np.testing.assert_allclose(found.rows * floats.step, exact, rtol=1e-5, atol=1e-5)
+    bytes_ = encoded.encode_to_file(made, images, tmp_path, "test")
+    assert bytes_.path != found.path
+    (X,), (close,) = (
+        encoded.standardized(floats, found.rows),
+        encoded.standardized(made, bytes_.rows),
+    )
+    np.testing.assert_allclose(X, close, atol=0.03)
+
+
 def test_an_interrupted_encoding_goes_on(images, made, tmp_path, small_blocks, monkeypatch):
     whole = encoded.encode_to_file(made, images, tmp_path / "whole", "test").rows
     calls = []
@@ -86,17 +100,34 @@ def test_a_table_has_no_images():
 
 def test_the_section_chooses_and_proves(tmp_path):
     config = features.Config(
-        num_filters=(20,), seeds=2, alphas=(0.25,), whitenings=(0.3,), regs=(0.1, 0.01),
-        num_patches=1000, out=tmp_path,
+        num_filters=(20,), seeds=2, alphas=(0.25,), whitenings=(0.3,), kmeans_rounds=(2, 0),
+        kept=("bytes", "floats"), regs=(0.1, 0.01), num_patches=1000, out=tmp_path,
+        losses=("squared one-vs-rest", "Weston-Watkins"),
     )  # fmt: skip
     arrays = features.run(config)
     # A mirrored digit is no digit: held-out images say so.
     assert not arrays["chosen"]["mirrored"]
-    assert {row["mirrored"] for row in arrays["tried"]} == {True, False}
+    tried = arrays["tried"]
+    assert {(row["kmeans_rounds"] > 0, row["mirrored"], row["kept"]) for row in tried} >= {
+        (True, True, "bytes"), (False, True, "bytes"),
+    }  # fmt: skip
+    assert {row["kept"] for row in tried} == {"bytes", "floats"}
+    assert len(tried) == 4
+    medians = [np.median(row["accuracy"]) for row in tried]
+    how = {name: tried[int(np.argmax(medians))][name] for name in arrays["chosen"]}
+    assert how == arrays["chosen"]
     rows = arrays["rows"]
+    assert rows["loss"].tolist() == [*config.losses] * 2
     assert (rows["gap"] <= config.gap_tolerance).all()
     assert (rows["test_accuracy"] > 0.9).all()
-    assert rows["reg"][0] == rows["reg"][1]
+    # reg is chosen once for each loss.
+    for loss in config.losses:
+        path = features.groups(arrays["paths"])[20, loss]
+        best = path["reg"][np.argmax(path["accuracy"])]
+        assert (rows["reg"][rows["loss"] == loss] == best).all()
     text = check_report(features, arrays, tmp_path)
     assert "2 seed(s) of the patches" in text
     assert np.load(arrays["files"][1], allow_pickle=False).shape == (300, 160)
+    for name, write in features.files(arrays).items():
+        write(tmp_path / name)
+    assert np.load(tmp_path / "y-test.npy", allow_pickle=False).shape == (300,)

@@ -14,6 +14,7 @@ from sklearn.datasets import load_iris
 import jaxsvm
 from experiments import fit, predict, step_size, templates
 from experiments.shared import options, pictures, report, runner, settings
+from experiments.shared.failures import BAD_DATA, BAD_INPUT, CANNOT_WRITE
 from experiments.shared.options import Source
 from experiments.shared.recipes import in_float64
 from jaxsvm import Data, Model, Objective
@@ -290,7 +291,7 @@ def test_bad_inputs_of_predict_exit_2_in_one_line(fitted, tmp_path, monkeypatch,
     }
     for arguments, message in cases.items():
         status, out, err = ask(monkeypatch, capsys, *arguments)
-        assert status == runner.BAD_INPUT, message
+        assert status == BAD_INPUT, message
         assert message in err
         assert err.startswith("error: ")
         assert err.count("\n") == 1
@@ -299,7 +300,7 @@ def test_bad_inputs_of_predict_exit_2_in_one_line(fitted, tmp_path, monkeypatch,
     status, _, err = ask(
         monkeypatch, capsys, path, folder.parents[1] / "birds.csv", "--out", nowhere
     )
-    assert status == runner.CANNOT_WRITE
+    assert status == CANNOT_WRITE
     assert err.count("\n") == 1
 
 
@@ -363,7 +364,7 @@ def measured(**changes):
         "confusion": np.array([[95, 5], [5, 95]]),
         "train_accuracy": 0.96,
         "gap_tolerance": 1e-3,
-        "is_bytes": False,
+        "is_images": False,
         "model": {
             "classes": ("a", "b"), "certificate": jaxsvm.model.Certificate(1.0, 0.9995, 5e-4, 9)
         },
@@ -389,7 +390,7 @@ def test_advice_follows_the_numbers():
         ({"model": stopped}, "The proof stopped at a gap of 1.0e-01"),
         ({"confusion": np.array([[190, 0], [9, 1]])}, "Always answering “a” would be right in 95"),
         (low, "add columns"),
-        (low | {"is_bytes": True}, "python -m experiments.features"),
+        (low | {"is_images": True}, "python -m experiments.features"),
         ({"confusion": np.array([[1900, 0], [60, 40]])}, "“b” is right in 40 % of its 100"),
     ]
     for changes, words in cases:
@@ -400,7 +401,7 @@ def test_advice_follows_the_numbers():
 def test_bad_data_are_one_line_and_leave_nothing(tmp_path, capsys):
     (tmp_path / "bad.csv").write_text("a,label\n1,x\nfive,y\n")
     config = fit.Config(X=tmp_path / "bad.csv", out=tmp_path / "runs")
-    assert runner.execute("fit", [(fit, config)], config) == runner.BAD_INPUT
+    assert runner.execute("fit", [(fit, config)], config) == BAD_DATA
     err = capsys.readouterr().err
     assert "line 3" in err
     assert err.count("\n") == 1

@@ -9,14 +9,17 @@ medians, and only against peers of the same run. "tiny" takes seconds and is wha
 
 import importlib
 import sys
+import tempfile
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
+import jax
 import tyro
 
-from experiments.benchmark import harness
+from experiments.benchmark import harness, landscape
+from experiments.shared.failures import BAD_INPUT, CANNOT_WRITE, fail
 
-Part = Literal["landscape", "gradient", "search", "descent", "dual", "compile"]
+Part = Literal["landscape", "gradient", "search", "descent", "dual", "compile", "start"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
@@ -29,7 +32,10 @@ class Arguments(harness.Config):
 
 def main(argv: list[str] | None = None) -> list[harness.Row]:
     config = tyro.cli(Arguments, args=argv, description=__doc__)
-    config.out.mkdir(parents=True, exist_ok=True)
+    if status := check(config):
+        sys.exit(status)
+    # First calls are measured with all their compilation.
+    jax.config.update("jax_enable_compilation_cache", False)
     bounds = harness.limits(config)
     gigaflops, gigabytes = bounds.flops / 1e9, bounds.bytes / 1e9
     print(f"limits: {gigaflops:.0f} GFLOP/s in a product, {gigabytes:.1f} GB/s read")
@@ -42,6 +48,24 @@ def main(argv: list[str] | None = None) -> list[harness.Row]:
     harness.write(config.out / f"{config.part}.json", rows, bounds, config, command)
     harness.roofline(rows, bounds, config.out / f"{config.part}_roofline.png")
     return rows
+
+
+def check(config: Arguments) -> int:
+    """Return 0, or the exit status of what would fail after all measuring, said in a line."""
+    python = config.landscapes_python
+    if python is not None:
+        try:
+            why = landscape.lacks_peer(str(python))
+        except OSError as error:
+            why = str(error)
+        if why:
+            return fail(BAD_INPUT, f"landscapes_python = {python}: expected an interpreter: {why}")
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=config.out):
+            return 0
+    except OSError as error:
+        return fail(CANNOT_WRITE, f"out = {config.out}: expected a folder to write to: {error}")
 
 
 if __name__ == "__main__":

@@ -158,6 +158,19 @@ def line_at_hand(W: Any, data: Data, config: Config) -> list[Row]:
     return compare(PART, "minimum of a line at hand", peers, config)
 
 
+def lacks_peer(python: str) -> str:
+    """Return why an interpreter cannot run the peer, empty where it can.
+
+    Raises:
+        OSError: there is no such program.
+    """
+    probe = [python, "-c", "import torch, loss_landscapes; print('both')"]
+    tried = subprocess.run(probe, capture_output=True, text=True, check=False)
+    if tried.returncode == 0 and tried.stdout == "both\n":
+        return ""
+    return (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1]
+
+
 def torch_package(W: Any, data: Data, sizes: tuple[int, ...], config: Config) -> list[Row]:
     """The `loss-landscapes` package on the same weights and data, a few points scaled to planes.
 
@@ -169,9 +182,7 @@ def torch_package(W: Any, data: Data, sizes: tuple[int, ...], config: Config) ->
         subprocess.CalledProcessError: it failed; its own message is on stderr.
     """
     python = str(config.landscapes_python or sys.executable)
-    probe = [python, "-c", "import torch, loss_landscapes"]
-    if (tried := subprocess.run(probe, capture_output=True, text=True, check=False)).returncode:
-        why = tried.stderr.strip().splitlines()[-1]
+    if why := lacks_peer(python):
         print(
             f"loss-landscapes is skipped, {python} says {why!r}: in a virtual environment do `pip "
             "install torch loss-landscapes`, and give its interpreter as --landscapes-python"

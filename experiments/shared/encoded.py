@@ -1,10 +1,11 @@
-"""Patch features of images, kept as bytes in a file that an interrupted run goes on with.
+"""Patch features of images, kept in a file that an interrupted run goes on with.
 
 A feature is a byte times a step of its own, so 50,000 images with 12,800 features take 0.6 GB, and
 `StandardizedFeatures` folds step, mean and deviation into its products. The step is a 255th of the
-largest value among the first images, and a quarter more; what is above it is cut off.
+largest value among the first images, and a quarter more; what is above it is cut off. Kept as
+floats, features are in the same units, not rounded and not cut off.
 
-    <folder>/<digest>.npy     (N, F) uint8, written a block of rows at a time: `--X` reads it
+    <folder>/<digest>.npy     (N, F), written a block of rows at a time: `--X` reads it
     <folder>/<digest>.json    how many rows are done, and in how many seconds
 
 The digest is of the encoder, the images and the steps, so that no other file is taken for it.
@@ -23,7 +24,7 @@ from tqdm import tqdm
 
 from experiments.shared.record import write_json
 from jaxsvm import Data, Dataset, StandardizedFeatures, patches
-from jaxsvm.datasets import rows_from_pixels
+from jaxsvm.datasets import rows_from_pixels, rows_from_table
 from jaxsvm.patches import PatchEncoder
 
 ROWS = 500  # encoded between two moves of the progress bar
@@ -31,31 +32,38 @@ HEADROOM = 1.25
 SMALLEST_STEP = 1e-6  # of a feature that the first images do not have
 DEVIATION_FLOOR = 0.01  # added to a variance, so that a feature that is hardly ever on stays small
 
+KEPT = ("bytes", "floats")
+
 _encode = {False: jax.jit(patches.encode), True: jax.jit(patches.mirrored)}
 
 
 class Recipe(NamedTuple):
-    """How images become bytes.
+    """How images become rows of features.
 
     Attributes:
         encoder: of `patch_encoder`.
         mirrored: whether the features of the mirror image are added.
         step: (F,) what a byte counts.
+        dtype: of what is kept, uint8 or float32.
     """
 
     encoder: PatchEncoder
     mirrored: bool
     step: np.ndarray
+    dtype: np.dtype
 
     def encode(self, images: Array) -> np.ndarray:
-        """Return the features of images as bytes, (N, F)."""
-        features = np.asarray(_encode[self.mirrored](self.encoder, images))
-        return np.clip(np.rint(features / self.step), 0, 255).astype(np.uint8)
+        """Return the features of images in units of their steps, (N, F)."""
+        features = np.asarray(_encode[self.mirrored](self.encoder, images)) / self.step
+        if self.dtype == np.uint8:
+            features = np.clip(np.rint(features), 0, 255)
+        return features.astype(self.dtype)
 
     def digest(self, images: np.ndarray) -> str:
         """Return a name for what a file of these images would hold."""
-        digest = hashlib.sha256(f"{jax.tree.structure(self)} {images.shape}".encode())
-        for leaf in [*jax.tree.leaves(self), images]:
+        leaves, form = jax.tree.flatten(self[:3])
+        digest = hashlib.sha256(f"{form} {self.dtype} {images.shape}".encode())
+        for leaf in [*leaves, images]:
             digest.update(np.ascontiguousarray(leaf).data)
         return digest.hexdigest()[:16]
 
@@ -65,7 +73,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         path: of the file.
-        rows: (N, F) bytes, memory-mapped.
+        rows: (N, F) bytes or floats, memory-mapped.
         seconds: that encoding took, without compilation, in this run or in those before it.
     """
 
@@ -100,11 +108,13 @@ def images_of(dataset: Dataset, data: Data) -> np.ndarray:
     return pixels.reshape(-1, *dataset.image_shape)
 
 
-def recipe(encoder: PatchEncoder, images: np.ndarray, *, mirrored: bool) -> Recipe:
-    """Return how the images become bytes, the steps taken from the first of them."""
+def recipe(
+    encoder: PatchEncoder, images: np.ndarray, *, mirrored: bool, kept: str = "bytes"
+) -> Recipe:
+    """Return how the images become features, the steps taken from the first of them."""
     first = np.asarray(_encode[mirrored](encoder, _block(images, 0)))
     step = np.maximum(HEADROOM / 255 * first.max(axis=0), SMALLEST_STEP).astype(np.float32)
-    return Recipe(encoder, mirrored, step)
+    return Recipe(encoder, mirrored, step, np.dtype(np.uint8 if kept == "bytes" else np.float32))
 
 
 def encode_to_file(recipe: Recipe, images: np.ndarray, folder: Path, name: str) -> Encoded:
@@ -121,7 +131,7 @@ def encode_to_file(recipe: Recipe, images: np.ndarray, folder: Path, name: str) 
     state, shape = path.with_suffix(".json"), (len(images), len(recipe.step))
     done, seconds = _progress(path, state, shape)
     mode: Any = "r+" if done else "w+"
-    rows = np.lib.format.open_memmap(path, mode, np.uint8, shape)
+    rows = np.lib.format.open_memmap(path, mode, recipe.dtype, shape)
     if done < len(images):
         recipe.encode(_block(images, 0))  # compiled before the clock
     with tqdm(total=len(images), initial=done, desc=name, unit="image", disable=None) as bar:
@@ -136,15 +146,15 @@ def encode_to_file(recipe: Recipe, images: np.ndarray, folder: Path, name: str) 
     return Encoded(path, rows, seconds)
 
 
-def standardized(recipe: Recipe, *parts: np.ndarray) -> list[StandardizedFeatures]:
+def standardized(recipe: Recipe, *parts: np.ndarray) -> list[Any]:
     """Return encoded images, each feature less its mean, over its deviation, in the first part.
 
     Args:
-        recipe: of the bytes.
-        *parts: (N, F) bytes each.
+        recipe: of the features.
+        *parts: (N, F) each.
 
     Returns:
-        Each part with a bias column, (N, F + 1).
+        Each part with a bias column, (N, F + 1): `StandardizedFeatures`, or an array of floats.
     """
     F = len(recipe.step)
     total, square = np.zeros(F), np.zeros(F)
@@ -156,7 +166,8 @@ def standardized(recipe: Recipe, *parts: np.ndarray) -> list[StandardizedFeature
     variance = np.maximum(square / len(parts[0]) - mean**2, 0) * recipe.step.astype(np.float64) ** 2
     scale = recipe.step / np.sqrt(variance + DEVIATION_FLOOR)
     shift, scale = mean.astype(np.float32), scale.astype(np.float32)
-    return [rows_from_pixels(np.asarray(rows), shift=shift, scale=scale) for rows in parts]
+    to_rows: Any = rows_from_pixels if recipe.dtype == np.uint8 else rows_from_table
+    return [to_rows(np.asarray(rows), shift=shift, scale=scale) for rows in parts]
 
 
 def _block(images: np.ndarray, start: int) -> Array:

@@ -24,12 +24,11 @@ PACKAGES = (
 def environment() -> dict[str, Any]:
     """Return versions, commit, device, dtype and machine of this process."""
     device = jax.devices()[0]
-    installed = {found.name: found.version for found in importlib.metadata.distributions()}
     return {
         "versions": {
             "python": platform.python_version(),
             "jaxsvm": jaxsvm.__version__,
-            **{name: installed[name] for name in PACKAGES if name in installed},
+            **{name: version for name in PACKAGES if (version := _version(name))},
         },
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
@@ -47,6 +46,13 @@ def cores() -> int | None:
     """Return how many cores this process may use, or how many there are where that is unknown."""
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed else os.cpu_count()
+
+
+def _version(package: str) -> str | None:
+    """Return the version of a package, or None where it is not installed."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
 
 
 def _processor() -> str:

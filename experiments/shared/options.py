@@ -11,6 +11,7 @@ the options are made, so that bad input ends a command before it computes anythi
 """
 
 import dataclasses
+import re
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,18 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
 Check: TypeAlias = Callable[[str, Any], None]
 
+# Well inside what float32 can hold, so that neither a number nor its square is 0 or infinite.
+SMALLEST, LARGEST = 1e-18, 1e18
+
 
 def at_least(least: float) -> Check:
     """Return the check that a value is finite and at least ``least`` (NaN is not)."""
 
     def check(name: str, value: Any) -> None:
-        if not least <= value < float("inf"):
-            raise ValueError(f"{name} = {value}: expected a finite number >= {least:g}")
+        if not least <= value <= LARGEST:
+            raise ValueError(
+                f"{name} = {value}: expected a finite number >= {least:g}, at most {LARGEST:g}"
+            )
 
     return check
 
@@ -41,15 +47,26 @@ def one_of(known: Sequence[str]) -> Check:
 
 
 def positive(name: str, value: Any) -> None:
-    """Check that a value is finite and greater than 0."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} = {value}: expected a finite number > 0")
+    """Check that a value is greater than 0, and that it is in float32 too."""
+    if not SMALLEST <= value <= LARGEST:
+        raise ValueError(
+            f"{name} = {value}: expected a finite number > 0, from {SMALLEST:g} to {LARGEST:g}"
+        )
 
 
 def folder_name(name: str, value: Any) -> None:
-    """Check that a value is the name of one folder, or empty."""
-    if Path(value).name != value or value == "..":
-        raise ValueError(f"{name} = {value!r}: expected one folder name, without a path")
+    """Check that a value is the plain name of one folder, or empty."""
+    if value and not re.fullmatch(r"(?!\.)[A-Za-z0-9._-]{1,64}", value):
+        raise ValueError(
+            f"{name} = {value!r}: expected one folder name of at most 64 letters, digits, '.', '_' "
+            "and '-', not beginning with '.'"
+        )
+
+
+def distinct(name: str, value: Any) -> None:
+    """Check that no value is there twice."""
+    if twice := [item for i, item in enumerate(value) if item in value[:i]]:
+        raise ValueError(f"{name}: {twice[0]!r} is there twice: expected each once")
 
 
 Count = Annotated[int, at_least(1)]
@@ -88,7 +105,8 @@ class Config:
         seeds: How many seeds: 0, 1, ... seeds − 1.
         out: The folder that holds the runs.
         name: The run's own folder in it; by default made of the experiment, the dataset and the
-            time.
+            time. A run that was ended goes on with the same command and name.
+        again: Compute everything anew, in place of what is kept in that folder.
     """
 
     dataset: str = "digits"
@@ -99,6 +117,7 @@ class Config:
     seeds: Count = 5
     out: Path = Path("runs")
     name: Annotated[str, folder_name] = ""
+    again: bool = False
 
     # Whether seconds are among the results, so that programs must be compiled at their fastest.
     measures_seconds: ClassVar[bool] = False
@@ -135,7 +154,10 @@ def _check(name: str, value: Any, hint: Any) -> None:
     if origin is Annotated:
         for check in hint.__metadata__:
             check(name, value)
+        _check(name, value, arguments[0])
     elif origin is tuple:
+        if not value:
+            raise ValueError(f"{name} is empty: expected at least one value")
         for item in value:
             _check(name, item, arguments[0])
     elif value is not None:  # a union with None, whose other half has the checks

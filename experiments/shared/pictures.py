@@ -5,11 +5,11 @@ Shared by the sections that show a dataset's hardest examples or the rows of a t
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.shared.report import table_of
+from experiments.shared.settings import some_rows
 from jaxsvm import Dataset, Solution
 from jaxsvm import plot as draw
 
@@ -39,7 +39,7 @@ def hardest(dataset: Dataset, solution: Solution, count: int = 20) -> dict[str, 
     names, y = dataset.class_names, np.asarray(dataset.train.y)
     pressure = np.asarray(solution.dual_variables).sum(axis=1)
     order = np.argsort(-pressure, kind="stable")[:count]
-    rows = np.asarray(dataset.train.X[jnp.asarray(order)])
+    rows = some_rows(dataset.train.X, order)
     predicted = np.argmax(rows @ np.asarray(solution.W).T, axis=1)
     # As they were before they were shifted and scaled.
     raw = rows[:, :-1] / dataset.scale + dataset.shift

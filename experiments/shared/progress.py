@@ -1,8 +1,11 @@
 """One run of an optimizer, watched: a progress bar, the path, the seconds, and where it diverged.
 
-The run is cut into chunks that are compiled once. Its bits are those of one `jaxsvm.run`.
+The run is cut into chunks that are compiled once. Its bits are those of one `jaxsvm.run`, also
+where it goes on from what an earlier process kept of it (`kept_runs`).
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -10,12 +13,15 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
+from experiments.shared.kept_runs import KeptRun
 from experiments.shared.timing import timed
 from jaxsvm import Data, Optimizer
+from jaxsvm.core.trees import digests, restored, stored
 from jaxsvm.optimizers.contract import advance
 
 # A run has about this many chunks; a chunk that lasts longer than this is cut further.
 NUM_CHUNKS, LONGEST_CHUNK_SECONDS = 20, 5.0
+WORTH_KEEPING_SECONDS = 1.0  # of a run that has ended, in a section that has not
 
 
 class Divergence(NamedTuple):
@@ -96,43 +102,165 @@ def progress_run(
     block = optimizer.block_size
     chunk = stage = max(1, -(-num_steps // (num_chunks * block))) * block
     state = jax.jit(optimizer.init)(params, data)
-    path_steps, path, ends, seconds, infos = [0], [state.params], [0], [0.0], []
-    before, divergence = (0, state), None
+    course = _Course(state, state, 0, [], [0], [0.0], [0], [_host(state.params)])
+    kept = KeptRun(
+        {
+            "what": description, "num_steps": num_steps, "num_chunks": num_chunks,
+            "key": jax.random.key_data(key).tolist(), "start": digests(params),
+        }
+    )  # fmt: skip
+    if found := kept.newest():
+        course = _unpacked(*found, optimizer, key, state, data)
+    divergence = None
     with tqdm(total=num_steps, desc=description, disable=None, leave=False, delay=1) as bar:
-        while ends[-1] < num_steps and divergence is None:
-            start = ends[-1]
+        bar.update(course.ends[-1])
+        while course.ends[-1] < num_steps and divergence is None:
+            start, state = course.ends[-1], course.state
             # Where the path is taken must not depend on the machine's speed: runs are compared.
             size = min(chunk, num_steps - start, stage - start % stage)
             call = _advance.lower(optimizer, key, state, data, start, num_steps=size).compile()
-            (after, info), took = timed(call, key, state, data, start)
-            info = jax.tree.map(np.asarray, info)
+            try:
+                (after, info), took = timed(call, key, state, data, start)
+            except KeyboardInterrupt:
+                kept.save(start, *course.packed())
+                raise
+            info = _host(info)
             if divergence := _divergence(info, start):
                 bad = divergence.step - start
                 # A step reports the loss that it started from: one step less is still finite.
-                since, state = before if bad == 0 else (start, state)
+                since, state = (course.since, course.before) if bad == 0 else (start, state)
                 if (extra := divergence.step - 1 - since) > 0:
                     state, _ = _advance(optimizer, key, state, data, since, num_steps=extra)
                 info = jax.tree.map(lambda leaf, n=bad: leaf[:n], info)
                 size, took = bad, took * bad / size
+                course.state = state
             else:
-                before, state = (start, state), after
+                course.before, course.since, course.state = state, start, after
                 if (start + size) % stage == 0 or start + size == num_steps:
-                    path_steps.append(start + size)
-                    path.append(state.params)
-            infos.append(info)
-            ends.append(start + size)
-            seconds.append(seconds[-1] + took)
+                    course.path_steps.append(start + size)
+                    course.path.append(_host(after.params))
+            course.infos.append(info)
+            course.ends.append(start + size)
+            course.seconds.append(course.seconds[-1] + took)
             bar.update(size)
             if took > LONGEST_CHUNK_SECONDS:
                 chunk = max(1, int(chunk / took) // block) * block
+            if divergence is None and kept.is_due():
+                kept.save(course.ends[-1], *course.packed())
+    if divergence is None and course.seconds[-1] > WORTH_KEEPING_SECONDS:
+        kept.save(course.ends[-1], *course.packed())
     return Progress(
-        state=state,
-        info=jax.tree.map(lambda *leaves: np.concatenate(leaves), *infos),
-        seconds=np.interp(np.arange(1, ends[-1] + 1), ends, seconds),
-        path_steps=np.asarray(path_steps),
-        path=jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *path),
+        state=course.state,
+        info=course.info,
+        seconds=np.interp(np.arange(1, course.ends[-1] + 1), course.ends, course.seconds),
+        path_steps=np.asarray(course.path_steps),
+        path=_stack(course.path),
         divergence=divergence,
     )
+
+
+@dataclass
+class _Course:
+    """A run until now.
+
+    Attributes:
+        state: after the last chunk.
+        before: after the chunk before.
+        since: how many steps ``before`` has taken.
+        infos: of each chunk.
+        ends: after how many steps each chunk ended, 0 first.
+        seconds: at each of these ends.
+        path_steps: as in `Progress`.
+        path: params at each of these.
+    """
+
+    state: Any
+    before: Any
+    since: int
+    infos: list[Any]
+    ends: list[int]
+    seconds: list[float]
+    path_steps: list[int]
+    path: list[Any]
+
+    @property
+    def info(self) -> Any:
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *self.infos)
+
+    def packed(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return what JSON can say of it, and its arrays."""
+        counts = {name: getattr(self, name) for name in ("since", "ends", "seconds", "path_steps")}
+        trees = {"state": self.state, "before": self.before, "path": _stack(self.path)}
+        return counts, stored({**trees, "info": self.info if self.infos else ()})
+
+
+def _unpacked(
+    counts: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    optimizer: Optimizer,
+    key: Array,
+    state: Any,
+    data: Data,
+) -> _Course:
+    """Return the course that was packed, of the run that starts from ``state``.
+
+    Raises:
+        ValueError: the arrays are not of this run.
+    """
+
+    def many(form: Any, count: int) -> Any:
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), form
+        )
+
+    def first_info(state: Any) -> Any:
+        _, info = advance(optimizer, key, state, data, 0, num_steps=1)
+        return jax.tree.map(lambda leaf: leaf[0], info)
+
+    info = jax.eval_shape(first_info, state)
+    num_steps, num_points = counts["ends"][-1], len(counts["path_steps"])
+    found = restored(
+        {
+            "state": state,
+            "before": state,
+            "path": many(state.params, num_points),
+            "info": many(info, num_steps) if num_steps else (),
+        },
+        arrays,
+    )
+    path = [
+        jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), found["path"])
+        for i in range(num_points)
+    ]
+    infos = [_host(found["info"])] if num_steps else []
+    return _Course(found["state"], found["before"], infos=infos, path=path, **counts)
+
+
+def _host(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, tree)
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+def stacked(rows: Sequence[Any]) -> np.ndarray:
+    """Return rows as one array; those of runs that diverged are filled up with NaN.
+
+    >>> stacked([np.array([1, 2]), np.array([3])])
+    array([[ 1.,  2.],
+           [ 3., nan]])
+    """
+    longest = max(map(len, rows))
+    if all(len(row) == longest for row in rows):
+        return np.stack(rows)
+    return np.stack([np.append(row, np.full(longest - len(row), np.nan)) for row in rows])
+
+
+def divergences(diverged: Sequence[bool] | np.ndarray) -> str:
+    """Return what a table says about the seeds that diverged; nothing where none did."""
+    count, seeds = int(np.sum(diverged)), len(diverged)
+    return f"diverged in {count} of {seeds} seeds" if count else ""
 
 
 def run_seeds(
@@ -150,10 +278,12 @@ def run_seeds(
 
 def _divergence(info: Any, start: int) -> Divergence | None:
     """Return where the steps from ``start`` on first report a loss that is not finite."""
-    loss = getattr(info, "best_loss", info.loss)
-    finite = np.isfinite(loss)
+    loss = np.asarray(getattr(info, "best_loss", info.loss))
+    # Of searches side by side one is enough.
+    finite = np.isfinite(loss).reshape(len(loss), -1)
     if finite.all():
         return None
-    bad = int(np.argmin(finite))
+    bad = int(np.argmin(finite.all(axis=1)))
     sizes = getattr(info, "step_size", np.full(len(finite), np.nan))
-    return Divergence(start + bad, float(loss[bad]), float(sizes[max(bad - 1, 0)]))
+    worst = float(loss.reshape(finite.shape)[bad, np.argmin(finite[bad])])
+    return Divergence(start + bad, worst, float(sizes[max(bad - 1, 0)]))

@@ -2,12 +2,11 @@
 
     runs/<name>/metrics.json         config, seeds, versions, commit, device, every number
     runs/<name>/metrics.jsonl        one row a recorded step
-    runs/<name>/<section>/arrays.npz the arrays behind the figures
+    runs/<name>/<section>/arrays.npz the arrays behind the figures (`experiments.shared.results`)
 
 Every file is written whole or not at all. JSON holds null where a number is NaN or infinite.
 """
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -22,6 +21,19 @@ from jaxsvm.files import atomic_file
 
 # An array longer than this is named in metrics.json and kept in arrays.npz.
 MOST_INLINE = 2000
+
+# What differs between two runs of one command, by how the path to it in metrics.json ends. The
+# report prints some of these numbers; metrics.jsonl has none of them.
+CLOCK = (
+    ".seconds", "_seconds", ".timings", ".at_once_speedup", ".powers", ".peak", ".summary",
+    ".claims.results.rows",  # some of whose texts quote times
+)  # fmt: skip
+HOST = (
+    ".versions", ".commit", ".uncommitted_changes", ".device", ".num_devices", ".platform",
+    ".processor", ".cores", ".sections_at_a_time", ".config.out", ".config.name", ".config.again",
+    ".features.results.files",  # below --out
+)  # fmt: skip
+NOT_REPRODUCIBLE = CLOCK + HOST
 
 
 def plain(value: Any) -> Any:
@@ -55,10 +67,10 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write every array of a (nested) dict to one ``.npz``, its keys joined by dots."""
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one array as ``.npy``."""
     with atomic_file(path) as file:
-        np.savez(file, allow_pickle=False, **_numeric(arrays))
+        np.save(file, array, allow_pickle=False)
 
 
 def trace(axes: Sequence[str], **values: np.ndarray) -> dict[str, np.ndarray]:
@@ -78,13 +90,24 @@ def trace_rows(section: str, columns: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _numeric(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the numeric leaves of nested dicts, flat; lists of numbers count as arrays."""
-    flat: dict[str, np.ndarray] = {}
-    is_list = lambda value: isinstance(value, list | tuple)  # noqa: E731
-    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(arrays), is_leaf=is_list):
-        with contextlib.suppress(ValueError):  # a ragged list is no array; metrics.json has it
-            array = np.asarray(leaf)
-            if array.dtype.kind in "biuf":
-                flat[jax.tree_util.keystr(path, simple=True, separator=".")] = array
-    return flat
+def reproducible(metrics: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Return the content of a metrics.json without what a clock or the host decides.
+
+    Two runs of one command, however often they were ended and went on, have the rest in common, to
+    the last bit.
+
+    >>> reproducible({"cores": 2, "sections": {"race": {"seconds": 1.5, "results": {"reg": 0.1}}}})
+    {'sections': {'race': {'results': {'reg': 0.1}}}}
+    """
+    kept = {}
+    for key, value in metrics.items():
+        where = f"{place}.{key}"
+        if not where.endswith(NOT_REPRODUCIBLE):
+            kept[key] = _reproducible(value, where)
+    return kept
+
+
+def _reproducible(value: Any, place: str) -> Any:
+    if isinstance(value, Mapping):
+        return reproducible(value, place)
+    return [_reproducible(item, place) for item in value] if isinstance(value, list) else value

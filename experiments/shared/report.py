@@ -86,6 +86,12 @@ def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join([line(names), line(["---"] * len(names)), *map(line, rows)])
 
 
+def verbatim(text: str) -> str:
+    """Return text in which nothing is markdown, as a block of its own."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}\n{text}\n{fence}"
+
+
 def table_of(columns: Mapping[str, Iterable[Any]]) -> str:
     """Return the `table` of columns by their headers."""
     return table(" | ".join(columns), zip(*columns.values(), strict=True))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared.progress import progress_run, run_seeds
+from experiments.shared.progress import Progress, progress_run, run_seeds
 from experiments.shared.recipes import evaluate_each, zero_weights
 from jaxsvm import Dataset, Objective, Optimizer, local_searches, random_search
 
@@ -26,11 +26,17 @@ def search_at_random(
     seeds: int,
     make: Callable[..., Optimizer] = random_search,
 ) -> dict[str, np.ndarray]:
-    """Run one random search a seed; return what its draws saw, and the best W's test accuracy."""
+    """Run one random search a seed; return what its draws saw, and the best W's test accuracy.
+
+    Raises:
+        ValueError: the scale is so large that scores overflow.
+    """
     # A NaN start counts as an infinite loss: as in the notes, the first draw is always kept.
     W = jnp.full_like(zero_weights(dataset), jnp.nan)
     search = _search(make, scale=scale)
     runs = run_seeds(search, W, dataset.train, num_steps, seeds, f"scale {scale:g}")
+    for run in runs:
+        _check_finite(run, f"scale = {scale:g}")
     best = [run.state.params for run in runs]
     return {
         "losses": np.stack([run.info.loss for run in runs]),
@@ -44,7 +50,11 @@ def search_at_random(
 def search_locally(
     dataset: Dataset, start_scale: float, step_size: float, num_steps: int, seeds: int
 ) -> dict[str, Any]:
-    """Run one local search a seed; return losses after each try, acceptances and accuracies."""
+    """Run one local search a seed; return losses after each try, acceptances and accuracies.
+
+    Raises:
+        ValueError: the start's scale is so large that scores overflow.
+    """
     objective, train, test = Objective(), dataset.train, dataset.test
     shape = zero_weights(dataset).shape
     keys = [jax.random.split(jax.random.key(seed))[0] for seed in range(seeds)]
@@ -54,6 +64,7 @@ def search_locally(
         _search(local_searches, step_size=step_size), jax.random.key(0), starts, train, num_steps,
         description=f"{seeds} searches",
     )  # fmt: skip
+    _check_finite(progress, f"start_scale = {start_scale:g}")
     return {
         "start_loss": evaluate_each(objective, starts, train).loss,
         "start_accuracy": evaluate_each(objective, starts, test).accuracy,
@@ -62,3 +73,11 @@ def search_locally(
         "test_accuracy": evaluate_each(objective, progress.state.params, test).accuracy,
         "seconds": progress.seconds[-1],
     }
+
+
+def _check_finite(run: Progress, what: str) -> None:
+    if run.divergence is not None:
+        raise ValueError(
+            f"{what}: the loss at try {run.divergence.step} is {run.divergence.loss}: expected a "
+            "smaller scale, at which the scores of these data are finite"
+        )

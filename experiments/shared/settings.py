@@ -110,11 +110,16 @@ def suiting(dataset: Dataset) -> Settings:
 
 def mean_square(X: Any) -> float:
     """Return the mean of ‖x‖², the bias's 1 included, over a thousand examples or all."""
-    is_bytes = isinstance(X, StandardizedFeatures)
-    rows = np.asarray(X.values if is_bytes else X)[:: -(-X.shape[0] // SOME_ROWS)].astype(float)
-    if is_bytes:
-        rows = (rows[:, : X.shape[1]] - np.asarray(X.shift)) * np.asarray(X.scale)
+    rows = some_rows(X, slice(None, None, -(-X.shape[0] // SOME_ROWS)))
     return float(np.mean(np.sum(rows**2, axis=1)))
+
+
+def some_rows(X: Any, index: Any) -> np.ndarray:
+    """Return rows of X in float64, bytes shifted and scaled; in NumPy, which compiles nothing."""
+    if not isinstance(X, StandardizedFeatures):
+        return np.asarray(X)[index].astype(float)
+    rows = np.asarray(X.values)[index, : X.shape[1]].astype(float)
+    return (rows - np.asarray(X.shift)) * np.asarray(X.scale)
 
 
 def read(source: Source, **options: Any) -> Dataset:
@@ -138,7 +143,7 @@ def _centred(source: Source) -> Dataset:
 def load(source: Source, pixels: Pixels) -> Dataset:
     """Return the dataset of a source in one of the three forms.
 
-    Bytes are scaled by one number, a table column by column, since its columns have units of their
+    Images are scaled by one number, a table column by column, since its columns have units of their
     own.
 
     Raises:
@@ -147,13 +152,15 @@ def load(source: Source, pixels: Pixels) -> Dataset:
     dataset = _centred(source)
     if pixels == "centred":
         return dataset
-    X, shift = dataset.train.X, dataset.shift
+    X: Any = dataset.train.X
+    shift = dataset.shift
     if pixels == "raw":
         shift, scale = np.zeros_like(shift), dataset.scale
-    elif isinstance(X, StandardizedFeatures):
+    elif has_images(dataset):
         scale = np.full_like(shift, unit_scale(X.values))
     else:
-        scale = inverse_deviation(np.asarray(X)[:, :-1])
+        stored = X.values if isinstance(X, StandardizedFeatures) else X
+        scale = inverse_deviation(np.asarray(stored)[:, : len(shift)])
     moved, new_shift, new_scale = (
         np.append(part, bias).astype(np.float32)
         for part, bias in ((dataset.shift - shift, 0), (shift, 0), (scale, 1))
@@ -169,6 +176,11 @@ def load(source: Source, pixels: Pixels) -> Dataset:
     return dataset._replace(train=train, validation=validation, test=test, shift=shift, scale=scale)
 
 
+def has_images(dataset: Dataset) -> bool:
+    """Return whether a dataset's examples are images in bytes, not a table."""
+    return isinstance(dataset.train.X, StandardizedFeatures) and len(dataset.image_shape) > 1
+
+
 def unit_scale(pixels: Any) -> float:
     """Return 2 over the power of two that no pixel exceeds: centred pixels go to about [-1, 1]."""
     return 2 / 2 ** (int(jnp.max(pixels)) - 1).bit_length()
@@ -176,6 +188,6 @@ def unit_scale(pixels: Any) -> float:
 
 def scaling(dataset: Dataset) -> str:
     """Return what "scaled" means for a dataset, as a report says it."""
-    if isinstance(dataset.train.X, StandardizedFeatures):
+    if has_images(dataset):
         return "then to about [-1, 1]"
     return "then each column divided by its standard deviation"

@@ -45,6 +45,7 @@ class Course(NamedTuple):
         seconds: (k,) of running, without compilation.
         objective: (k,) on the training data.
         test_accuracy: of the last W.
+        diverged: whether its loss stopped being finite, so that k is smaller than of other runs.
     """
 
     path: np.ndarray
@@ -54,6 +55,7 @@ class Course(NamedTuple):
     seconds: np.ndarray
     objective: np.ndarray
     test_accuracy: float
+    diverged: bool
 
 
 def strategies(dataset: Dataset, config: Any) -> dict[str, Strategy]:
@@ -112,4 +114,5 @@ def follow(
         seconds=progress.path_seconds,
         objective=evaluate_each(objective, progress.path, dataset.train).loss,
         test_accuracy=evaluate(objective, progress.state.params, dataset.test).accuracy,
+        diverged=progress.divergence is not None,
     )

@@ -1,0 +1,58 @@
+"""Compiled programs are kept, so that the next command need not compile them again.
+
+JAX can keep them in a folder, its persistent compilation cache. On small data compiling is most of
+a command's time, so the experiments turn that on; `import jaxsvm` does not. Where it is already set
+up, by ``JAX_COMPILATION_CACHE_DIR`` say, it is left as it is. ``JAX_ENABLE_COMPILATION_CACHE=0``
+turns it off.
+
+The folder is in the user's own cache folder, since what is in it is run. Each kind of processor has
+one of its own, since programs are compiled for its instructions.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+from pathlib import Path
+
+import jax
+
+MOST_BYTES = 2**30  # beyond which the folder is emptied: it only grows, and programs go out of use
+
+
+def keep_programs() -> None:
+    """Turn JAX's persistent compilation cache on, for this process and those that it starts."""
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    folder = programs_folder()
+    try:
+        if sum(file.stat().st_size for file in folder.glob("*")) > MOST_BYTES:
+            shutil.rmtree(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:  # no such place, or another process empties it: compiling works without
+        return
+    settings = {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,  # also what was compiled fast
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+
+
+def programs_folder() -> Path:
+    """Return the folder of compiled programs for this kind of processor."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(cache) / "jaxsvm" / f"programs-{_processor_digest()}"
+
+
+def _processor_digest() -> str:
+    """Return a short digest of what this processor is and which instructions it has."""
+    try:
+        about = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        about = f"{platform.machine()} {platform.processor()}"
+    # Of several equal cores; the clock rate of the moment is left out.
+    known = sorted(set(re.findall(r"^(?:model name|flags|Features)\s*:.*$", about, re.M)))
+    return hashlib.sha256("\n".join(known or [about]).encode()).hexdigest()[:12]

@@ -1,0 +1,89 @@
+"""Runs of optimizers that go on where a section was cut.
+
+A section makes its runs one after the other, always in the same order. While it is `kept_in` a
+folder, each of them has a folder of its own there, by its number, and saves itself now and then
+(`jaxsvm.checkpoint`). Made once more by the next process, it finds what it has.
+
+    <section>/unfinished/003/step-000000001000.npz     its fourth run, after 1,000 steps
+"""
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsvm.checkpoint import Checkpoint, newest, save
+
+UNFINISHED = "unfinished"  # the folder of such runs, in that of a section that has not ended
+SECONDS = 10.0  # of running that may be lost
+
+
+class _Numbered:
+    """A folder, and how many runs have been made in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+
+
+_place: ContextVar[_Numbered | None] = ContextVar("_place", default=None)
+
+
+@contextlib.contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """Keep the runs that are made while the block runs; forget them when it ends well."""
+    token = _place.set(_Numbered(folder))
+    try:
+        yield
+    finally:
+        _place.reset(token)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class KeptRun:
+    """One run's place, if it has one: `newest` finds what an earlier process saved of it.
+
+    Args:
+        identity: what JSON can say of the run; what was saved of another one does not count.
+    """
+
+    def __init__(self, identity: Mapping[str, Any]) -> None:
+        self.identity, self.folder = dict(identity), None
+        self.saved = time.perf_counter()
+        self.step: int | None = None
+        if place := _place.get():
+            self.folder, place.count = place.folder / f"{place.count:03d}", place.count + 1
+
+    def newest(self) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]] | None:
+        """Return the header and the arrays that were saved last; None where there are none."""
+        if self.folder is None or not self.folder.is_dir():
+            return None
+        try:
+            found = newest(self.folder, lambda checkpoint: checkpoint)
+            if found is None or found.header.get("identity") == self.identity:
+                self.step = found and found.step
+                return found and (found.header["at"], found.arrays)
+            why = "it is of another run"
+        except ValueError as error:
+            why = str(error)
+        print(f"{self.folder} begins again: {why}", file=sys.stderr)
+        shutil.rmtree(self.folder)
+        return None
+
+    def is_due(self) -> bool:
+        """Return whether as much would be lost as may be."""
+        return self.folder is not None and time.perf_counter() - self.saved >= SECONDS
+
+    def save(self, step: int, at: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Save the run after ``step`` steps, where it has a place and has not been saved there."""
+        if self.folder is None or step == self.step:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        header = {"identity": self.identity, "at": dict(at)}
+        save(self.folder, Checkpoint(step, header, arrays), previous=self.step)
+        self.step, self.saved = step, time.perf_counter()

@@ -1,0 +1,198 @@
+"""One run: what came of each of its sections so far, and the files that say so.
+
+Figures, text and records of a finished section are made of what is kept of it on disk
+(`experiments.shared.folder`), whether that was measured now or by an earlier run of the same
+command. So they have the same bits either way, but for clocks (`record.CLOCK`).
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from experiments.shared import folder as folders
+from experiments.shared import signals
+from experiments.shared.environment import environment
+from experiments.shared.failures import MISTAKE, Failure, fail, failure_of, say, worst
+from experiments.shared.folder import Kept
+from experiments.shared.record import trace_rows, write_json, write_text
+from experiments.shared.report import Chapter, save_figures, table, verbatim, write_report
+from experiments.shared.workers import Outcome, Sections, outcomes, section_name
+
+# What the report's last chapter repeats of the run as a whole.
+ABOUT = ("commit", "device", "dtype", "platform", "processor", "cores", "sections_at_a_time")
+# What a section's bits may depend on beside its options: where it differs, the report says so.
+BITS = ("versions", "commit", "device", "num_devices", "dtype", "x64", "processor", "cores")
+ERRORS = "error.txt"
+
+
+class Part(NamedTuple):
+    """What a finished section gives the report and the records."""
+
+    chapter: Chapter
+    rows: list[str]
+    record: dict[str, Any]
+    environment: dict[str, Any]
+
+
+class Run:
+    """The sections of a run in its folder, which this process owns.
+
+    Attributes:
+        parts: of the finished sections by name.
+        failures: of the others that ended, by name.
+        was_finished: whether an earlier run had done everything.
+    """
+
+    def __init__(self, title: str, place: Path, sections: Sections, workers: int | None) -> None:
+        self.title, self.place, self.sections, self.workers = title, place, sections, workers
+        self.names = list(dict.fromkeys(section_name(module) for module, _ in sections))
+        self.now = environment() | {"sections_at_a_time": workers or 1}
+        self.parts: dict[str, Part] = {}
+        self.failures: dict[str, Failure] = {}
+        self.was_finished = False
+
+    def go(self, saving: signals.Saving) -> None:
+        """Run the sections of which nothing is kept, and write what they found as it comes."""
+        found = [folders.kept(self.place, section_name(module)) for module, _ in self.sections]
+        self.was_finished = None not in found and self._has_records()
+        if self.was_finished:
+            return
+        (self.place / ERRORS).unlink(missing_ok=True)
+        waiting = []
+        for section, kept in zip(self.sections, found, strict=True):
+            if kept is None:
+                waiting.append(section)
+            else:
+                self._finish(*section, kept)
+        self._write()
+        self._run(waiting, saving)
+
+    def _has_records(self) -> bool:
+        """Return whether the records, which are written last, say that nothing is left to do."""
+        try:
+            metrics = json.loads((self.place / "metrics.json").read_text())
+            return list(metrics["sections"]) == self.names and not metrics["failed"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _run(self, waiting: Sections, saving: signals.Saving) -> None:
+        """Run sections and take what comes of each."""
+        bar = tqdm(desc=self.title, total=len(self.sections), disable=None)
+        with bar, contextlib.closing(outcomes(waiting, self.workers, self.place)) as found:
+            bar.update(len(self.sections) - len(waiting))
+            for i, outcome in found:
+                module, config = waiting[i]
+                bar.set_postfix_str(section_name(module))
+                self._take(module, config, outcome, saving)
+                self._write()
+                bar.update()
+                if isinstance(outcome, Failure) and outcome.is_final:
+                    break
+
+    def _take(self, module: Any, config: Any, outcome: Outcome, saving: signals.Saving) -> None:
+        """Keep what a section measured, or note that it failed."""
+        name = section_name(module)
+        if isinstance(outcome, Failure):
+            self._fail(name, outcome)
+            return
+        try:
+            with saving():
+                kept = folders.keep(self.place, name, *outcome, self.now)
+        except TypeError as error:  # what it returned cannot be kept
+            self._fail(name, failure_of(error))
+        else:
+            self._finish(module, config, kept)
+
+    def _finish(self, module: Any, config: Any, kept: Kept) -> None:
+        """Draw the figures of a finished section, and write its text and its files."""
+        name, arrays = section_name(module), dict(kept.result)
+        try:
+            rows = trace_rows(name, arrays.pop("trace", {}))
+            for file, write in module.files(arrays).items() if hasattr(module, "files") else ():
+                write(self.place / file)
+            figures = save_figures(module.plot(arrays), self.place / name)
+            chapter = Chapter(name.replace("_", " "), module.report(arrays), figures)
+        except OSError:
+            raise
+        except Exception as error:  # the others are still to be written
+            self._fail(name, failure_of(error))
+        else:
+            record = {"config": config, "seconds": kept.seconds, "results": arrays}
+            self.parts[name] = Part(chapter, rows, record, kept.environment)
+
+    def _fail(self, name: str, failure: Failure) -> None:
+        """Note that a section failed; a traceback is shown at once, and kept."""
+        self.failures[name] = failure
+        if failure.status == MISTAKE:
+            tqdm.write(failure.traceback, file=sys.stderr)
+        texts = [f"{name}\n\n{f.traceback}" for name, f in self.failures.items() if f.traceback]
+        if texts:
+            write_text(self.place / ERRORS, "\n".join(texts))
+
+    @property
+    def is_worth_a_report(self) -> bool:
+        """Whether anything happened but refusals of what was given."""
+        return bool(self.parts) or not all(f.is_refusal for f in self.failures.values())
+
+    def _write(self) -> None:
+        """Write report and records of what is there: a run that is ended now has them."""
+        if not self.is_worth_a_report:
+            return
+        parts = {name: self.parts[name] for name in self.names if name in self.parts}
+        rows = [f"{row}\n" for part in parts.values() for row in part.rows]
+        write_text(self.place / "metrics.jsonl", "".join(rows))
+        chapters = [part.chapter for part in parts.values()]
+        if self.failures:
+            chapters.append(Chapter("sections that failed", _failed(self.failures)))
+        chapters.append(Chapter("environment", _about(self.now, parts)))
+        write_report(self.place, self.title, chapters)
+        records = {name: part.record for name, part in parts.items()}
+        failed = {name: failure.why for name, failure in self.failures.items()}
+        metrics = {"title": self.title, **self.now, "sections": records, "failed": failed}
+        write_json(self.place / "metrics.json", metrics)
+
+    def say_how_it_went(self) -> int:
+        """Print where the report is and what failed; return the exit status."""
+        for name, failure in self.failures.items():
+            of_all = failure.is_final or (len(self.sections) == 1 and not failure.traceback)
+            about = "" if of_all else f"{name}: "
+            seen = f"; see {self.place / ERRORS}" if failure.traceback else ""
+            fail(failure.status, f"{about}{failure.why}{seen}")
+        status, report = 0, self.place / "report.html"
+        if self.was_finished:
+            status = say(f"{report} was there from an earlier run: nothing was left to compute")
+        elif self.is_worth_a_report:
+            status = say(f"wrote {report}")
+        return worst(list(self.failures.values())) or status
+
+
+def _failed(failures: Mapping[str, Failure]) -> str:
+    """Return the report's chapter on the sections that have no result."""
+    texts = [f"### {name.replace('_', ' ')}\n\n{verbatim(f.why)}" for name, f in failures.items()]
+    return "\n\n".join(["The same command runs them again, and no others.", *texts])
+
+
+def _about(now: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
+    """Return the report's last chapter: what a reader needs to repeat the run."""
+    rows = [(key, now[key]) for key in ABOUT] + list(now["versions"].items())
+    seconds, options, others = [], [], []
+    for name, part in parts.items():
+        seconds.append((name, part.record["seconds"]))
+        fields = {k: v for k, v in vars(part.record["config"]).items() if k != "again"}
+        if fields["X"]:
+            del fields["dataset"]
+        given = (f"{key} {value}" for key, value in fields.items() if value is not None)
+        options.append(f"- `{name}`: " + ", ".join(given))
+        if changed := folders.changes(part.environment, now, BITS):
+            others.append(f"- `{name}`, measured by an earlier run: `{'; '.join(changed)}`")
+    times = table("section | seconds, with compilation {:.1f}", seconds)
+    texts = [table("what | which", rows), times, "\n".join(options)]
+    if others:
+        warning = "The bits of these sections may not be those of a run in one go:"
+        texts += [warning, "\n".join(others)]
+    return "\n\n".join(texts)

@@ -1,0 +1,184 @@
+"""Sections run here or in processes of their own, whose end is always noticed.
+
+A worker is a process that takes one section after the other, so that what one has loaded and
+compiled serves the next. It ends with its parent, however that ends: the system closes the pipe
+between them. Where a worker ends first, killed for memory say, the section that it had is named,
+and another worker takes the next.
+"""
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Sequence
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+from tqdm import tqdm
+
+from experiments.shared import signals
+from experiments.shared.failures import WORKER_DIED, Failure, failure_of
+from experiments.shared.kept_runs import UNFINISHED, kept_in
+from experiments.shared.settings import load, suiting
+from experiments.shared.timing import timed
+
+# The lock that tqdm makes by itself is one between processes, and outlives one that is killed.
+tqdm.set_lock(threading.RLock())
+
+# Each a section's module and its options.
+Sections: TypeAlias = Sequence[tuple[Any, Any]]
+
+
+class Found(NamedTuple):
+    """What a section measured, and the seconds that it took, with compilation."""
+
+    result: dict[str, Any]
+    seconds: float
+
+
+Outcome: TypeAlias = Found | Failure
+
+
+def section_name(module: Any) -> str:
+    """Return a section's name: that of its file."""
+    return Path(module.__file__).stem
+
+
+def attempt(module: Any, config: Any, place: Path) -> Outcome:
+    """Run a section in this process; what its optimizers do is kept on the way, in its folder."""
+    try:
+        with kept_in(place / section_name(module) / UNFINISHED):
+            return Found(*timed(module.run, config))
+    except Exception as error:  # whatever it is: the other sections are still to run
+        return failure_of(error)
+
+
+def outcomes(
+    sections: Sections, workers: int | None, place: Path
+) -> Generator[tuple[int, Outcome]]:
+    """Yield each section's number and what came of it, as soon as it is there.
+
+    Args:
+        sections: what to run; a worker gets each module by its name.
+        workers: how many run at a time, each in a process of its own; None runs them one after the
+            other in this process.
+        place: the run's folder.
+    """
+    if workers is None:
+        for i, (module, config) in enumerate(sections):
+            yield i, attempt(module, config, place)
+        return
+    waiting = deque(range(len(sections)))
+    idle: list[_Worker] = []
+    busy: dict[Connection, tuple[_Worker, int]] = {}
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                worker, i = idle.pop() if idle else _Worker.started(), waiting.popleft()
+                busy[worker.pipe] = worker, i
+                module, config = sections[i]
+                with contextlib.suppress(OSError):  # it died, which is seen below
+                    worker.pipe.send((module.__name__, config, place))
+            for pipe in wait(list(busy)):
+                worker, i = busy.pop(pipe)  # type: ignore[call-overload]
+                if not isinstance(outcome := worker.answer(), _Death):
+                    idle.append(worker)
+                    yield i, outcome
+                else:
+                    yield i, Failure(WORKER_DIED, outcome.describe())
+    finally:
+        for worker in [*idle, *(worker for worker, _ in busy.values())]:
+            worker.process.kill()
+            worker.process.join()
+
+
+class _Death(NamedTuple):
+    """How a worker ended: its exit status or, below 0, the signal that killed it."""
+
+    status: int | None
+
+    def describe(self) -> str:
+        if self.status is None or self.status >= 0:
+            return f"its process ended by itself, with status {self.status}"
+        name = signal.Signals(-self.status).name
+        why = ", as the system does when memory runs out" * (name == "SIGKILL")
+        return f"its process was killed ({name}{why}); the same command runs it again"
+
+
+class _Worker(NamedTuple):
+    """A process, and the pipe to it."""
+
+    process: Any
+    pipe: Connection
+
+    @staticmethod
+    def started() -> "_Worker":
+        """Start a process; a fork of one in which JAX has started may deadlock."""
+        context = multiprocessing.get_context("spawn")
+        resource_tracker.ensure_running()  # or `start` does, which lets Ctrl-C through again
+        ours, theirs = context.Pipe()
+        # Bars of two processes would overwrite each other, and the main job has its own.
+        os.environ["TQDM_DISABLE"] = "1"
+        try:
+            # Ctrl-C reaches every process of a terminal: the parent alone decides what it means.
+            with signals.ctrl_c_blocked():
+                process = context.Process(target=_serve, args=(theirs,), daemon=True)
+                process.start()
+        finally:
+            del os.environ["TQDM_DISABLE"]
+        theirs.close()
+        return _Worker(process, ours)
+
+    def answer(self) -> Outcome | _Death:
+        """Return what came of the section it has, or of the process."""
+        try:
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return _Death(self.process.exitcode)
+
+
+def _serve(pipe: Connection) -> None:
+    """Answer the parent's sections until it ends."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            name, config, place = pipe.recv()
+        except EOFError:
+            return
+        outcome = _attempt_by_name(name, config, place)
+        try:
+            pipe.send(outcome)
+        except Exception as error:  # a result that cannot be sent, say
+            pipe.send(failure_of(error))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _attempt_by_name(name: str, config: Any, place: Path) -> Outcome:
+    """Run a section of the main job, its programs compiled for speed only where that pays."""
+    try:
+        # XLA's expensive passes take most of the time on small data.
+        quick = (
+            not config.measures_seconds
+            and suiting(load(config.source, "centred")).mostly_compilation
+        )
+        if jax.config.read("jax_disable_most_optimizations") != quick:
+            # A program that was compiled the other way has another speed and another rounding.
+            jax.clear_caches()
+            jax.config.update("jax_disable_most_optimizations", quick)
+        module = importlib.import_module(name)
+    except Exception as error:
+        return failure_of(error)
+    return attempt(module, config, place)

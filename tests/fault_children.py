@@ -1,0 +1,272 @@
+"""The processes that tests/faults.py kills, starves and deceives; each says on stdout what it does.
+
+    python tests/fault_children.py NAME FOLDER [NUMBER ...]
+
+All but two need NumPy alone, and start in a third of a second.
+"""
+
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+import types
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def without_jax():
+    """Let `jaxsvm.checkpoint` be imported without the package's top level, which imports JAX."""
+    if "jaxsvm" not in sys.modules:
+        package = types.ModuleType("jaxsvm")
+        package.__path__ = [str(ROOT / "jaxsvm")]
+        sys.modules["jaxsvm"] = package
+
+
+def content(step, size=2000):
+    """The arrays of a step, from which a reader can tell that they are right."""
+    return {"W": np.arange(size, dtype=np.float64) * step, "size": np.array(size)}
+
+
+def step_of(checkpoint):
+    """Return the step of a checkpoint, or raise: it does not hold what was written."""
+    wanted = content(checkpoint.step, int(checkpoint.arrays["size"]))
+    assert all((checkpoint.arrays[name] == array).all() for name, array in wanted.items())
+    return checkpoint.step
+
+
+def saves(folder, growth=1.0, limit="", room=0, size=2000):
+    """Own a folder and save step after step until something ends it; say each begin and end."""
+    without_jax()
+    from jaxsvm.checkpoint import Checkpoint, newest, owned, save
+
+    step, size, growth = 0, float(size), float(growth)
+    try:
+        with owned(folder):
+            step = newest(folder, step_of) or 0
+            restrict(limit, int(room))
+            while True:
+                say("begin", step + 1)
+                checkpoint = Checkpoint(step + 1, {}, content(step + 1, int(size)))
+                save(folder, checkpoint, previous=step or None)
+                step, size = step + 1, size * growth
+                say("end", step)
+    except (OSError, MemoryError) as error:
+        say("failed", type(error).__name__, " ".join(str(error).split()))
+
+
+def restrict(limit, room):
+    """Leave this process little more than it has."""
+    if limit == "bytes of memory":
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + room, now + room))
+    elif limit == "bytes of a file":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    elif limit == "open files":
+        most = max(map(int, os.listdir("/proc/self/fd"))) + room
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    elif limit == "time":
+        clock = iter(range(10**9, 0, -3600))
+        time.time = lambda: float(next(clock))
+        time.time_ns = lambda: 10**9 * next(clock)
+        time.monotonic = time.time
+
+
+def owns(folder, go):
+    """Own a folder as soon as the file ``go`` is there, until killed."""
+    without_jax()
+    from jaxsvm.checkpoint import owned
+
+    say("ready")
+    while not Path(go).exists():
+        pass
+    try:
+        with owned(folder):
+            say("owned")
+            signal.pause()
+    except BlockingIOError as error:
+        say("failed", type(error).__name__, error)
+
+
+def damaged(rng, data, other):
+    """Return bytes with a piece missing, a bit turned, or another file's; and what was done."""
+    kind = rng.choice(["cut", "flipped", "swapped"])
+    if kind == "cut":
+        return kind, data[: rng.randrange(len(data))]
+    if kind == "swapped":
+        return kind, other
+    turned = bytearray(data)
+    turned[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return kind, bytes(turned)
+
+
+def damages(folder, count, seed):
+    """Damage checkpoints, and look whether the one before is what is found, with a warning."""
+    without_jax()
+    from jaxsvm.checkpoint import Checkpoint, newest, save
+
+    rng = random.Random(int(seed))
+    for step in (10, 20):
+        save(folder, Checkpoint(step, {}, content(step)), previous=step - 10 or None)
+    first, second = sorted(Path(folder).glob("*.npz"))
+    whole = first.read_bytes(), second.read_bytes()
+    for _ in range(int(count)):
+        kind, data = damaged(rng, whole[1], whole[0])
+        second.write_bytes(data)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = newest(folder, step_of)
+        named = len(said) == 1 and second.name in str(said[0].message)
+        say("fault", json.dumps([f"a checkpoint {kind}", found == 10 and named, found == 10]))
+
+
+def strategies():
+    """Return by name an optimizer, how many steps it takes, and from checkpoint to checkpoint."""
+    import optax
+
+    import jaxsvm
+
+    objective = jaxsvm.Objective(reg=0.1)
+    momentum = jaxsvm.gradient_descent(objective, step_size=0.05, momentum=0.9)
+    adam = jaxsvm.from_optax(optax.adam(0.01), objective)
+    batches = jaxsvm.minibatch_gradient_descent(objective, step_size=0.05, batch_size=32)
+    return {
+        "gradient descent": (momentum, 200, 5),
+        "mini-batch": (batches, 400, 10),
+        "random search": (jaxsvm.random_search(objective, scale=0.1, block_size=8), 320, 8),
+        "local search": (jaxsvm.local_search(objective, step_size=0.1, block_size=8), 320, 8),
+        "exact line search": (jaxsvm.line_search_descent(objective), 60, 2),
+        "Adam (optax)": (adam, 200, 5),
+    }  # fmt: skip
+
+
+def problem():
+    """Return a start and examples."""
+    import jax.numpy as jnp
+
+    import jaxsvm
+
+    rng = np.random.default_rng(0)
+    X = jnp.asarray(rng.standard_normal((300, 20)), jnp.float32).at[:, -1].set(1)
+    W = jnp.asarray(0.01 * rng.standard_normal((5, 20)), jnp.float32)
+    return W, jaxsvm.Data(X, jnp.asarray(rng.integers(0, 5, 300), jnp.int32))
+
+
+def digest(result):
+    from jaxsvm.core.trees import digests
+
+    return hashlib.sha256(json.dumps(digests(result)).encode()).hexdigest()
+
+
+def quick_compilation(folder):
+    """Keep compiled programs in a folder, so that the next process need not compile them."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def unbroken(folder, cache):
+    """Run every strategy in one call of a compiled `run`, and say the digests of the results."""
+    import jax
+
+    import jaxsvm
+
+    quick_compilation(cache)
+    compiled = jax.jit(jaxsvm.run, static_argnames=("optimizer", "num_steps"))
+    W, data = problem()
+    for name, (optimizer, num_steps, _) in strategies().items():
+        result = compiled(optimizer, jax.random.key(1), W, data, num_steps=num_steps)
+        say("result", json.dumps([name, digest(result)]))
+
+
+def runs(folder, cache, first, limit="", room=0):
+    """Run every strategy from what its folder holds, beginning with one, and say the digests."""
+    import jax
+
+    import jaxsvm
+
+    quick_compilation(cache)
+    W, data = problem()
+    chosen = list(strategies().items())
+    first = int(first) % len(chosen)
+    say("ready")
+    restrict(limit, int(room))
+    for name, (optimizer, num_steps, every) in chosen[first:] + chosen[:first]:
+        result = jaxsvm.run_resumable(
+            optimizer, jax.random.key(1), W, data,
+            num_steps=num_steps, folder=Path(folder) / name, every=every,
+        )  # fmt: skip
+        say("result", json.dumps([name, digest(result)]))
+
+
+def damaged_runs(folder, cache, count, seed):
+    """Damage the files of finished runs, and look whether the runs end as they did or say why not.
+
+    Damage to the newest checkpoint or the info before it is mended. Damage to earlier info cannot
+    be: it has to be an error.
+    """
+    import jax
+
+    import jaxsvm
+
+    quick_compilation(cache)
+    rng, folder = random.Random(int(seed)), Path(folder)
+    W, data = problem()
+    chosen, wholes = strategies(), {}
+
+    def resume(name):
+        optimizer, _, every = chosen[name]
+        result = jaxsvm.run_resumable(
+            optimizer, jax.random.key(1), W, data,
+            num_steps=4 * every, folder=folder / name, every=every,
+        )  # fmt: skip
+        return digest(result)
+
+    for i in range(int(count)):
+        name = list(chosen)[i % len(chosen)]
+        place, copy = folder / name, folder / f"{name} copy"
+        if name not in wholes:
+            wholes[name] = resume(name)
+            shutil.copytree(place, copy)
+        shutil.rmtree(place)
+        shutil.copytree(copy, place)
+        files = sorted(place.glob("*.npz"))
+        path = rng.choice([files[-1], files[-3], *files])
+        other = next(file for file in files if file != path)
+        kind, changed = damaged(rng, path.read_bytes(), other.read_bytes())
+        path.write_bytes(changed)
+        early = path in files[:-3]  # the last three are the last chunk's info and two checkpoints
+        found, said = None, ""
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            try:
+                found = resume(name)
+            except ValueError as error:
+                said = str(error)
+        said += " ".join(str(warning.message) for warning in warned)
+        same = found == wholes[name]
+        # The older checkpoint is not read, and need not be, as long as the newest is good.
+        unread = path == files[-2]
+        survived = path.name in said if early else same and (unread or path.name in said)
+        what = "checkpoint" if path.name.startswith("step") else "info of a chunk"
+        say("fault", json.dumps([f"a run's {what} {kind}", survived, None if early else same]))
+
+
+CHILDREN = {f.__name__: f for f in (saves, owns, damages, unbroken, runs, damaged_runs)}
+
+if __name__ == "__main__":
+    CHILDREN[sys.argv[1]](*sys.argv[2:])

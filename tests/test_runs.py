@@ -1,0 +1,524 @@
+"""Runs that are ended and go on: nothing finished is lost, and what failed is said."""
+
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import experiments.__main__ as notes
+from experiments import predict, race, random_search
+from experiments.benchmark import __main__ as benchmark
+from experiments.shared import (
+    failures,
+    options,
+    progress,
+    report,
+    searches,
+    signals,
+    strategies,
+    workers,
+)
+from experiments.shared import folder as folders
+from experiments.shared.environment import environment
+from experiments.shared.record import reproducible, trace
+from experiments.shared.results import read_result, write_result
+from experiments.shared.runner import execute
+from jaxsvm import Model, Objective, gradient_descent, load_dataset
+from tests import fake_section
+from tests.test_experiments import Page, check_report
+
+pytestmark = pytest.mark.experiments
+
+ROOT = Path(__file__).parents[1]
+
+
+# --- what is kept of a section ---
+
+
+class Point(NamedTuple):
+    x: float
+    y: Any
+
+
+def test_a_result_comes_back_to_the_bit_and_to_the_type(tmp_path):
+    strange = struct.unpack(">d", bytes.fromhex("fff8000000000123"))[0]  # a NaN with a sign
+    result: dict[Any, Any] = {
+        "array": np.array([1.0, -0.0, np.nan, np.inf], np.float32),
+        "empty": np.zeros((0, 3), np.int8),
+        "scalar": np.float32(0.1),
+        "flag": np.bool_(True),
+        "zero": np.array(7),
+        "names": np.array(["a", "ß"]),
+        "big endian": np.arange(3, dtype=">i4"),
+        "jax": jnp.arange(3),
+        "floats": [0.1, -0.0, 1e-320, float("inf"), strange],
+        "rest": (None, True, 2**70, "text", [], (), {}),
+        "point": Point(0.5, [Point(1.5, None)]),
+        "a.b": np.zeros(1),
+        "a": {"b": np.ones(1)},
+        "header": np.full(1, 3),
+        1: {"x/y": np.full(2, 4), 2.5: "keys"},
+    }
+    path = tmp_path / "arrays.npz"
+    write_result(path, result, {"seconds": 0.1})
+    found, about = read_result(path)
+    assert about == {"seconds": 0.1}
+    assert list(found) == list(result)
+    for key, value in result.items():
+        if isinstance(value, np.ndarray | np.generic):
+            assert type(found[key]) is type(value)
+            assert found[key].dtype == value.dtype
+            assert found[key].shape == value.shape
+            assert found[key].tobytes() == value.tobytes()
+    bits = [struct.pack(">d", value).hex() for value in found["floats"]]
+    assert bits == [struct.pack(">d", value).hex() for value in result["floats"]]
+    assert found["rest"] == result["rest"]
+    assert (found["point"].x, found["point"].y[0].x) == (0.5, 1.5)
+    assert (found["a.b"][0], found["a"]["b"][0], found["header"][0]) == (0, 1, 3)
+    assert found[1][2.5] == "keys"
+    np.testing.assert_array_equal(found[1]["x/y"], 4)
+    np.testing.assert_array_equal(found["jax"], [0, 1, 2])
+    with np.load(path, allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["jax"], [0, 1, 2])
+    with pytest.raises(TypeError, match=r"a\.0 is a object: expected arrays"):
+        write_result(path, {"a": [object()]}, {})
+    damaged = bytearray(path.read_bytes())
+    damaged[200] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match="damaged"):
+        read_result(path)
+
+
+# --- runs that go on ---
+
+
+class Runs:
+    """Runs of fake sections in one folder."""
+
+    def __init__(self, out):
+        self.out, self.folder = out, out / "run"
+
+    def __call__(self, seeds=5, again=False, at_a_time=None, **events):
+        """Run sections, given as ``name="event"``, and return the exit status."""
+        settings: dict[str, Any] = {"seeds": seeds, "again": again, "out": self.out, "name": "run"}
+        configs = [fake_section.Config(event=event, **settings) for event in events.values()]
+        sections = list(zip(map(fake_section.called, events), configs, strict=True))
+        return execute("fakes", sections, configs[0], at_a_time)
+
+    def calls(self):
+        """Return which events happened so far."""
+        return [line.split()[0] for line in (self.out / "calls").read_text().splitlines()]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Runs(tmp_path)
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_was_ended_goes_on_and_has_the_same_bits(run, capsys):
+    (run.out / "mended").touch()  # whatever the event: an unbroken run
+    assert run(first="found", second="interrupt", third="found") == 0
+    unbroken = files_of(run.folder)
+    shutil.rmtree(run.folder)
+    (run.out / "mended").unlink()
+    (run.out / "calls").unlink()
+
+    assert run(first="found", second="interrupt", third="found") == 130
+    err = capsys.readouterr().err
+    assert err.startswith("error: interrupted: 1 of 3 sections are kept in ")
+    assert "Traceback" not in err
+    (run.folder / ".metrics.json.abcd_123").write_text("half")  # as a kill leaves it
+    shutil.copytree(run.folder, run.out / "copy")
+    (run.out / "mended").touch()
+    assert run(first="found", second="interrupt", third="found") == 0
+    assert run.calls() == ["found", "interrupt", "interrupt", "found"]
+    went_on = files_of(run.folder)
+    assert went_on.keys() == unbroken.keys()
+    for name in ("metrics.jsonl", "report.html", "report.md", "a_line.png", "options.json"):
+        assert went_on[name] == unbroken[name], name
+    records = [json.loads(files["metrics.json"]) for files in (went_on, unbroken)]
+    assert records[0] != records[1]  # a clock is among the results
+    assert reproducible(records[0]) == reproducible(records[1])
+    assert "losses" in reproducible(records[0])["sections"]["third"]["results"]
+
+    # A finished run is left as it is, and said to be; a damaged result is measured again.
+    assert run(first="found", second="interrupt", third="found") == 0
+    assert "nothing was left to compute" in capsys.readouterr().out
+    assert files_of(run.folder) == went_on
+    path = run.folder / "third" / "arrays.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert run(first="found", second="interrupt", third="found") == 0
+    assert run.calls()[4:] == ["found"]
+    assert "third is run again" in capsys.readouterr().err
+
+
+def test_other_options_are_refused_and_again_computes_anew(run, capsys):
+    assert run(first="found") == 0
+    before = files_of(run.folder)
+    assert run(first="found", seeds=3) == failures.BAD_INPUT
+    err = capsys.readouterr().err
+    assert "(seeds was 5 and is 3)" in err
+    assert "--again" in err
+    assert err.count("\n") == 1
+    assert run(first="found", second="found") == failures.BAD_INPUT
+    assert "sections was first and is first, second" in capsys.readouterr().err
+    assert files_of(run.folder) == before
+    assert run.calls() == ["found"]
+    assert run(first="found", again=True, seeds=3) == 0
+    assert run.calls() == ["found", "found"]
+    assert run(first="found", seeds=3) == 0
+    assert run.calls() == ["found", "found"]
+
+
+def test_another_file_of_data_is_another_run(tmp_path):
+    file = tmp_path / "X.csv"
+    file.write_text("1")
+    config = options.Config(X=file)
+    then = folders.asked_for("t", {"a": config})
+    assert folders.differences(then, folders.asked_for("t", {"a": config})) == {}
+    file.write_text("2")
+    assert list(folders.differences(then, folders.asked_for("t", {"a": config}))) == [str(file)]
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    before = folders.digest(tmp_path / "photos")
+    (tmp_path / "photos" / "cats" / "a.png").write_text("")
+    assert folders.digest(tmp_path / "photos") != before
+
+
+def test_a_result_of_another_version_is_said_to_be_one(run, monkeypatch):
+    assert run(first="found", second="mistake") == failures.MISTAKE
+    (run.out / "mended").touch()
+    now = environment() | {"cores": 77}
+    monkeypatch.setattr("experiments.shared.run.environment", lambda: now)
+    assert run(first="found", second="mistake") == 0
+    text = (run.folder / "report.md").read_text()
+    assert "`first`, measured by an earlier run: `cores" in text
+    assert "now 77`" in text
+    assert "`second`, measured" not in text
+
+
+# --- sections that fail ---
+
+
+def test_a_mistake_is_shown_and_the_others_run(run, capsys):
+    events = {"first": "shown", "second": "found", "third": "mistake", "fourth": "object"}
+    assert run(**events) == failures.MISTAKE
+    err = capsys.readouterr().err
+    assert "RuntimeError: ``` <script>alert(1)</script>" in err
+    assert "in mistake" in err
+    errors = (run.folder / "error.txt").read_text()
+    assert errors.count("Traceback") == 3
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert list(metrics["sections"]) == ["second"]
+    assert list(metrics["failed"]) == ["first", "third", "fourth"]
+    text = (run.folder / "report.html").read_text()
+    assert "script" not in Page(text).seen
+    assert "sections that failed" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; **bold**" in text
+    (run.out / "mended").touch()
+    assert run(**events) == 0
+    assert run.calls()[4:] == ["shown", "mistake", "object"]
+    assert not (run.folder / "error.txt").exists()
+    assert "sections that failed" not in (run.folder / "report.html").read_text()
+
+
+def test_verbatim_text_ends_where_it_ends():
+    for text in ("```", "````", "**a**"):
+        assert report.MARKDOWN.render(report.verbatim(text)).count(text) == 1
+        assert "<strong>" not in report.MARKDOWN.render(report.verbatim(text))
+
+
+def test_what_our_checks_refuse_is_one_line(run, capsys):
+    assert run(first="refuse", second="found") == failures.BAD_INPUT
+    err = capsys.readouterr().err
+    assert err.startswith("error: first: reg = -1.0: expected a finite number > 0")
+    assert err.count("\n") == 1
+    assert not (run.folder / "error.txt").exists()
+    assert "reg = -1.0" in (run.folder / "report.html").read_text()
+
+
+def test_without_data_nothing_is_run(run, capsys):
+    assert run(first="no data", second="found") == failures.BAD_DATA
+    err = capsys.readouterr().err
+    assert "absent.csv" in err
+    assert err.count("\n") == 1
+    assert run.calls() == ["no"]
+    assert not run.folder.exists()
+
+
+def raised(call):
+    with pytest.raises((Exception, KeyboardInterrupt)) as caught:
+        call()
+    return caught.value
+
+
+def test_exit_statuses_follow_what_was_raised(tmp_path):
+    cases: list[tuple[int, Any]] = [
+        (failures.BAD_INPUT, lambda: options.Config(seeds=0)),
+        (failures.BAD_DATA, lambda: load_dataset(tmp_path / "absent.npz")),
+        (failures.CANNOT_WRITE, lambda: (tmp_path / "absent" / "a").write_text("")),
+        (failures.MISTAKE, lambda: json.loads("")),  # raised by a `raise`, which is not ours
+        (
+            failures.MISTAKE,
+            lambda: trace(("a",), x=np.zeros((2, 2))),
+        ),  # by Python, in a line of ours
+    ]
+    for status, call in cases:
+        assert failures.failure_of(raised(call)).status == status
+    refused = failures.failure_of(raised(lambda: load_dataset("No Such Name")))
+    assert (refused.status, refused.is_final) == (failures.BAD_INPUT, True)
+    found = [failures.Failure(status, "") for status in (2, 5, 3)]
+    assert failures.worst(found) == 3
+    assert failures.worst([*found, failures.Failure(1, "")]) == 1
+    assert failures.worst([]) == 0
+
+
+def test_options_that_cannot_mean_anything_are_refused():
+    for sections, message in (
+        ((), "sections is empty"),
+        (("race", "race"), "'race' is there twice"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            notes.Config(sections=sections)
+    for name in ("..", ".lock", "a/b", "a\nb", "a b", "x" * 65):
+        with pytest.raises(ValueError, match="expected one folder name"):
+            options.Config(name=name)
+    for scale in (0.0, 1e-300, 1e38, float("nan")):
+        with pytest.raises(ValueError, match="expected a finite number > 0"):
+            random_search.Config(scales=(scale,))
+
+
+def test_a_scale_at_which_scores_overflow_is_refused():
+    dataset = load_dataset("digits")
+    with pytest.raises(
+        ValueError, match=r"scale = 1e\+38: the loss at try 0 is .*: expected a sma"
+    ):
+        searches.search_at_random(dataset, 1e38, 1, 1)
+
+
+def test_one_of_searches_side_by_side_may_diverge():
+    loss = np.array([[1.0, 2.0], [1.0, np.inf], [np.nan, np.inf]])
+    found = progress._divergence(SimpleNamespace(best_loss=loss, loss=loss), 10)
+    assert found is not None
+    assert (found.step, found.loss) == (11, np.inf)
+    assert progress._divergence(SimpleNamespace(loss=loss[:1]), 10) is None
+
+
+def test_the_benchmark_looks_first(tmp_path, monkeypatch, capsys):
+    def limits(config):
+        raise AssertionError("measured first")
+
+    monkeypatch.setattr("experiments.benchmark.harness.limits", limits)
+    (tmp_path / "file").write_text("")
+    cases: dict[tuple[str, Any], int] = {
+        ("--out", tmp_path / "file"): failures.CANNOT_WRITE,
+        ("--landscapes-python", tmp_path / "absent"): failures.BAD_INPUT,
+        ("--landscapes-python", shutil.which("true")): failures.BAD_INPUT,
+    }
+    for (option, value), status in cases.items():
+        with pytest.raises(SystemExit) as end:
+            benchmark.main(["--size", "tiny", "--out", str(tmp_path), option, str(value)])
+        assert end.value.code == status
+        err = capsys.readouterr().err
+        assert err.startswith(f"error: {option.strip('-').replace('-', '_')} = ")
+        assert err.count("\n") == 1
+
+
+def test_predict_tells_bad_input_from_a_mistake(monkeypatch, tmp_path):
+    model = Model(np.eye(2, 3), np.zeros(2), np.ones(2), ("a", "b"), (2,))
+    monkeypatch.setattr("jaxsvm.load", lambda path: model)
+    (tmp_path / "a.csv").write_bytes(b"\xff\xfe,1\n")
+    config = predict.Config(tmp_path / "model.npz", tmp_path / "a.csv")
+    assert predict.execute(config) == failures.BAD_INPUT
+    (tmp_path / "a.csv").write_text("1,2\n")
+    monkeypatch.setattr(predict, "answers", lambda *_: np.zeros(2).reshape(3))
+    with pytest.raises(ValueError, match="cannot reshape"):
+        predict.execute(config)
+    monkeypatch.setattr(predict, "answers", fake_section.interrupt)
+    monkeypatch.setattr(predict, "read", lambda *_: ())
+    assert predict.execute(config) == 130
+
+
+def test_a_worker_that_is_killed_is_named_and_the_others_run(run, capsys):
+    status = run(first="kill", second="found", third="mistake", at_a_time=1)
+    assert status == failures.MISTAKE
+    assert "error: first: its process was killed (SIGKILL" in capsys.readouterr().err
+    assert (run.folder / "second" / "arrays.npz").exists()
+    pids = [line.split()[1] for line in (run.out / "calls").read_text().splitlines()]
+    assert pids[0] != pids[1] == pids[2]
+    assert "TQDM_DISABLE" not in os.environ
+    (run.out / "mended").touch()
+    assert run(first="kill", second="found", third="mistake") == 0
+
+
+def test_no_death_is_taken_for_an_answer():
+    assert "by itself, with status 0" in workers._Death(0).describe()
+    assert "SIGTERM" in workers._Death(-15).describe()
+
+
+# --- signals ---
+
+
+def test_a_signal_waits_for_what_is_being_saved(monkeypatch):
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    before, done = signal.getsignal(signal.SIGTERM), []
+
+    def save():
+        with signals.watched() as saving:
+            with saving():
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("saved")
+                assert ended == []
+                os.kill(os.getpid(), signal.SIGINT)
+                assert ended == [130]  # the second ends the process at once
+            done.append("too far")
+
+    def wait():
+        with signals.watched():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("too far")
+
+    assert signals.status(raised(save)) == 143
+    assert signals.status(raised(wait)) == 130
+    assert done == ["saved"]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_is_not_lost_where_python_drops_exceptions(capsys):
+    class Deleted:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def wait():
+        with signals.watched():
+            Deleted()
+            time.sleep(10)
+
+    began, usual = time.monotonic(), sys.unraisablehook
+    assert signals.status(raised(wait)) == 143
+    assert time.monotonic() - began < 9
+    assert capsys.readouterr().err == ""
+    assert sys.unraisablehook is usual
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def is_alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+
+
+@linux
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1)])
+def test_workers_end_with_their_parent(number, workers, tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from tests import fake_section as fake\n"
+        "from experiments.shared.runner import execute\n"
+        f"config = fake.Config(out=Path({str(tmp_path)!r}), name='run')\n"
+        "waits = fake.Config(out=config.out, name='run', event='wait')\n"
+        "sections = [(fake.called('first'), config), (fake.called('second'), waits)]\n"
+        f"sys.exit(execute('fakes', sections, config, {workers}))\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    calls, kept = tmp_path / "calls", tmp_path / "run" / "first" / "arrays.npz"
+    until(lambda: calls.exists() and "wait" in calls.read_text() and kept.exists())
+    pids = [int(line.split()[1]) for line in calls.read_text().splitlines()]
+    assert all(map(is_alive, pids))
+    parent.send_signal(number)
+    _, err = parent.communicate(timeout=30)
+    until(lambda: not any(map(is_alive, pids)), 10)
+    assert kept.exists()
+    if number == signal.SIGTERM:
+        assert parent.returncode == 143
+        assert "1 of 2 sections are kept" in err
+        assert err.count("\n") == 1
+
+
+@linux
+@pytest.mark.parametrize("module", ["experiments", "experiments.race", "experiments.predict"])
+def test_ctrl_c_in_the_first_moments_is_one_line(module):
+    child = subprocess.Popen(
+        [sys.executable, "-m", module], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    status = Path(f"/proc/{child.pid}/status")
+    bit = 1 << (signal.SIGTERM - 1)
+    until(lambda: int(status.read_text().split("SigCgt:")[1].split()[0], 16) & bit)
+    assert "jaxlib" not in Path(f"/proc/{child.pid}/maps").read_text()
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert err == "error: interrupted; nothing was written\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_standard_output_is_one_line(monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert failures.say("text") == failures.CANNOT_WRITE
+    assert capsys.readouterr().err.startswith("error: standard output cannot be written: ")
+
+
+# --- a strategy that diverges ---
+
+
+def test_the_race_leaves_out_what_diverges(monkeypatch, tmp_path):
+    def start(dataset, seed):
+        W, key = strategies.near_zero(dataset, seed)
+        return (W * jnp.nan if seed == 1 else W), key
+
+    def known(dataset, config):
+        found = strategies.strategies(dataset, config)
+        too_large = gradient_descent(Objective(reg=10.0), step_size=1e9)
+        return found | {"Nesterov": found["Nesterov"]._replace(optimizer=too_large)}
+
+    monkeypatch.setattr(race, "near_zero", start)
+    monkeypatch.setattr(race, "strategies", known)
+    arrays = race.run(
+        race.Config(seeds=3, full_steps=10, strategies=("gradient descent", "Nesterov"))
+    )
+    found, lost = arrays["strategies"].values()
+    np.testing.assert_array_equal(found["diverged"], [False, True, False])
+    assert lost["diverged"].all()
+    assert np.isnan(found["objective"][1, -1])
+    text = check_report(race, arrays, tmp_path)
+    assert (
+        "Left out: gradient descent diverged in 1 of 3 seeds, Nesterov diverged in 3 of 3" in text
+    )
+    only = {**arrays, "strategies": {"Nesterov": lost}}
+    assert "Left out: Nesterov" in check_report(race, only, tmp_path)
+
+
+def test_rows_of_runs_that_diverged_are_filled_up():
+    rows = progress.stacked([np.array([1, 2]), np.array([3])])
+    np.testing.assert_array_equal(rows, [[1, 2], [3, np.nan]])
+    whole = progress.stacked([np.array([1, 2]), np.array([3, 4])])
+    assert whole.dtype == np.array([1]).dtype
+    assert progress.divergences([False]) == ""
