@@ -27,6 +27,7 @@ and the class of the highest score is the answer, the first of equals. The heade
 
 import dataclasses
 import importlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ from jaxsvm.core import Hinge, Objective, l1_penalty, l2_penalty, softmax_loss
 from jaxsvm.core.arguments import check_floats, check_path, check_values
 from jaxsvm.core.objective import check_objective
 from jaxsvm.datasets import Dataset
-from jaxsvm.files import read_sealed, write_sealed
+from jaxsvm.files import atomic_file, read_sealed, write_sealed
 
 KIND, FORMAT = "jaxsvm model", 1
 ROWS = 1024  # made float64 at a time
@@ -336,6 +337,30 @@ def save(path: Path | str, model: Model) -> None:
         "versions": dict(model.versions),
     }
     write_sealed(path, header, {"W": model.W, "shift": model.shift, "scale": model.scale})
+
+
+def export_safetensors(path: Path | str, model: Model) -> None:
+    """Write a model's arrays as a ``.safetensors`` file, which many other programs read.
+
+    ``W`` (C, D), ``shift`` and ``scale`` (D − 1,): the scores of a raw x are
+    ``W @ [(x - shift) * scale, 1]``. The file's metadata have the classes as JSON. It has no digest
+    and no certificate: `load` reads what `save` wrote.
+
+    Args:
+        path: such as ``"model.safetensors"``; its folder must exist.
+        model: what is written.
+
+    Raises:
+        ValueError: ``path`` is no path.
+        ImportError: the package safetensors is not installed.
+        OSError: the file cannot be written; an older one stays.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    check_path("path", path)
+    arrays = {name: np.ascontiguousarray(getattr(model, name)) for name in ("W", "shift", "scale")}
+    with atomic_file(path) as file:
+        file.write(to_bytes(arrays, metadata={"classes": json.dumps(list(model.classes))}))
 
 
 def load(path: Path | str) -> Model:

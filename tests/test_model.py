@@ -12,13 +12,14 @@ import hypothesis.strategies as st
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import jaxsvm
 from jaxsvm import Hinge, Model, Objective, model_of
 from jaxsvm.certificate.solve import History
 from jaxsvm.core import FAMILY
 from jaxsvm.files import read_sealed, write_sealed
-from jaxsvm.model import Certificate, FittedOn, in_words
+from jaxsvm.model import Certificate, FittedOn, export_safetensors, in_words
 
 pytestmark = pytest.mark.any_precision
 
@@ -37,6 +38,19 @@ def small_model(seed=0):
         certificate=Certificate(1.5, 1.25, 0.25, 12),
         fitted_on=FittedOn("grün", 60, "by hand"),
     )
+
+
+def test_other_programs_read_the_export(tmp_path):
+    model = small_model()
+    export_safetensors(tmp_path / "model.safetensors", model)
+    found = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    assert set(found) == {"W", "shift", "scale"}
+    X = np.random.default_rng(1).normal(size=(6, 2, 2))
+    x = (X.reshape(6, 4) - found["shift"]) * found["scale"]
+    scores = np.append(x, np.ones((6, 1)), axis=1) @ found["W"].T
+    np.testing.assert_allclose(scores, model.scores(X), rtol=1e-6)
+    with safetensors.safe_open(tmp_path / "model.safetensors", "numpy") as file:
+        assert json.loads(file.metadata()["classes"]) == list(model.classes)
 
 
 def same(a, b):

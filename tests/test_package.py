@@ -29,7 +29,7 @@ ROOMS_NAMES = {
 # Depended on, but not imported by name: the reason is beside each in pyproject.toml.
 INDIRECT = {"jaxlib", "importlib_resources", "array_record"}
 # Imported inside a function or by a module that `import jaxsvm` leaves alone.
-OPTIONAL = {"sklearn", "matplotlib", "pyarrow"}
+OPTIONAL = {"sklearn", "matplotlib", "pyarrow", "safetensors"}
 # What benchmarks compare with where it is installed.
 PEERS = {
     "torch", "evosax", "loss_landscapes", "snapml", "liblinear", "rehline", "dual_fw_svm",
@@ -168,7 +168,7 @@ def imported(folder):
 
 
 def declared():
-    """The declared modules: (of the package, of the experiments and Parquet, of the tests)."""
+    """The declared modules: (of the package, of the extras, of the tests)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     modules = {"scikit-learn": "sklearn", "pillow": "PIL", "markdown-it-py": "markdown_it"}
 
@@ -177,7 +177,7 @@ def declared():
         return {modules.get(name, name).replace("-", "_") for name in found} - {"jaxsvm"}
 
     extras = project["optional-dependencies"]
-    optional = names([*extras["experiments"], *extras["parquet"]])
+    optional = names([*extras["experiments"], *extras["parquet"], *extras["safetensors"]])
     return names(project["dependencies"]), optional, names(extras["test"])
 
 
@@ -202,7 +202,8 @@ def test_every_dependency_has_an_exact_version_in_the_constraints():
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["experiments"], *extras["parquet"]]
+    lines = [line for name in ("experiments", "parquet", "safetensors") for line in extras[name]]
+    lines += project["dependencies"]
     wanted = {re.sub("[-_.]+", "-", re.split(r"[<>=\[]", line)[0]).lower() for line in lines}
     assert wanted <= pinned
 
