@@ -170,7 +170,7 @@ def test_numbers_are_as_they_come_where_jax_has_float64(dtype, x64, monkeypatch)
         ({"reg": np.inf}, "reg = inf: expected a finite number > 0"),
         ({"reg": 1.0, "C": 1.0}, "reg = 1.0 and C = 1.0: expected one of them"),
         ({"gap_tolerance": -1e-3}, "gap_tolerance = -0.001: expected a finite number > 0"),
-        ({"max_passes": 0}, "max_passes = 0: expected a number > 0"),
+        ({"max_passes": 0}, "max_passes = 0: expected an integer >= 1"),
     ],
 )
 def test_a_bad_parameter_is_named_by_fit(parameters, message):

@@ -444,13 +444,17 @@ def test_a_wrong_data_dir_says_what_is_wrong(prepared, tmp_path, monkeypatch):
         ("../cifar10", "../cifar10 does not exist"),
         ("cifar10/../cifar10", "does not exist"),
         ("CIFAR10", "expected a dataset's name"),
-        ("", "expected a dataset's name"),
     ],
 )
 def test_an_unknown_name_is_never_another_dataset(name, message, prepared, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
     with pytest.raises(DatasetError, match=message):
         jaxsvm.load_dataset(name)
+
+
+def test_no_name_is_no_name():
+    with pytest.raises(ValueError, match="name = '': expected a path, as text"):
+        jaxsvm.load_dataset("")
 
 
 def test_configurations_are_named(prepared):

@@ -385,7 +385,7 @@ def test_a_name_is_a_path_by_its_form_alone(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("argument", ["labels", "test", "test_labels"])
 def test_arguments_for_files_are_refused_with_a_name(argument):
-    with pytest.raises(ValueError, match=f"{argument} = 'y': 'digits' is the name of a dataset"):
+    with pytest.raises(ValueError, match=f"{argument} = 'y': expected none, because 'digits' is"):
         load_dataset("digits", **{argument: "y"})  # type: ignore[arg-type]
 
 
