@@ -203,7 +203,9 @@ def test_directions_are_keyed_and_normalized():
     gaussian = np.asarray(random_direction(jax.random.clone(key), W))
     assert abs(gaussian.std() - 1) < 0.02  # Gaussian, not uniform
     assert abs((gaussian**4).mean() - 3) < 0.2
-    with pytest.raises(ValueError, match="normalize = 'filter': expected 'none' or 'unit' or 'rows'"):
+    with pytest.raises(
+        ValueError, match="normalize = 'filter': expected 'none' or 'unit' or 'rows'"
+    ):
         random_direction(key, W, normalize="filter")
 
 
