@@ -1,6 +1,6 @@
 """Run the notes from beginning to end and write one report.
 
-    python -m experiments                      # the embedded digits; under 90 s on two cores
+    python -m experiments                      # the embedded digits; a minute or two on two cores
     python -m experiments --dataset cifar10    # all of CIFAR-10; minutes
     python -m experiments --X X.npy --y y.npy  # data of your own
 
