@@ -12,8 +12,8 @@ on all training images, and the test images are looked at once, for each seed of
 The features stay in `<out>/encoded`, where an interrupted run finds them; the report says how to
 hand them to any other section.
 
-Expected on CIFAR-10: about 72 % with 100 filters, 75 % with 400 and 79 % with 1,600, where pixels
-reach 40 %. 100 filters take some 20 seconds to encode on two cores, 1,600 six minutes.
+Expected on CIFAR-10: about 69 % with 100 filters, 75 % with 400 and 79 % with 1,600, where pixels
+reach 40 %. 400 filters take some 80 seconds to encode on two cores, 1,600 six minutes.
 """
 
 import functools

@@ -105,9 +105,7 @@ def write_sealed(
     try:
         _archive(buffer, {HEADER: np.frombuffer(text, np.uint8), **arrays})
     except ValueError:
-        if (
-            buffer.closed
-        ):  # as a buffer is that could not grow, at which the archive's end fails too
+        if buffer.closed:  # it could not grow, at which the archive's end fails too
             raise MemoryError(f"no room to put together {path}") from None
         raise
     body = buffer.getvalue()[:-DIGITS]

@@ -320,11 +320,7 @@ def save(path: Path | str, model: Model) -> None:
     >>> load(path)
     Model(2 classes, inputs (1,))
     """
-    check_path("path", path)
-    if not isinstance(model, Model):
-        raise ValueError(
-            f"model is a {type(model).__name__}: expected a Model; the order is save(path, model)"
-        )
+    _check_written(path, model)
     header = {
         "kind": KIND,
         "format": FORMAT,
@@ -351,16 +347,25 @@ def export_safetensors(path: Path | str, model: Model) -> None:
         model: what is written.
 
     Raises:
-        ValueError: ``path`` is no path.
+        ValueError: ``model`` is no `Model`, or ``path`` no path.
         ImportError: the package safetensors is not installed.
         OSError: the file cannot be written; an older one stays.
     """
     from safetensors.numpy import save as to_bytes
 
-    check_path("path", path)
+    _check_written(path, model)
     arrays = {name: np.ascontiguousarray(getattr(model, name)) for name in ("W", "shift", "scale")}
     with atomic_file(path) as file:
         file.write(to_bytes(arrays, metadata={"classes": json.dumps(list(model.classes))}))
+
+
+def _check_written(path: Any, model: Any) -> None:
+    """Raise ValueError unless there is a model to write, and a path to write it to."""
+    check_path("path", path)
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"model is a {type(model).__name__}: expected a Model; the order is (path, model)"
+        )
 
 
 def load(path: Path | str) -> Model:

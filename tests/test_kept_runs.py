@@ -88,6 +88,19 @@ def test_what_was_kept_of_another_run_does_not_count(tmp_path, monkeypatch, caps
     assert "begins again: it is of another run" in capsys.readouterr().err
 
 
+def test_what_does_not_fit_the_run_does_not_count(tmp_path, monkeypatch, capsys):
+    # As after a change of the code: the same run in name, and another state.
+    monkeypatch.setattr(progress, "WORTH_KEEPING_SECONDS", 0.0)
+    search, adam = OPTIMIZERS.values()
+    with contextlib.suppress(RuntimeError), kept_in(tmp_path):
+        a_run(search)
+        raise RuntimeError
+    expected = a_run(adam)
+    with kept_in(tmp_path):
+        assert_same_bits(a_run(adam), expected)
+    assert "begins again: array" in capsys.readouterr().err
+
+
 def test_damage_is_said_and_the_run_begins_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "WORTH_KEEPING_SECONDS", 0.0)
     search = OPTIMIZERS["local search"]

@@ -207,7 +207,7 @@ def test_a_result_of_another_version_is_said_to_be_one(run, monkeypatch):
     assert run(first="found", second="mistake") == 0
     text = (run.folder / "report.md").read_text()
     assert "`first`, measured by an earlier run: `cores" in text
-    assert "now 77`" in text
+    assert "is 77`" in text
     assert "`second`, measured" not in text
 
 

@@ -26,9 +26,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDClassifier
 from sklearn.svm import LinearSVC
 
-from experiments.shared.environment import cores
 from experiments.shared.settings import SMALL_SIZE
 from experiments.shared.timing import timed
+from jaxsvm.optimizers.identity import cores
 
 THREADS = cores() or 1
 

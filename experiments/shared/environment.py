@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import os
 import platform
 import re
 import subprocess
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxsvm
+from jaxsvm.optimizers.identity import cores
 
 # Those of them that are installed are listed.
 PACKAGES = (
@@ -40,12 +40,6 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": cores(),
     }
-
-
-def cores() -> int | None:
-    """Return how many cores this process may use, or how many there are where that is unknown."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count()
 
 
 def _version(package: str) -> str | None:

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -197,9 +197,3 @@ def count_kept(folder: Path) -> int:
 def _read(path: Path) -> tuple[Any, float, dict[str, Any]]:
     result, about = read_result(path)
     return result, about["seconds"], about["environment"]
-
-
-def changes(then: Mapping[str, Any], now: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
-    """Return which facts about two environments differ, in words."""
-    pairs = {key: (then.get(key), plain(now.get(key))) for key in keys}
-    return [f"{key} {was}, now {is_}" for key, (was, is_) in pairs.items() if was != is_]

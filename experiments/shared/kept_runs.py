@@ -11,10 +11,10 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from jaxsvm.checkpoint import Checkpoint, newest, save
 
 UNFINISHED = "unfinished"  # the folder of such runs, in that of a section that has not ended
 SECONDS = 10.0  # of running that may be lost
+
+T = TypeVar("T")
+# What JSON can say of a run, and its arrays by name.
+Packed: TypeAlias = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
 
 
 class _Numbered:
@@ -59,31 +63,39 @@ class KeptRun:
         if place := _place.get():
             self.folder, place.count = place.folder / f"{place.count:03d}", place.count + 1
 
-    def newest(self) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]] | None:
-        """Return the header and the arrays that were saved last; None where there are none."""
+    def newest(self, unpack: Callable[[Packed], T]) -> T | None:
+        """Return what was saved last, unpacked; None where nothing was, or it cannot be used.
+
+        Args:
+            unpack: raises ValueError where what was packed does not fit the run.
+        """
+
+        def use(checkpoint: Checkpoint) -> tuple[int, T]:
+            if checkpoint.header.get("identity") != self.identity:
+                raise ValueError("it is of another run")
+            return checkpoint.step, unpack((checkpoint.header["at"], checkpoint.arrays))
+
         if self.folder is None or not self.folder.is_dir():
             return None
         try:
-            found = newest(self.folder, lambda checkpoint: checkpoint)
-            if found is None or found.header.get("identity") == self.identity:
-                self.step = found and found.step
-                return found and (found.header["at"], found.arrays)
-            why = "it is of another run"
+            if found := newest(self.folder, use):
+                self.step, run = found
+                return run
         except ValueError as error:
-            why = str(error)
-        print(f"{self.folder} begins again: {why}", file=sys.stderr)
-        shutil.rmtree(self.folder)
+            print(f"{self.folder} begins again: {error}", file=sys.stderr)
+            shutil.rmtree(self.folder)
         return None
 
     def is_due(self) -> bool:
         """Return whether as much would be lost as may be."""
         return self.folder is not None and time.perf_counter() - self.saved >= SECONDS
 
-    def save(self, step: int, at: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    def save(self, step: int, pack: Callable[[], Packed]) -> None:
         """Save the run after ``step`` steps, where it has a place and has not been saved there."""
-        if self.folder is None or step == self.step:
+        if self.folder is None or step == (self.step or 0):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        at, arrays = pack()
         header = {"identity": self.identity, "at": dict(at)}
         save(self.folder, Checkpoint(step, header, arrays), previous=self.step)
         self.step, self.saved = step, time.perf_counter()

@@ -4,8 +4,9 @@ The run is cut into chunks that are compiled once. Its bits are those of one `ja
 where it goes on from what an earlier process kept of it (`kept_runs`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from jax import Array
 from tqdm import tqdm
 
-from experiments.shared.kept_runs import KeptRun
+from experiments.shared.kept_runs import KeptRun, Packed
 from experiments.shared.timing import timed
 from jaxsvm import Data, Optimizer
 from jaxsvm.core.trees import digests, restored, stored
@@ -109,12 +110,11 @@ def progress_run(
             "key": jax.random.key_data(key).tolist(), "start": digests(params),
         }
     )  # fmt: skip
-    if found := kept.newest():
-        course = _unpacked(*found, optimizer, key, state, data)
+    course = kept.newest(partial(_unpacked, optimizer, key, state, data)) or course
     divergence = None
     with tqdm(total=num_steps, desc=description, disable=None, leave=False, delay=1) as bar:
         bar.update(course.ends[-1])
-        while course.ends[-1] < num_steps and divergence is None:
+        while course.ends[-1] < num_steps:
             start, state = course.ends[-1], course.state
             # Where the path is taken must not depend on the machine's speed: runs are compared.
             size = min(chunk, num_steps - start, stage - start % stage)
@@ -122,33 +122,26 @@ def progress_run(
             try:
                 (after, info), took = timed(call, key, state, data, start)
             except KeyboardInterrupt:
-                kept.save(start, *course.packed())
+                kept.save(start, course.packed)
                 raise
             info = _host(info)
             if divergence := _divergence(info, start):
                 bad = divergence.step - start
-                # A step reports the loss that it started from: one step less is still finite.
-                since, state = (course.since, course.before) if bad == 0 else (start, state)
-                if (extra := divergence.step - 1 - since) > 0:
-                    state, _ = _advance(optimizer, key, state, data, since, num_steps=extra)
-                info = jax.tree.map(lambda leaf, n=bad: leaf[:n], info)
-                size, took = bad, took * bad / size
-                course.state = state
-            else:
-                course.before, course.since, course.state = state, start, after
-                if (start + size) % stage == 0 or start + size == num_steps:
-                    course.path_steps.append(start + size)
-                    course.path.append(_host(after.params))
-            course.infos.append(info)
-            course.ends.append(start + size)
-            course.seconds.append(course.seconds[-1] + took)
+                course.state = _last_finite(course, divergence, optimizer, key, data)
+                course.add(jax.tree.map(lambda leaf, n=bad: leaf[:n], info), bad, took * bad / size)
+                break
+            course.before, course.since, course.state = state, start, after
+            course.add(info, size, took)
+            if (start + size) % stage == 0 or start + size == num_steps:
+                course.path_steps.append(start + size)
+                course.path.append(_host(after.params))
             bar.update(size)
             if took > LONGEST_CHUNK_SECONDS:
                 chunk = max(1, int(chunk / took) // block) * block
-            if divergence is None and kept.is_due():
-                kept.save(course.ends[-1], *course.packed())
+            if kept.is_due():
+                kept.save(course.ends[-1], course.packed)
     if divergence is None and course.seconds[-1] > WORTH_KEEPING_SECONDS:
-        kept.save(course.ends[-1], *course.packed())
+        kept.save(course.ends[-1], course.packed)
     return Progress(
         state=course.state,
         info=course.info,
@@ -187,26 +180,41 @@ class _Course:
     def info(self) -> Any:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *self.infos)
 
-    def packed(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def add(self, info: Any, size: int, took: float) -> None:
+        """Add a chunk's info, its number of steps and its seconds."""
+        self.infos.append(info)
+        self.ends.append(self.ends[-1] + size)
+        self.seconds.append(self.seconds[-1] + took)
+
+    def packed(self) -> Packed:
         """Return what JSON can say of it, and its arrays."""
         counts = {name: getattr(self, name) for name in ("since", "ends", "seconds", "path_steps")}
         trees = {"state": self.state, "before": self.before, "path": _stack(self.path)}
-        return counts, stored({**trees, "info": self.info if self.infos else ()})
+        return counts, stored({**trees, "info": self.info})
 
 
-def _unpacked(
-    counts: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray],
-    optimizer: Optimizer,
-    key: Array,
-    state: Any,
-    data: Data,
-) -> _Course:
+def _last_finite(
+    course: _Course, divergence: Divergence, optimizer: Optimizer, key: Array, data: Data
+) -> Any:
+    """Return the state after the last step that is known to have led to a finite loss.
+
+    A step reports the loss that it started from, so it is the one before the bad one.
+    """
+    start = course.ends[-1]
+    at_once = divergence.step == start
+    since, state = (course.since, course.before) if at_once else (start, course.state)
+    if (extra := divergence.step - 1 - since) > 0:
+        state, _ = _advance(optimizer, key, state, data, since, num_steps=extra)
+    return state
+
+
+def _unpacked(optimizer: Optimizer, key: Array, state: Any, data: Data, packed: Packed) -> _Course:
     """Return the course that was packed, of the run that starts from ``state``.
 
     Raises:
         ValueError: the arrays are not of this run.
     """
+    counts, arrays = packed
 
     def many(form: Any, count: int) -> Any:
         return jax.tree.map(
@@ -224,7 +232,7 @@ def _unpacked(
             "state": state,
             "before": state,
             "path": many(state.params, num_points),
-            "info": many(info, num_steps) if num_steps else (),
+            "info": many(info, num_steps),
         },
         arrays,
     )
@@ -232,7 +240,7 @@ def _unpacked(
         jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), found["path"])
         for i in range(num_points)
     ]
-    infos = [_host(found["info"])] if num_steps else []
+    infos = [_host(found["info"])]
     return _Course(found["state"], found["before"], infos=infos, path=path, **counts)
 
 

@@ -19,9 +19,10 @@ from experiments.shared import signals
 from experiments.shared.environment import environment
 from experiments.shared.failures import MISTAKE, Failure, fail, failure_of, say, worst
 from experiments.shared.folder import Kept
-from experiments.shared.record import trace_rows, write_json, write_text
+from experiments.shared.record import plain, trace_rows, write_json, write_text
 from experiments.shared.report import Chapter, save_figures, table, verbatim, write_report
 from experiments.shared.workers import Outcome, Sections, outcomes, section_name
+from jaxsvm.optimizers.identity import differences
 
 # What the report's last chapter repeats of the run as a whole.
 ABOUT = ("commit", "device", "dtype", "platform", "processor", "cores", "sections_at_a_time")
@@ -188,7 +189,9 @@ def _about(now: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
             del fields["dataset"]
         given = (f"{key} {value}" for key, value in fields.items() if value is not None)
         options.append(f"- `{name}`: " + ", ".join(given))
-        if changed := folders.changes(part.environment, now, BITS):
+        facts = part.environment, plain(now)
+        then, here = ({key: known.get(key) for key in BITS} for known in facts)
+        if changed := differences(then, here):
             others.append(f"- `{name}`, measured by an earlier run: `{'; '.join(changed)}`")
     times = table("section | seconds, with compilation {:.1f}", seconds)
     texts = [table("what | which", rows), times, "\n".join(options)]

@@ -13,9 +13,9 @@ from jaxsvm.certificate.solve import Solution, solve
 from jaxsvm.core.arguments import (
     check_count,
     check_examples,
-    check_finite_features,
     check_positive,
     check_values,
+    validate,
 )
 from jaxsvm.core.objective import Objective, accuracy, require
 from jaxsvm.core.types import Data
@@ -99,19 +99,18 @@ def regularization_path(
 
 def check_held_out(held_out: Data, data: Data, num_classes: int | None) -> None:
     """Raise ValueError unless W of the data classifies ``held_out``."""
-    C = int(np.max(data.y)) + 1
+    C = max(2, int(np.max(data.y)) + 1)
     if num_classes is not None:
         C = check_count("num_classes", num_classes, least=2)
     try:
-        check_examples(held_out, C)
-        check_finite_features("data.X", held_out.X)
-        if held_out.X.shape[1] != data.X.shape[1]:
-            raise ValueError(
-                f"data.X has shape {held_out.X.shape}: expected {data.X.shape[1]} columns, as the "
-                "data to solve on"
-            )
+        validate(held_out, C)
     except ValueError as error:
         raise ValueError(f"held_out: {error}") from error
+    if held_out.X.shape[1] != data.X.shape[1]:
+        raise ValueError(
+            f"held_out.X has shape {held_out.X.shape}: expected {data.X.shape[1]} columns, as the "
+            "data to solve on"
+        )
 
 
 def _points(

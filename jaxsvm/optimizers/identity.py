@@ -78,8 +78,6 @@ def environment(computation: str) -> dict[str, Any]:
     threads.
     """
     device = jax.devices()[0]
-    allowed = getattr(os, "sched_getaffinity", None)
-    cores = len(allowed(0)) if allowed else os.cpu_count()
     return {
         "computation": computation,
         # Looked up when called, because the top level imports this file.
@@ -89,9 +87,15 @@ def environment(computation: str) -> dict[str, Any]:
         "device": f"{device.platform}: {device.device_kind}",
         "x64": bool(jax.config.read("jax_enable_x64")),
         "quick compilation": bool(jax.config.read("jax_disable_most_optimizations")),
-        "cores": int(os.environ.get("NPROC") or cores or 1),
+        "cores": int(os.environ.get("NPROC") or cores() or 1),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def cores() -> int | None:
+    """Return how many cores this process may use, or how many there are where that is unknown."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count()
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
