@@ -20,6 +20,7 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import options, runner, settings
+from experiments.shared.kept_runs import kept_path, kept_solve
 from experiments.shared.pictures import hardest, hardest_figures, hardest_table
 from experiments.shared.report import LOG_LOG, Figures, accuracy_against_reg, table, table_of
 from experiments.shared.strategies import follow, near_zero, strategies
@@ -59,14 +60,14 @@ def run(config: Config) -> dict[str, Any]:
     dataset, objective = settings.load(config.source, "scaled"), Objective(reg=config.reg)
     data, test, C = dataset.train, dataset.test, len(dataset.class_names)
     limits: Any = {"gap_tolerance": config.gap_tolerance, "max_passes": 1000}
-    solution = jaxsvm.solve(objective, data, num_classes=C, **limits)
+    solution = kept_solve(objective, data, num_classes=C, **limits)
     known = strategies(dataset, config)
     start = near_zero(dataset, seed=0)
     courses = {n: follow(known[n], dataset, objective, *start, n) for n in STRATEGIES}
     paths = {name: course.path for name, course in courses.items()}
     regs: dict[str, Any] = {"regs": config.regs, "gap_tolerance": 0.02, "max_passes": 300}
     held_out = dataset.validation
-    path = list(jaxsvm.regularization_path(Objective(), data, held_out, num_classes=C, **regs))
+    path = kept_path(Objective(), data, held_out, num_classes=C, **regs)
     return {
         "strategies": {
             name: {"passes": c.loss_evaluations + c.gradient_evaluations, "objective": c.objective}

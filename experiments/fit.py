@@ -28,7 +28,8 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import options, pictures, runner, settings
-from experiments.shared.report import Figures, accuracy_against_reg, table_of
+from experiments.shared.kept_runs import kept_path, kept_solve
+from experiments.shared.report import Figures, accuracy_against_reg, as_text, table_of
 from jaxsvm import Data, Dataset, Model, Objective, StandardizedFeatures
 from jaxsvm import plot as draw
 from jaxsvm.core import FAMILY
@@ -80,7 +81,7 @@ def run(config: Config) -> dict[str, Any]:
         reg = float(path["regs"][best_of(path)])
         chosen = dataclasses.replace(objective, reg=reg)
         tolerance = config.gap_tolerance
-        solution = jaxsvm.solve(chosen, everything, num_classes=C, gap_tolerance=tolerance)
+        solution = kept_solve(chosen, everything, num_classes=C, gap_tolerance=tolerance)
     every = joined(everything, dataset.test)
     answers = np.asarray(jax.jit(jaxsvm.predict)(solution.W, every.X))
     model = jaxsvm.model_of(dataset, chosen, solution)
@@ -164,12 +165,10 @@ def measure_path(
     if folds is None:
         folds = FOLDS if len(dataset.validation.y) < FEW_HELD_OUT else 0
     for data, held_out in divided(dataset, everything, folds):
-        points = list(
-            jaxsvm.regularization_path(
-                objective, data, held_out,
-                regs=regs.tolist(), gap_tolerance=config.path_tolerance,
-                num_classes=len(dataset.class_names),
-            )
+        points = kept_path(
+            objective, data, held_out,
+            regs=regs.tolist(), gap_tolerance=config.path_tolerance,
+            num_classes=len(dataset.class_names),
         )  # fmt: skip
         num_held_out += len(held_out.y)
         accuracies.append([point.accuracy for point in points])
@@ -281,7 +280,7 @@ def standard_error(share: float, count: int) -> float:
 
 def class_table(arrays: dict[str, Any]) -> str:
     """Return the accuracy of each class, and what it is most often taken for."""
-    confusion, classes = arrays["confusion"], arrays["model"]["classes"]
+    confusion, classes = arrays["confusion"], [*map(as_text, arrays["model"]["classes"])]
     counts, right = confusion.sum(axis=1), np.diag(confusion)
     wrong = confusion - np.diag(right)
     taken = [f"{classes[np.argmax(row)]} ({row.max()})" if row.any() else "" for row in wrong]
@@ -303,7 +302,7 @@ def advice(arrays: dict[str, Any]) -> list[str]:
         )
     most = confusion.sum(axis=1) / confusion.sum()
     if accuracy <= most.max() + ERRORS * error:
-        name = arrays["model"]["classes"][int(np.argmax(most))]
+        name = as_text(arrays["model"]["classes"][int(np.argmax(most))])
         found.append(
             f"Always answering “{name}” would be right in {100 * most.max():.1f} %, which is as "
             "good to the error of this test part: are the labels those of these rows?"
@@ -337,8 +336,9 @@ def advice(arrays: dict[str, Any]) -> list[str]:
     shares = np.diag(confusion) / np.maximum(counts, 1)
     worst = int(np.argmin(np.where(counts > 0, shares, np.inf)))
     if shares[worst] < 0.5 < accuracy:
+        name = as_text(arrays["model"]["classes"][worst])
         found.append(
-            f"“{arrays['model']['classes'][worst]}” is right in {100 * shares[worst]:.0f} % of its "
+            f"“{name}” is right in {100 * shares[worst]:.0f} % of its "
             f"{counts[worst]} test examples only: more examples of it, or look at its labels."
         )
     return found or ["Nothing stands out: reg is inside its grid, and test and training agree."]

@@ -15,7 +15,6 @@ nothing: W = 0 is their optimum, to the proved gap.
 A few minutes on digits, nearly all of it compilation, on two cores.
 """
 
-import time
 import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -25,6 +24,7 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import options, recipes, runner, settings
+from experiments.shared.kept_runs import kept_path
 from experiments.shared.report import Figures, accuracy_against_reg, table_of
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
@@ -77,17 +77,14 @@ def member(loss: Hinge, train: Data, dataset: Dataset, config: Config) -> dict[s
         relative gap, whether W = 0 is as good to that gap, the share of examples that still push,
         and the seconds, which for the first reg hold the compilation.
     """
-    objective, seconds, points = Objective(loss=loss), [], []
-    began = time.perf_counter()
+    objective = Objective(loss=loss)
     # The table says which gap was reached.
     with warnings.catch_warnings(action="ignore", category=UserWarning):
-        for point in jaxsvm.regularization_path(
+        points = kept_path(
             objective, train, dataset.validation,
             regs=config.regs, gap_tolerance=config.gap_tolerance, max_passes=config.max_passes,
             num_classes=len(dataset.class_names),
-        ):  # fmt: skip
-            points.append(point)
-            seconds.append(time.perf_counter() - began)
+        )  # fmt: skip
     solutions = [point.solution for point in points]
     at_zero = float(objective(jnp.zeros_like(solutions[0].W), train))
     return {
@@ -96,7 +93,7 @@ def member(loss: Hinge, train: Data, dataset: Dataset, config: Config) -> dict[s
         "gap": np.array([s.gap / s.primal if s.primal > 0 else 0.0 for s in solutions]),
         "trivial": np.array([s.dual >= (1 - config.gap_tolerance) * at_zero for s in solutions]),
         "support": np.array([support(s) for s in solutions]),
-        "seconds": np.diff(seconds, prepend=0.0),
+        "seconds": np.array([s.history.seconds[-1] for s in solutions]),
     }
 
 

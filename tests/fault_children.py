@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def say(*words):
-    print(*words, flush=True)
+    """Write a line whole or not at all, wherever this process is killed or starved."""
+    os.write(sys.stdout.fileno(), f"{' '.join(map(str, words))}\n".encode())
 
 
 def without_jax():
@@ -193,6 +194,28 @@ def unbroken(folder, cache):
         say("result", json.dumps([name, digest(result)]))
 
 
+def solves(folder, cache):
+    """Solve from what the folder holds, saved as often as can be, and say the digest.
+
+    float32 does not get there, so the steps go on in float64.
+    """
+    import jaxsvm
+    from jaxsvm.certificate import kept
+    from jaxsvm.checkpoint import save
+
+    def told(*arguments, **names):
+        say("begin")
+        save(*arguments, **names)
+        say("end")
+
+    quick_compilation(cache)
+    vars(kept).update(SECONDS=0.0, save=told)
+    _, data = problem()
+    solution = jaxsvm.solve(jaxsvm.Objective(reg=1e-4), data, gap_tolerance=1e-6, folder=folder)
+    seen = solution.history._replace(seconds=np.zeros(()))
+    say("result", json.dumps(["solve", digest(solution._replace(history=seen))]))
+
+
 def runs(folder, cache, first, limit="", room=0):
     """Run every strategy from what its folder holds, beginning with one, and say the digests."""
     import jax
@@ -266,7 +289,7 @@ def damaged_runs(folder, cache, count, seed):
         say("fault", json.dumps([f"a run's {what} {kind}", survived, None if early else same]))
 
 
-CHILDREN = {f.__name__: f for f in (saves, owns, damages, unbroken, runs, damaged_runs)}
+CHILDREN = {f.__name__: f for f in (saves, owns, damages, unbroken, runs, solves, damaged_runs)}
 
 if __name__ == "__main__":
     CHILDREN[sys.argv[1]](*sys.argv[2:])

@@ -1,6 +1,6 @@
 """Faults injected into real processes: is anything lost, or wrong in silence?
 
-    python -m tests.faults [--small] [--seed 0] [--out table.csv]
+    python -m tests.faults [--small] [--seed 0] [--workers 2] [--out table.csv]
 
 Processes that save (`tests/fault_children.py`) are killed, starved of memory, space and files,
 started twice on one folder, and their files are damaged. Each fault survives if what was
@@ -8,8 +8,8 @@ acknowledged is there, to the bit, or what cannot be is said; and if the next pr
 a run ends with is compared with a run that nothing happened to. The choices follow from ``--seed``,
 but when a signal arrives is up to the machine.
 
-The table by kinds is printed, and each fault is a row of ``--out``. The last line is
-``faults N survived M``, and the status is 1 unless all survived.
+The table by kinds is printed, and each fault is a row of ``--out``, written when its job has ended.
+The last line is ``faults N survived M``, and the status is 1 unless all survived.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +37,6 @@ from tests.fault_children import content, step_of, without_jax
 
 CHILDREN = Path(__file__).with_name("fault_children.py")
 TIMEOUT = 120  # seconds, after which a child hangs, which is a fault that does not survive
-WORKERS = 2
 
 
 class Outcome(NamedTuple):
@@ -302,6 +301,32 @@ def killed_runs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     return resumed(place, kinds, first)
 
 
+def killed_solves(place: Place, rng: random.Random, count: int) -> list[Outcome]:
+    """Kill a process that solves to a small gap again and again, and compare what it ends with."""
+
+    def ended(folder: Path) -> tuple[dict[str, str], str]:
+        child = Child("solves", folder, place.cache)
+        err = child.end()
+        return child.results(), err
+
+    expected, _ = ended(place.folder / "unbroken")
+    kinds: list[str] = []
+    while len(kinds) < count:
+        kind = rng.choices(list(SIGNALS), [8, 1, 1])[0]
+        child = Child("solves", place.folder / "broken", place.cache)
+        child.wait_for("begin", times=rng.randint(1, 20))
+        time.sleep(rng.uniform(0, 0.02))
+        child.process.send_signal(SIGNALS[kind])
+        child.end()
+        if child.process.returncode == 0:  # it was faster
+            break
+        kinds.append(kind.replace("a run", "a solve"))
+    found, err = ended(place.folder / "broken")
+    same = found == expected and len(found) == 1
+    good = same and "Warning" not in err
+    return [Outcome(kind, good, same, err[-500:]) for kind in kinds]
+
+
 def starved_runs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     """Leave a process that runs every strategy too little memory.
 
@@ -399,7 +424,8 @@ def killed_jobs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     """End the main job again and again, its workers too, and compare what it ends with."""
     began = time.monotonic()
     first = job(place.folder)
-    assert first.wait() == 0, first.communicate()[1]
+    err = first.communicate()[1]
+    assert first.returncode == 0, err
     lasts, expected = time.monotonic() - began, content_of_job(place.folder)
     outcomes: list[Outcome] = []
     while len(outcomes) < count:
@@ -432,6 +458,7 @@ Kind = Callable[[Place, random.Random, int], list[Outcome]]
 KINDS: list[tuple[Kind, int, int, int]] = [
     (killed_jobs, 10, 0, 4),
     (killed_runs, 4, 1, 50),
+    (killed_solves, 10, 0, 4),
     (damaged_runs, 18, 1, 14),
     (starved_runs, 1, 0, 5),
     (killed_saves, 10, 1, 15),
@@ -444,9 +471,11 @@ KINDS: list[tuple[Kind, int, int, int]] = [
 ]
 
 
-def inject(kinds: list[tuple[Kind, int, int, int]], seed: int, *, small: bool) -> list[Outcome]:
-    """Do all jobs, two at a time, in folders of their own."""
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(WORKERS) as pool:
+def inject(
+    kinds: list[tuple[Kind, int, int, int]], seed: int, *, small: bool, workers: int = 2
+) -> Iterator[Outcome]:
+    """Do all jobs, some at a time, in folders of their own; yield the outcomes as jobs end."""
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(workers) as pool:
         cache = Path(name) / "compiled"
         unbroken = pool.submit(results_of_unbroken, cache)
         jobs = []
@@ -456,8 +485,8 @@ def inject(kinds: list[tuple[Kind, int, int, int]], seed: int, *, small: bool) -
                 place.mkdir()
                 rng = random.Random(f"{seed} {place.name}")
                 jobs.append(pool.submit(kind, Place(place, cache, unbroken.result), rng, count))
-        bar = tqdm(as_completed(jobs), total=len(jobs), disable=None)
-        return [outcome for job in bar for outcome in job.result()]
+        for job in tqdm(as_completed(jobs), total=len(jobs), disable=None):
+            yield from job.result()
 
 
 def results_of_unbroken(cache: Path) -> dict[str, str]:
@@ -486,17 +515,20 @@ def main() -> int:
     )
     parser.add_argument("--small", action="store_true", help="under a minute, for every day")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="a .csv, one row a fault")
+    parser.add_argument("--workers", type=int, default=2, help="jobs at a time")
+    parser.add_argument("--out", type=Path, default=os.devnull, help="a .csv, one row a fault")
     given = parser.parse_args()
     without_jax()
     warnings.simplefilter("error")  # a checkpoint that is passed over says so by a warning
-    outcomes = inject(KINDS, given.seed, small=given.small)
-    if given.out:
-        with open(given.out, "w", newline="") as file:
-            csv.writer(file).writerows([Outcome._fields, *outcomes])
-    for outcome in outcomes:
-        if not outcome.survived:
-            print(outcome, file=sys.stderr)
+    outcomes = []
+    with open(given.out, "w", newline="", buffering=1) as file:
+        rows = csv.writer(file)
+        rows.writerow(Outcome._fields)
+        for outcome in inject(KINDS, given.seed, small=given.small, workers=given.workers):
+            outcomes.append(outcome)
+            rows.writerow(outcome)
+            if not outcome.survived:
+                print(outcome, file=sys.stderr, flush=True)
     print(table(outcomes))
     if not any("disk" in outcome.kind for outcome in outcomes):
         print("\nFull and read-only disks are left out: this process may not mount one.")

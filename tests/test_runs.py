@@ -462,6 +462,25 @@ def test_workers_end_with_their_parent(number, workers, tmp_path):
         assert err.count("\n") == 1
 
 
+def test_a_signal_at_the_very_end_changes_nothing():
+    """All is written by then; the object is deleted where Python has its own handlers back."""
+    code = """if True:
+        import os, signal
+        from experiments.shared import signals
+        class Last:
+            def __del__(self, kill=os.kill, pid=os.getpid()):
+                kill(pid, signal.SIGINT)
+        signals.install()
+        with signals.watched():
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        import builtins
+        builtins.last = Last()
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @linux
 @pytest.mark.parametrize("module", ["experiments", "experiments.race", "experiments.predict"])
 def test_ctrl_c_in_the_first_moments_is_one_line(module):

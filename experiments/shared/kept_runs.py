@@ -1,4 +1,4 @@
-"""Runs of optimizers that go on where a section was cut.
+"""Runs of optimizers and solves that go on where a section was cut.
 
 A section makes its runs one after the other, always in the same order. While it is `kept_in` a
 folder, each of them has a folder of its own there, by its number, and saves itself now and then
@@ -18,6 +18,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from jaxsvm import Data, Objective, Solution, regularization_path, solve
+from jaxsvm.certificate import PathPoint
 from jaxsvm.checkpoint import Checkpoint, newest, save
 
 UNFINISHED = "unfinished"  # the folder of such runs, in that of a section that has not ended
@@ -49,6 +51,43 @@ def kept_in(folder: Path) -> Iterator[None]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _next_folder() -> Path | None:
+    """Return the folder of the next run, if it has one."""
+    if not (place := _place.get()):
+        return None
+    place.count += 1
+    return place.folder / f"{place.count - 1:03d}"
+
+
+def kept_solve(objective: Objective, data: Data, **arguments: Any) -> Solution:
+    """Solve as `jaxsvm.solve` does, saved in the next place."""
+    return _kept(lambda folder: solve(objective, data, folder=folder, **arguments))
+
+
+def kept_path(
+    objective: Objective, data: Data, held_out: Data, **arguments: Any
+) -> list[PathPoint]:
+    """Return the points of `jaxsvm.regularization_path`, each saved in the next place."""
+    return _kept(
+        lambda folder: list(
+            regularization_path(objective, data, held_out, folder=folder, **arguments)
+        )
+    )
+
+
+def _kept(call: Callable[[Path | None], T]) -> T:
+    """Call with the next folder; begin again where what it holds cannot be gone on from."""
+    folder = _next_folder()
+    try:
+        return call(folder)
+    except ValueError as error:
+        if folder is None or not folder.is_dir():
+            raise
+        print(f"{folder} begins again: {error}", file=sys.stderr)
+        shutil.rmtree(folder)
+        return call(folder)
+
+
 class KeptRun:
     """One run's place, if it has one: `newest` finds what an earlier process saved of it.
 
@@ -57,11 +96,9 @@ class KeptRun:
     """
 
     def __init__(self, identity: Mapping[str, Any]) -> None:
-        self.identity, self.folder = dict(identity), None
+        self.identity, self.folder = dict(identity), _next_folder()
         self.saved = time.perf_counter()
         self.step: int | None = None
-        if place := _place.get():
-            self.folder, place.count = place.folder / f"{place.count:03d}", place.count + 1
 
     def newest(self, unpack: Callable[[Packed], T]) -> T | None:
         """Return what was saved last, unpacked; None where nothing was, or it cannot be used.

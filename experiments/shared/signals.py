@@ -1,9 +1,10 @@
 """Ctrl-C and SIGTERM: the first one ends a command, which keeps what it has; the second, at once.
 
-A command goes through two stages. From its first import on (`install`, which is called before
+A command goes through three stages. From its first import on (`install`, which is called before
 anything slow is imported) a signal ends it with one line, since there is nothing to keep. While it
 is `watched` a signal raises `Interrupted` in the main thread: between two calls of JAX, that is
-after at most one chunk of a run, and never within what is being saved.
+after at most one chunk of a run, and never within what is being saved. After that all is written,
+and a signal changes nothing.
 
 This file imports no other, and nothing that takes time.
 """
@@ -97,14 +98,17 @@ def watched() -> Iterator[Saving]:
         return
     before: dict[int, Any] = {number: signal.signal(number, on_signal) for number in SIGNALS}
     sys.unraisablehook = on_unraisable
+    ended = False
     try:
         yield saving
+        ended = True
     finally:
         sys.unraisablehook = usual
         for timer in again:
             timer.cancel()
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # `_end` would say that nothing was written. Python's own end keeps SIG_IGN.
+            signal.signal(number, signal.SIG_IGN if ended and handler is _end else handler)
 
 
 @contextlib.contextmanager

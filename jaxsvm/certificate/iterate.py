@@ -12,12 +12,13 @@ How weak the penalty is, reg·N/‖x‖², decides on the way there.
 
 Every tenth step ρ is balanced, and the lowest point on the ray of W counts as well. The metric is
 enlarged when a step shows that it was too small.
+
+What is yielded is all that the next one is computed from, so that another process may go on there.
+Gram matrices, covariance and metric follow from it and from the data, and are not in it.
 """
 
-import itertools
 from collections.abc import Iterator
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -46,11 +47,13 @@ class Begin(NamedTuple):
         W: (C, D) V(slopes)/(2·reg), what ascent keeps and nothing else looks at.
         mean: (C, D) the best primal point there is.
         slopes: (N, C) feasible ones, or None for those at ``mean``.
+        passes: that led there.
     """
 
     W: Array
     mean: Array
     slopes: Array | None
+    passes: int = 0
 
 
 class Iterate(NamedTuple):
@@ -63,40 +66,126 @@ class Iterate(NamedTuple):
     dual: float
 
 
+class Ascent(NamedTuple):
+    """After a coordinate pass.
+
+    Attributes:
+        key: of the passes to come.
+        W: (C, D) V(slopes)/(2·reg).
+        best_W: (C, D) of the lowest objective.
+        slopes: (N, C).
+        primal: the objective at ``best_W``.
+        dual: the bound of the slopes.
+        gap_before: a pass earlier.
+        passes: so far.
+    """
+
+    key: Array
+    W: Array
+    best_W: Array
+    slopes: Array
+    primal: float
+    dual: float
+    gap_before: float
+    passes: int
+
+    @property
+    def best(self) -> Iterate:
+        """The best so far."""
+        return Iterate(self.passes, self.best_W, self.slopes, self.primal, self.dual)
+
+    @staticmethod
+    def arrays(key: Array, N: int, C: int, D: int, dtype: Any) -> dict[str, Any]:
+        """Return the shapes and dtypes of its arrays, by name."""
+        W, slopes = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((C, D), (N, C)))
+        return {"key": key, "W": W, "best_W": W, "slopes": slopes}
+
+    @property
+    def has_slowed(self) -> bool:
+        """Whether a pass no longer halves the gap."""
+        return self.passes >= ASCENT_PASSES and self.primal - self.dual > self.gap_before / 2
+
+
+class Descent(NamedTuple):
+    """After some steps in a metric.
+
+    Attributes:
+        state: of the steps.
+        sample_key: the covariance's.
+        key: of the covariances to come.
+        rho: as the next metric has it.
+        enlarged: what multiplies ``rho`` in it.
+        rows: in the covariance.
+        is_paid: whether the steps have cost so much that all rows' covariance is taken next.
+        steps: so far.
+        since: of these, since the last covariance.
+        passes: so far.
+    """
+
+    state: primal_dual.State
+    sample_key: Array
+    key: Array
+    rho: float
+    enlarged: float
+    rows: int
+    is_paid: bool
+    steps: int
+    since: int
+    passes: int
+
+    @property
+    def best(self) -> Iterate:
+        """The best so far."""
+        state = self.state
+        primal, dual = float(state.primal), float(state.dual)
+        return Iterate(self.passes, state.best_W, state.best_slopes, primal, dual)
+
+    @staticmethod
+    def arrays(key: Array, N: int, C: int, D: int, dtype: Any) -> dict[str, Any]:
+        """Return the shapes and dtypes of its arrays, by name."""
+        state = primal_dual.form_of_state(N, C, D, dtype)
+        return {"state": state, "sample_key": key, "key": key}
+
+
+Moment: TypeAlias = Ascent | Descent
+
+
 def iterates(
     key: Array,
     objective: Objective,
     data: Data,
-    begin: Begin,
+    at: Begin | Moment,
     *,
     conditioning: float,
     most_steps: int,
-) -> Iterator[Iterate]:
+) -> Iterator[Moment]:
     """Yield better and better pairs, without end: coordinate passes, steps in the metric, or both.
 
     Args:
         key: for the order of the examples.
         objective: its reg and delta are arrays of the data's dtype.
         data: N examples.
-        begin: the first pair; with slopes where the penalty is strong.
+        at: the first pair, with slopes where the penalty is strong; or a moment that was yielded
+            with the same arguments, which is then the first to be yielded.
         conditioning: reg·N/‖x‖².
         most_steps: that anyone wants between two pairs.
     """
     ascent_key, metric_key = jax.random.split(key)
-    passes = 0
-    if conditioning > STRONG:
-        for best in _ascend(ascent_key, objective, data, begin):
-            yield best
-        passes, begin = best.passes, Begin(best.W, best.W, best.slopes)
-    C = begin.mean.shape[0]
-    price = _price(data, C, rows=len(data.y))
-    num_steps = 2 if pass_operations(data, C) > LARGE else STEPS_PER_LOOK
-    at_once = price <= (DEAR if conditioning < WEAK else CHEAP)
+    if isinstance(at, Ascent) or (isinstance(at, Begin) and conditioning > STRONG):
+        for last in _ascend(ascent_key, objective, data, at):
+            yield last
+        at = Begin(last.best_W, last.best_W, last.slopes, last.passes)
+    price = _price(data, _num_classes(at), rows=len(data.y))
+    if isinstance(at, Begin):
+        at_once = price <= (DEAR if conditioning < WEAK else CHEAP)
+        rows = len(data.y) if at_once else min(SAMPLE_ROWS, len(data.y))
+        begin, is_first = _first_descent(metric_key, objective, data, at, rows=rows), True
+    else:
+        begin, is_first = at, False
+    num_steps = 2 if pass_operations(data, _num_classes(begin)) > LARGE else STEPS_PER_LOOK
     yield from _descend(
-        metric_key, objective, data, begin, passes=passes, price=price,
-        rows=len(data.y) if at_once else min(SAMPLE_ROWS, len(data.y)),
-        num_steps=min(num_steps, most_steps),
-    )  # fmt: skip
+        objective, data, begin, is_first=is_first, price=price, num_steps=min(num_steps, most_steps)
+    )
 
 
 def pass_operations(data: Data, num_classes: int) -> float:
@@ -105,76 +194,104 @@ def pass_operations(data: Data, num_classes: int) -> float:
     return 4.0 * N * D * num_classes
 
 
-def _ascend(key: Array, objective: Objective, data: Data, begin: Begin) -> Iterator[Iterate]:
+def _num_classes(at: Begin | Descent) -> int:
+    W = at.mean if isinstance(at, Begin) else at.state.W
+    return int(W.shape[0])
+
+
+def _ascend(key: Array, objective: Objective, data: Data, at: Begin | Ascent) -> Iterator[Ascent]:
     """Yield coordinate passes for as long as each halves the gap."""
     block_key, key = jax.random.split(key)
-    W, best_W, slopes = begin
-    primal, gap = float(_value(objective, best_W, data)), float("inf")
     blocks = _gram_blocks(block_key, data.X, block_size=BLOCK_SIZE)
-    for passes in itertools.count(1):
-        key, use = jax.random.split(key)
-        W, slopes, mean = _jitted_ascend(use, objective, W, slopes, data, blocks)
+    if isinstance(at, Begin):
+        assert at.slopes is not None
+        primal = float(_value(objective, at.mean, data))
+        at = Ascent(key, at.W, at.mean, at.slopes, primal, float("-inf"), float("inf"), 0)
+    else:
+        yield at
+    while not at.has_slowed:
+        key, use = jax.random.split(at.key)
+        W, slopes, mean = _jitted_ascend(use, objective, at.W, at.slopes, data, blocks)
         value, dual = _ascent_test(objective, W, slopes, mean, data)
-        if value < primal:
-            best_W, primal = mean, float(value)
-        yield Iterate(passes, best_W, slopes, primal, float(dual))
-        gap, before = primal - float(dual), gap
-        if passes >= ASCENT_PASSES and gap > before / 2:
-            return
+        is_better = value < at.primal
+        at = Ascent(
+            key=key,
+            W=W,
+            best_W=mean if is_better else at.best_W,
+            slopes=slopes,
+            primal=float(value) if is_better else at.primal,
+            dual=float(dual),
+            gap_before=at.primal - at.dual,
+            passes=at.passes + 1,
+        )
+        yield at
+
+
+def _first_descent(
+    key: Array, objective: Objective, data: Data, begin: Begin, *, rows: int
+) -> Descent:
+    """Return the moment before the first step, in the metric of so many rows."""
+    state = _initial_state(objective, begin.mean, begin.slopes, data)
+    sample_key, key = jax.random.split(key)
+    passes = begin.passes + round(_price(data, _num_classes(begin), rows=rows))
+    return Descent(
+        state, sample_key, key, float(state.rho), 1.0, rows,
+        is_paid=False, steps=0, since=0, passes=passes,
+    )  # fmt: skip
 
 
 def _descend(
-    key: Array,
-    objective: Objective,
-    data: Data,
-    begin: Begin,
-    *,
-    passes: int,
-    price: float,
-    rows: int,
-    num_steps: int,
-) -> Iterator[Iterate]:
+    objective: Objective, data: Data, at: Descent, *, is_first: bool, price: float, num_steps: int
+) -> Iterator[Descent]:
     """Yield primal-dual steps in the metric of some rows, and of all once the steps cost as much.
 
     ``price`` is what the covariance of all rows costs, in passes.
     """
     N = len(data.y)
-    passes += round(_price(data, len(begin.mean), rows=rows))
-    state = _initial_state(objective, begin.mean, begin.slopes, data)
-    as_array = partial(jnp.asarray, dtype=state.rho.dtype)
-    sample_key, key = jax.random.split(key)
-    covariance = _covariance_of(sample_key, data.X, state.weights, rows=rows)
-    rho, enlarged, steps, since = float(state.rho), 1.0, 0, 0
-    metric = _make_metric(objective.reg, covariance, state.rho, rows=rows, N=N)
+    covariance: Array | None = None
+    metric, rho = None, 0.0
+    if not is_first:
+        yield at
     while True:
-        state, excess, balance = _steps(objective, state, metric, data, num_steps=num_steps)
-        steps, since, passes = steps + num_steps, since + num_steps, passes + num_steps
-        is_due = steps % STEPS_PER_LOOK == 0
-        if is_due:
-            state = _along_ray(objective, state, data.y)
-        yield Iterate(
-            passes, state.best_W, state.best_slopes, float(state.primal), float(state.dual)
+        if at.is_paid:
+            at, covariance = _with_all_rows(objective, data, at, price), None
+        if covariance is None:
+            covariance = _covariance_of(at.sample_key, data.X, at.state.weights, rows=at.rows)
+            metric = None
+        if metric is None or rho != at.rho * at.enlarged:
+            rho = at.rho * at.enlarged
+            as_array = jnp.asarray(rho, at.state.rho.dtype)
+            metric = _make_metric(objective.reg, covariance, as_array, rows=at.rows, N=N)
+        state, excess, balance = _steps(objective, at.state, metric, data, num_steps=num_steps)
+        at = at._replace(
+            steps=at.steps + num_steps, since=at.since + num_steps, passes=at.passes + num_steps
         )
-        is_stale = float(excess) > 1
-        if is_stale:
-            enlarged *= min(1.1 * float(excess), MOST_LARGER)
-        if is_due:
-            if not 1 / TURN < float(balance) / rho < TURN:
-                rho, is_stale = float(balance), True
-                state = state._replace(rho=balance)
-            paid = steps >= price if rows < N else since >= 2 * price
-            if paid:
-                rows, enlarged = N, enlarged if rows == N else 1.0
-                weights = _reweighted(objective, state, data.y)
-                state = state._replace(weights=weights)
-                sample_key, key = jax.random.split(key)
-                covariance = _covariance_of(sample_key, data.X, weights, rows=rows)
-                is_stale, since = True, 0
-                passes += round(price)
-        if is_stale:
-            metric = _make_metric(
-                objective.reg, covariance, as_array(rho * enlarged), rows=rows, N=N
-            )
+        if excess > 1:
+            at = at._replace(enlarged=at.enlarged * min(1.1 * float(excess), MOST_LARGER))
+        if at.steps % STEPS_PER_LOOK == 0:
+            state = _along_ray(objective, state, data.y)
+            if not 1 / TURN < float(balance) / at.rho < TURN:
+                at, state = at._replace(rho=float(balance)), state._replace(rho=balance)
+            paid = at.steps >= price if at.rows < N else at.since >= 2 * price
+            at = at._replace(is_paid=paid)
+        at = at._replace(state=state)
+        yield at
+
+
+def _with_all_rows(objective: Objective, data: Data, at: Descent, price: float) -> Descent:
+    """Return a moment whose covariance is that of all rows, with the weights that they have now."""
+    sample_key, key = jax.random.split(at.key)
+    N = len(data.y)
+    return at._replace(
+        state=at.state._replace(weights=_reweighted(objective, at.state, data.y)),
+        sample_key=sample_key,
+        key=key,
+        enlarged=at.enlarged if at.rows == N else 1.0,
+        rows=N,
+        is_paid=False,
+        since=0,
+        passes=at.passes + round(price),
+    )
 
 
 def _price(data: Data, num_classes: int, *, rows: int) -> float:

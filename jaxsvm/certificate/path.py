@@ -3,6 +3,7 @@
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from jaxsvm.certificate.solve import Solution, solve
 from jaxsvm.core.arguments import (
     check_count,
     check_examples,
+    check_path,
     check_positive,
     check_values,
     validate,
@@ -53,6 +55,7 @@ def regularization_path(
     num_classes: int | None = None,
     key: Array | None = None,
     max_passes: int | None = None,
+    folder: Path | str | None = None,
 ) -> Iterator[PathPoint]:
     """Solve for each reg, from the largest to the smallest, each from the one before.
 
@@ -65,6 +68,7 @@ def regularization_path(
         num_classes: C; by default the largest label in ``data`` + 1, which ``held_out`` may exceed.
         key: as in `solve`.
         max_passes: as in `solve`, for each reg.
+        folder: of this path's own; each solve has a folder there, and goes on as `solve` says.
 
     Returns:
         An iterator of one `PathPoint` a reg, the largest first, each as soon as it is there.
@@ -72,6 +76,8 @@ def regularization_path(
     Raises:
         ValueError: at once: regs are not one or more finite numbers > 0, or ``held_out`` is no
             finite examples of the same columns and classes. At the first point: as `solve`.
+        BlockingIOError: as `solve`.
+        OSError: as `solve`.
 
     >>> import jax.numpy as jnp
     >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
@@ -94,7 +100,11 @@ def regularization_path(
         "key": key,
         "max_passes": max_passes,
     }
-    return _points(objective, data, held_out, sorted(map(float, regs), reverse=True), options)
+    if folder is not None:
+        check_path("folder", folder)
+        folder = Path(folder)
+    in_order = sorted(map(float, regs), reverse=True)
+    return _points(objective, data, held_out, in_order, options, folder)
 
 
 def check_held_out(held_out: Data, data: Data, num_classes: int | None) -> None:
@@ -119,11 +129,14 @@ def _points(
     held_out: Data,
     regs: Sequence[float],
     options: Mapping[str, Any],
+    folder: Path | None,
 ) -> Iterator[PathPoint]:
     """Yield the solutions, each from the one before."""
     solution: Solution | None = None
-    for reg in regs:
-        solution = solve(replace(objective, reg=reg), data, start=solution, **options)
+    for i, reg in enumerate(regs):
+        place = folder and folder / f"{i:03d}"
+        at_reg = replace(objective, reg=reg)
+        solution = solve(at_reg, data, start=solution, folder=place, **options)
         yield PathPoint(reg, solution, float(_accuracy(solution.W, held_out)))
 
 

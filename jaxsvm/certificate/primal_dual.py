@@ -50,6 +50,17 @@ class State(NamedTuple):
     dual: Array  # its value at the best slopes
 
 
+def form_of_state(N: int, C: int, D: int, dtype: Any) -> State:
+    """Return a state's shapes and dtypes."""
+    shapes = (), (N,), (N, C), (C, D)
+    forms: Any = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
+    number, rows, scores, W = forms
+    return State(
+        rho=number, weights=rows, slopes=scores, W=W, scores=scores, G=scores, pulled=W,
+        best_W=W, primal=number, best_slopes=scores, best_V=W, dual=number,
+    )  # fmt: skip
+
+
 def initial_state(objective: Objective, W: Weights, slopes: Scores | None, data: Data) -> State:
     """Return the state from which the steps go on, with a first ρ.
 

@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,8 @@ from jax import Array
 
 from jaxsvm.certificate import bound
 from jaxsvm.certificate.bound import feasible
-from jaxsvm.certificate.iterate import STRONG, Begin, Iterate, iterates, pass_operations
+from jaxsvm.certificate.iterate import STRONG, Begin, Iterate, Moment, iterates, pass_operations
+from jaxsvm.certificate.kept import Kept, Marks, Row, kept_in
 from jaxsvm.certificate.precise import certify
 from jaxsvm.core.arguments import (
     check_count,
@@ -27,6 +29,7 @@ from jaxsvm.core.arguments import (
     check_floats,
     check_key,
     check_number,
+    check_path,
     check_positive,
     check_values,
     validate,
@@ -103,6 +106,7 @@ def solve(
     key: Array | None = None,
     start: Solution | Array | None = None,
     max_passes: int | None = None,
+    folder: Path | str | None = None,
 ) -> Solution:
     """Minimize the objective until it is proved to be within the tolerance of its minimum.
 
@@ -120,6 +124,11 @@ def solve(
             say; zeros by default.
         max_passes: an upper limit, ≥ 1, tested every few passes; by default about 10¹³ operations,
             but 500 to 50,000 passes.
+        folder: of this solve's own, made if need be. It saves itself there every ten seconds, and
+            at its end if it took more than one. Killed and called again with the same arguments, it
+            goes on from there and ends with the bits of a solve that was never interrupted
+            (``history.seconds`` apart). A smaller ``gap_tolerance`` or a larger ``max_passes`` goes
+            on from the end.
 
     Returns:
         A `Solution` in the data's dtype. Where float32 finds no smaller gap, the steps go on in
@@ -129,7 +138,9 @@ def solve(
     Raises:
         ValueError: reg, delta or gap_tolerance is not a finite number > 0, max_passes no integer
             ≥ 1, key no typed key, start no finite W of the right shape, the loss or penalty has no
-            bound, or data is not what `validate` lets pass.
+            bound, data is not what `validate` lets pass, or the folder holds another solve.
+        BlockingIOError: another process runs in the folder.
+        OSError: the folder cannot be written.
 
     Source: Hsieh et al., "A dual coordinate descent method", ICML 2008; Shalev-Shwartz & Zhang,
     JMLR 14 (2013); Pock & Chambolle, "Diagonal preconditioning", ICCV 2011.
@@ -142,39 +153,54 @@ def solve(
     C = _check_arguments(objective, data, gap_tolerance, num_classes, start)
     key = jax.random.key(0) if key is None else key
     check_key(key)
+    if folder is not None:
+        check_path("folder", folder)
+        folder = Path(folder)
     clock = time.perf_counter()
     if max_passes is not None:
         max_passes = check_count("max_passes", max_passes)
     else:
         max_passes = int(np.clip(WORK / pass_operations(data, C), FEWEST_PASSES, MOST_PASSES))
-    key, finish_key = jax.random.split(key)
-    history: list[tuple[Any, ...]] = []
-    follow = partial(
-        _follow, history=history, clock=clock, gap_tolerance=gap_tolerance, max_passes=max_passes
-    )
     narrow, axes = _narrow(data)
     prove = partial(_prove, objective, data, axes)
     conditioning = _conditioning(objective, data)
-    arrays = _as_arrays(objective, narrow)
-    begin = _start(arrays, narrow, C, start, axes, strong=conditioning > STRONG)
-    find = partial(iterates, most_steps=max_passes)
-    is_single = data.X.dtype == jnp.float32
-    pairs = find(key, arrays, narrow, begin, conditioning=conditioning)
-    found, end = follow(pairs, prove, patience=PATIENCE if is_single else np.inf)
-    if end == "rounding" and is_single:
-        with jax.enable_x64(True):
-            wide = Data(astype(narrow.X, jnp.float64), data.y)
-            W, slopes = (jnp.asarray(x, jnp.float64) for x in (found.best.W, found.slopes))
-            arrays = _as_arrays(objective, wide)
-            # Ascent has done what it can.
-            easy = min(conditioning, STRONG)
-            begin = Begin(W, W, slopes)
-            better = find(finish_key, arrays, wide, begin, conditioning=easy)
-            found, end = follow(better, prove, after=found.best.passes)
-    columns = [np.asarray(column) for column in zip(*history, strict=True)]
+    begins = start[:2] if isinstance(start, Solution) else start
+    sizes = {"num_classes": C, "num_features": narrow.X.shape[1]}
+    with kept_in(folder, key, objective, data, begins, **sizes) as kept:
+        at: Begin | Moment | None
+        at, marks, rows = kept.found or (None, Marks(), [])
+        if rows:
+            clock -= rows[-1][1]
+        follow = partial(
+            _follow, prove=prove, rows=rows, kept=kept, clock=clock,
+            gap_tolerance=gap_tolerance, max_passes=max_passes,
+        )  # fmt: skip
+        key, finish_key = jax.random.split(key)
+        find = partial(iterates, most_steps=max_passes)
+        is_single = data.X.dtype == jnp.float32
+        if not marks.in_float64:
+            arrays = _as_arrays(objective, narrow)
+            first = at or _start(arrays, narrow, C, start, axes, strong=conditioning > STRONG)
+            pairs = find(key, arrays, narrow, first, conditioning=conditioning)
+            found, end = follow(pairs, marks=marks, patience=PATIENCE if is_single else np.inf)
+            if end == "rounding" and is_single:
+                at, marks = None, Marks(in_float64=True, after=found.best.passes)
+        if marks.in_float64:
+            with jax.enable_x64(True):
+                wide = Data(astype(narrow.X, jnp.float64), data.y)
+                arrays = _as_arrays(objective, wide)
+                if at is None:
+                    pair = found.best.W, found.slopes
+                    W, slopes = (jnp.asarray(x, jnp.float64) for x in pair)
+                    at = Begin(W, W, slopes)
+                # Ascent has done what it can.
+                easy = min(conditioning, STRONG)
+                better = find(finish_key, arrays, wide, at, conditioning=easy)
+                found, end = follow(better, marks=marks)
+    passes, *others = (np.asarray(column) for column in zip(*rows, strict=True))
     solution = Solution(
         found.W, found.slopes, found.primal, found.dual, found.gap, found.best.passes,
-        History(*columns),
+        History(passes.astype(int), *others),
     )  # fmt: skip
     if end != "proved":
         reason = {
@@ -215,46 +241,61 @@ def _prove(objective: Objective, data: Data, axes: Array | None, best: Iterate) 
 
 
 def _follow(
-    pairs: Iterator[Iterate],
+    pairs: Iterator[Moment],
     prove: Callable[[Iterate], _Found],
     *,
-    history: list[tuple[Any, ...]],
+    marks: Marks,
+    rows: list[Row],
+    kept: Kept,
     clock: float,
     gap_tolerance: float,
     max_passes: int,
     patience: float = np.inf,
-    after: int = 0,
 ) -> tuple[_Found, End]:
     """Follow the iterates until one is proved to be good enough, or none will be.
 
     Args:
         pairs: the iterates.
         prove: takes one to its proof.
-        history: is added to.
+        marks: of the way until now.
+        rows: of the history, which is added to.
+        kept: where moments are saved.
         clock: when the solve began.
         gap_tolerance: as in `solve`.
         max_passes: as in `solve`.
         patience: passes, or half of all so far, in which the gap has to halve.
-        after: passes that came before these.
     """
-    halved, target = 0, np.inf
-    for best in pairs:
-        best = best._replace(passes=best.passes + after)
-        history.append((best.passes, time.perf_counter() - clock, best.primal, best.dual))
-        gap, out = best.primal - best.dual, best.passes >= max_passes
-        if gap <= target:
-            halved, target = best.passes, gap / 2
-        stalled = best.passes - halved > max(patience, (best.passes - after) / 2)
-        if gap > gap_tolerance * best.primal and not (out or stalled):
-            continue
-        found = prove(best)
-        if found.gap <= gap_tolerance * found.primal:
-            return found, "proved"
-        if out:
-            return found, "passes"
-        # What the proof adds is rounding, and by now the larger part; or the steps ended in NaN.
-        if stalled or not found.gap <= 2 * gap:
-            return found, "rounding"
+    at, num_rows = None, len(rows)
+    try:
+        for at in pairs:
+            num_rows = len(rows)
+            best = at.best
+            best = best._replace(passes=best.passes + marks.after)
+            gap, out = best.primal - best.dual, best.passes >= max_passes
+            if gap <= marks.target:
+                marks = marks._replace(halved=best.passes, target=gap / 2)
+            stalled = best.passes - marks.halved > max(patience, at.passes / 2)
+            end: End | None = None
+            if not gap > gap_tolerance * best.primal or out or stalled:  # a NaN too
+                found = prove(best)
+                if found.gap <= gap_tolerance * found.primal:
+                    end = "proved"
+                elif out:
+                    end = "passes"
+                # What the proof adds is rounding, and by now the larger part; or the steps ended
+                # in NaN.
+                elif stalled or not found.gap <= 2 * gap:
+                    end = "rounding"
+            if kept.is_due(has_ended=end is not None):
+                kept.save(at, marks, rows)
+            seconds = time.perf_counter() - clock
+            rows.append((float(best.passes), seconds, best.primal, best.dual))
+            if end:
+                return found, end
+    except KeyboardInterrupt:
+        if at is not None:
+            kept.save(at, marks, rows[:num_rows])
+        raise
     raise AssertionError("the iterates have no end")
 
 

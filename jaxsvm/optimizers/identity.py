@@ -9,8 +9,9 @@ import hashlib
 import importlib
 import json
 import os
-from collections.abc import Mapping
-from functools import partial
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +20,6 @@ from jax import Array
 
 from jaxsvm.core.trees import described, digests
 from jaxsvm.core.types import Data
-from jaxsvm.optimizers.contract import Optimizer, run
 
 
 def identity(
@@ -59,14 +59,17 @@ def identity(
     }
 
 
-def computation(optimizer: Optimizer, key: Array, params: Any, data: Data) -> str:
-    """Return a digest of what an optimizer computes: its start and one block of its steps.
+def computation(function: Callable[..., Any], *arguments: Any) -> str:
+    """Return a digest of what a function computes of some arguments: the program that JAX traces.
 
-    Equal in all processes of one version, device and precision; another step size, schedule or loss
-    is another.
+    Equal in all processes of one version, device and precision; of an optimizer another step size,
+    schedule or loss is another.
+
+    Args:
+        function: of arrays; what it closes over counts.
+        arguments: of which only shapes and dtypes count.
     """
-    program = jax.make_jaxpr(partial(run, optimizer, num_steps=optimizer.block_size))
-    traced = program(key, params, data)
+    traced = jax.make_jaxpr(function)(*arguments)
     constants = json.dumps(digests(traced.consts))
     return hashlib.sha256(f"{traced.jaxpr}\n{constants}".encode()).hexdigest()
 
@@ -90,6 +93,35 @@ def environment(computation: str) -> dict[str, Any]:
         "cores": int(os.environ.get("NPROC") or cores() or 1),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def check_computation(
+    folder: Path, environments: list[dict[str, Any]], now: dict[str, Any], what: str
+) -> None:
+    """Raise ValueError if a process in an environment equal to this one computed something else.
+
+    Args:
+        folder: of the run, for the message.
+        environments: of those that took part.
+        now: this process's.
+        what: decides what is computed, and is the caller's choice: "optimizer", say.
+    """
+    for was in environments:
+        if was != now and was | {"computation": now["computation"]} == now:
+            raise ValueError(
+                f"{folder} holds a run of another {what}: what it computes was "
+                f"{was['computation'][:16]}, is {now['computation'][:16]}. Expected the same one "
+                "with the same settings (step size, schedule, loss, reg, ...), or another folder"
+            )
+
+
+def warn_elsewhere(folder: Path, was: dict[str, Any], now: dict[str, Any]) -> None:
+    """Warn that a run goes on in another environment than it began in."""
+    warnings.warn(
+        f"the run in {folder} goes on elsewhere, so it may differ from an unbroken one in the "
+        f"last bits: {'; '.join(differences(was, now))}",
+        stacklevel=4,
+    )
 
 
 def cores() -> int | None:

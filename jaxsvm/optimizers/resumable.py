@@ -11,7 +11,6 @@ This is the one file of the optimizers that works on the host and touches the di
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
@@ -28,7 +27,14 @@ from jaxsvm.core.trees import check_stored, restored, stored
 from jaxsvm.core.types import Data
 from jaxsvm.files import read_sealed, write_sealed
 from jaxsvm.optimizers.contract import Optimizer, advance, run
-from jaxsvm.optimizers.identity import computation, differences, environment, identity
+from jaxsvm.optimizers.identity import (
+    check_computation,
+    computation,
+    differences,
+    environment,
+    identity,
+    warn_elsewhere,
+)
 
 KIND, FORMAT = "jaxsvm info", 1
 NUM_CHUNKS = 20  # of a run whose caller does not say
@@ -109,9 +115,10 @@ def run_resumable(
     )
     every = check_count("every", max(1, num_steps // NUM_CHUNKS) if every is None else every)
     every = -(-every // optimizer.block_size) * optimizer.block_size
+    one_block = partial(run, optimizer, num_steps=optimizer.block_size)
     here = _Past(
         run=identity(key, params, data, forms[0], optimizer.block_size, config or {}),
-        environments=[environment(computation(optimizer, key, params, data))],
+        environments=[environment(computation(one_block, key, params, data))],
         ends=[],
     )
     folder = Path(folder)
@@ -200,24 +207,13 @@ def _join(folder: Path, past: _Past, here: _Past, num_steps: int) -> _Past:
             f"expected num_steps >= {past.step}, or another folder"
         )
     (now,) = here.environments
-    for was in past.environments:
-        if was != now and was | {"computation": now["computation"]} == now:
-            raise ValueError(
-                f"{folder} holds a run of another optimizer: what it computes was "
-                f"{was['computation'][:16]}, is {now['computation'][:16]}. Expected the same one "
-                "with the same settings (step size, schedule, loss, reg, ...), or another folder"
-            )
+    check_computation(folder, past.environments, now, "optimizer")
     for path in others:
         path.unlink()
     if now in past.environments:
         return past
     if past.step < num_steps:
-        changed = "; ".join(differences(past.environments[0], now))
-        warnings.warn(
-            f"the run in {folder} goes on elsewhere, so it may differ from an unbroken one in the "
-            f"last bits: {changed}",
-            stacklevel=3,
-        )
+        warn_elsewhere(folder, past.environments[0], now)
     return past._replace(environments=[*past.environments, now])
 
 
