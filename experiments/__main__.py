@@ -15,9 +15,7 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
-import tyro
-
-from experiments.shared import options, runner
+from experiments.shared import command_line, options, runner
 from experiments.shared.compilation import keep_programs
 
 # In the notes' order.
@@ -47,7 +45,7 @@ class Config(options.Config):
 
 def main() -> None:
     keep_programs()
-    config = tyro.cli(Config, description=__doc__)
+    config = command_line.read(Config, __doc__)
     same = {field.name: getattr(config, field.name) for field in dataclasses.fields(options.Config)}
     sections = []
     for name in config.sections:

@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 
 import jaxsvm
-from experiments.shared import signals
+from experiments.shared import command_line, signals
 from experiments.shared.compilation import keep_programs
 from experiments.shared.failures import BAD_INPUT, CANNOT_WRITE, fail, is_ours, say
 from experiments.shared.record import write_text
@@ -50,7 +50,7 @@ class Config:
 
 def main() -> None:
     keep_programs()
-    sys.exit(execute(tyro.cli(Config, description=__doc__)))
+    sys.exit(execute(command_line.read(Config, __doc__)))
 
 
 def execute(config: Config) -> int:

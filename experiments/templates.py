@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiments.shared import options, pictures, recipes, runner, settings
-from experiments.shared.report import Figures, table
+from experiments.shared.report import Figures, as_text, table
 from jaxsvm import Objective
 
 
@@ -53,7 +53,7 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    rows = zip(arrays["class_names"], arrays["norm"], arrays["bias"], strict=True)
+    rows = zip(map(as_text, arrays["class_names"]), arrays["norm"], arrays["bias"], strict=True)
     return (
         f"The rows of the recipe's W, {100 * arrays['test_accuracy']:.2f} % of the test "
         "examples right.\n\n" + table("class | length of the template {:.3f} | bias {:+.3f}", rows)

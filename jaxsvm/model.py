@@ -266,7 +266,7 @@ def model_of(dataset: Dataset, objective: Objective, solution: Solution) -> Mode
     >>> model.predict(np.array([[5.1, 3.5, 1.4, 0.2]]))  # doctest: +SKIP
     array(['setosa'], dtype='<U10')
     """
-    check_objective(objective, "model_of")
+    words = in_words(objective)
     for name, value, kind in (("dataset", dataset, Dataset), ("solution", solution, Solution)):
         if not isinstance(value, kind):
             raise ValueError(
@@ -280,7 +280,7 @@ def model_of(dataset: Dataset, objective: Objective, solution: Solution) -> Mode
         classes=dataset.class_names,
         image_shape=dataset.image_shape,
         feature_names=dataset.feature_names,
-        objective=in_words(objective),
+        objective=words,
         certificate=Certificate(solution.primal, solution.dual, solution.gap, solution.passes),
         fitted_on=FittedOn(dataset.name, len(solution.dual_variables), dataset.description),
     )
@@ -289,9 +289,13 @@ def model_of(dataset: Dataset, objective: Objective, solution: Solution) -> Mode
 def in_words(objective: Objective) -> dict[str, Any]:
     """Return an objective in JSON's types; of a loss that is no plain `Hinge`, its name.
 
+    Raises:
+        ValueError: no `Objective`, or its reg or delta is no finite number.
+
     >>> in_words(Objective(softmax_loss, reg=0.5))
     {'loss': 'softmax_loss', 'penalty': 'l2_penalty', 'reg': 0.5, 'delta': 1.0}
     """
+    check_objective(objective, "a model")
     loss = objective.loss
     # A subclass is somebody's own loss: its choices alone would rebuild another one.
     return {

@@ -32,6 +32,13 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Shaped
 
+from jaxsvm.core.arguments import (
+    check_array,
+    check_count,
+    check_key,
+    check_number,
+    check_positive,
+)
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import PRECISION
 
@@ -108,25 +115,23 @@ def patch_encoder(
     >>> patch_encoder(jax.random.key(1), images, num_filters=4, patch_size=3).num_features()
     32
     """
+    check_key(key)
+    num_filters = check_count("num_filters", num_filters)
+    num_patches = check_count("num_patches", num_patches, least=num_filters)
+    patch_size, pool = check_count("patch_size", patch_size), check_count("pool", pool)
+    kmeans_rounds = check_count("kmeans_rounds", kmeans_rounds, least=0)
+    check_positive("contrast", contrast)
+    check_positive("whitening", whitening)
+    check_number("alpha", alpha, "a finite number >= 0", lambda x: 0 <= x < math.inf)
     _check_images(images, patch_size, pool)
-    for name, count, least in (
-        ("num_filters", num_filters, 1),
-        ("num_patches", num_patches, num_filters),
-        ("pool", pool, 1),
-        ("kmeans_rounds", kmeans_rounds, 0),
-    ):
-        if count < least:
-            raise ValueError(f"{name} = {count}: expected an integer >= {least}")
-    for name, number in (("contrast", contrast), ("whitening", whitening)):
-        if not 0 < number < math.inf:
-            raise ValueError(f"{name} = {number}: expected a finite number > 0")
-    if not 0 <= alpha < math.inf:
-        raise ValueError(f"alpha = {alpha}: expected a finite number >= 0")
-    windows = _normalized(_drawn(key, images, patch_size, num_patches), contrast)
+    if len(images) == 0:
+        raise ValueError(f"images have shape {images.shape}: expected at least one image")
+    energy, ridge = (jnp.asarray(number, _float()) for number in (contrast, whitening))
+    windows = _normalized(_drawn(key, images, patch_size, num_patches), energy)
     mean = jnp.mean(windows, axis=0)
     centred = windows - mean[None, :]
     values, vectors = jnp.linalg.eigh(_product(centred.T, centred) / num_patches)
-    Z = _product(vectors / jnp.sqrt(values + whitening)[None, :], vectors.T)
+    Z = _product(vectors / jnp.sqrt(values + ridge)[None, :], vectors.T)
     filters = _product(centred[:num_filters], Z)
     filters /= jnp.linalg.norm(filters, axis=1, keepdims=True)
     if kmeans_rounds:
@@ -136,7 +141,7 @@ def patch_encoder(
         weights=weights,
         offset=_product(weights, mean),
         alpha=jnp.asarray(alpha, weights.dtype),
-        contrast=jnp.asarray(contrast, weights.dtype),
+        contrast=energy.astype(weights.dtype),
         patch_size=patch_size,
         pool=pool,
     )
@@ -289,7 +294,7 @@ def _moved(filters: Array, windows: Array, rounds: int) -> Array:
     return lax.scan(move, filters, None, length=rounds)[0]
 
 
-def _normalized(windows: Array, contrast: Array | float) -> Array:
+def _normalized(windows: Array, contrast: Array) -> Array:
     """Return windows less their means, over the root of their variances plus the contrast."""
     centred = windows - jnp.mean(windows, axis=1, keepdims=True)
     variance = jnp.mean(centred * centred, axis=1, keepdims=True)
@@ -307,10 +312,14 @@ def _float() -> jnp.dtype:
 
 def _check_images(images: ImageBatch, patch_size: int, pool: int) -> None:
     """Raise ValueError unless images are (N, H, W, channels) with a window for each cell."""
+    check_array("images", images)
+    if images.dtype.kind not in "iu" and images.dtype not in (np.float32, np.float64):
+        raise ValueError(f"images have dtype {images.dtype}: expected bytes, float32 or float64")
     if images.ndim != 4:
         raise ValueError(f"images have shape {images.shape}: expected (N, H, W, channels)")
-    if patch_size < 1 or min(_places(images, patch_size)) < max(pool, 1):
+    if min(images.shape[3], min(_places(images, patch_size)) - pool + 1) < 1:
         raise ValueError(
             f"patch_size = {patch_size} and pool = {pool} do not fit images of "
-            f"{images.shape[1]}×{images.shape[2]}: expected at least one window in each cell"
+            f"{images.shape[1]}×{images.shape[2]}×{images.shape[3]}: expected at least one window "
+            "in each cell"
         )

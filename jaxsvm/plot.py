@@ -411,7 +411,7 @@ def bars(
         ax = figure.add_subplot()
         place = np.arange(len(names))
         ax.barh(place, heights, xerr=errors, color=COLORS[0], ecolor="#333333", capsize=3)
-        ax.set_yticks(place, names)
+        ax.set_yticks(place, [_verbatim(name) for name in names])
         ax.invert_yaxis()
         ax.grid(False, axis="y")
         _mark(ax, {}, vertical or {})

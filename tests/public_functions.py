@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 import jaxsvm
-from jaxsvm import Data, certificate, gradients, lines, optimizers
+from jaxsvm import Data, certificate, gradients, lines, model, optimizers, patches
 from jaxsvm.certificate.solve import History
 from jaxsvm.estimator import LinearSVC
 from tests import reference
@@ -36,11 +36,13 @@ ROOMS = {
     "certificate.": certificate,
     "datasets.": jaxsvm.datasets,
 }
+# Files beside the rooms whose own functions are offered too.
+FILES = (model, patches)
 # What users are handed, or make of numbers that are looked at where they are used.
 RECORDS = {
-    "Data", "Dataset", "DatasetError", "FAMILY", "GradientCheck", "Info", "Minimum", "Optimizer",
-    "PathPoint", "Penalty", "Plane", "Slice", "Solution", "StandardizedFeatures", "State",
-    "Verdict",
+    "Certificate", "Data", "Dataset", "DatasetError", "FAMILY", "FittedOn", "GradientCheck", "Info",
+    "Minimum", "Optimizer", "PatchEncoder", "PathPoint", "Penalty", "Plane", "Slice", "Solution",
+    "StandardizedFeatures", "State", "Verdict",
 }  # fmt: skip
 
 
@@ -51,6 +53,9 @@ def public_names() -> set[str]:
         for name, value in vars(room).items():
             if not name.startswith("_") and not isinstance(value, types.ModuleType):
                 names.add(name)
+    for file in FILES:
+        own = (x for x in vars(file).items() if getattr(x[1], "__module__", "") == file.__name__)
+        names |= {name for name, _ in own if not name.startswith("_")}
     return names
 
 
@@ -187,6 +192,15 @@ def _model() -> Any:
     )
 
 
+def _images() -> np.ndarray:
+    return np.random.default_rng(12).integers(0, 256, (4, 5, 5, 1), np.uint8)
+
+
+def _encoder(images: Any, **settings: Any) -> Any:
+    settings = {"num_filters": 2, "patch_size": 3, "num_patches": 20} | settings
+    return patches.patch_encoder(jax.random.key(1), images, **settings)
+
+
 def _accuracy(W: Any, X: Any, y: Any) -> float:
     return float(np.mean(np.argmax(reference.score(W, X), axis=1) == np.asarray(y)))
 
@@ -231,6 +245,7 @@ def _saved() -> Path:
 ANY_SHAPE = {"an axis less", "an axis more", "an axis at the end", "transposed", "a row less"}
 ANY_SHAPE |= ROWS | COLUMNS
 NO_NUMBERS = {"no rows", "no columns", "one number"}
+PICTURES = {"a row more", "a row less", "one row", "one column", "float32", "float64", "int32"}
 MORE = {"a row more"}  # one class more
 LOSSES = [*reference.LOSSES, "softmax_loss", "margins"]
 
@@ -643,6 +658,38 @@ def registry() -> dict[str, Entry]:
                 _saved() if path is GOOD else path, _model() if model is None else model
             ),
             {"path": Argument("path", GOOD), "model": Argument("record", None)}, host=True,
+        ),
+        "export_safetensors": Entry(
+            lambda path, model: jaxsvm.model.export_safetensors(
+                _saved().with_suffix(".safetensors") if path is GOOD else path,
+                _model() if model is None else model,
+            ),
+            {"path": Argument("path", GOOD), "model": Argument("record", None)}, host=True,
+        ),
+        "in_words": Entry(
+            lambda objective: model.in_words(objective)["reg"], {"objective": objective()},
+            host=True,
+        ),
+        # Patches of images.
+        "patch_encoder": Entry(
+            lambda key, images, **settings: patches.patch_encoder(key, images, **settings).weights,
+            {
+                "key": key, "images": Argument("pixels", _images()), "num_filters": count(2),
+                "patch_size": count(3), "pool": count(2), "num_patches": count(20),
+                "alpha": Argument("nonnegative", 0.25), "contrast": positive(10.0),
+                "whitening": positive(0.3), "kmeans_rounds": Argument("count", 1, frozenset("0")),
+            },
+            cost=100, free={"images": PICTURES | {"transposed", "a column more"}},
+        ),
+        "encode": Entry(
+            lambda images: patches.encode(_encoder(_images()), images),
+            {"images": Argument("pixels", _images())},
+            cost=100, free={"images": PICTURES | {"no rows"}},
+        ),
+        "mirrored": Entry(
+            lambda images: patches.mirrored(_encoder(_images()), images),
+            {"images": Argument("pixels", _images())},
+            cost=100, free={"images": PICTURES | {"no rows"}},
         ),
         "load": Entry(
             lambda path: jaxsvm.load(_saved() if path is GOOD else path).W,

@@ -186,7 +186,7 @@ def test_two_files_are_compared_row_by_row(tmp_path, capsys):
         memory._replace(median=2.0**22),
     ]
     paths = write_rows(tmp_path / "a.json", before), write_rows(tmp_path / "b.json", after)
-    assert compare_files(*paths) == 2
+    assert compare_files(*paths, percent=5.0) == 2
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == "| p | w | ours, 3 steps | 2 ms | 2.12 ms | 1.060 | SLOWER |"
     assert lines[3] == "| p | c | ours | 2 ms | 2.08 ms | 1.040 |  |"
@@ -195,7 +195,7 @@ def test_two_files_are_compared_row_by_row(tmp_path, capsys):
     assert lines[-1] == f"only in {paths[0]}: p, w, gone"
     assert compare_files(*paths, percent=400.0) == 0
     with pytest.raises(ValueError, match="sizes tiny and full"):
-        compare_files(paths[0], write_rows(tmp_path / "c.json", after, size="full"))
+        compare_files(paths[0], write_rows(tmp_path / "c.json", after, size="full"), percent=5.0)
 
 
 FAKE_PACKAGE = """#!{python}

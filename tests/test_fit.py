@@ -1,14 +1,19 @@
 """Data of one's own through the experiments: options, forms, the practical fit and its answers."""
 
+import html
+import io
 import json
+import re
 import sys
 from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from sklearn.datasets import load_iris
 
 import jaxsvm
@@ -17,6 +22,7 @@ from experiments.shared import options, pictures, report, runner, settings
 from experiments.shared.failures import BAD_DATA, BAD_INPUT, CANNOT_WRITE
 from experiments.shared.options import Source
 from experiments.shared.recipes import in_float64
+from experiments.shared.results import read_result
 from jaxsvm import Data, Model, Objective
 from jaxsvm import plot as draw
 from jaxsvm.datasets.rows import inverse_deviation
@@ -105,7 +111,7 @@ def test_the_hardest_rows_of_a_table_are_named_with_their_values(tmp_path):
     assert "| row of the training part | class | seen as | sepal length (cm) |" in text
     assert pictures.hardest_figures(found) == {}
     odd = {"hardest_values": {"a | b": values[:, 0]}}
-    assert "| a / b |" in pictures.hardest_table(found | odd)
+    assert r"| a \| b |" in pictures.hardest_table(found | odd)
 
 
 def test_the_hardest_pictures_are_drawn_as_they_are():
@@ -226,6 +232,48 @@ def test_the_report_of_a_fit_is_one_page(fitted):
     with np.load(folder / "fit" / "arrays.npz") as arrays:
         model = jaxsvm.load(folder / "model.npz")
         np.testing.assert_array_equal(arrays["model.W"], model.W)
+
+
+HOSTILE = (
+    "<script>x</script>", "<img src=x onerror=y>",
+    "a|b | `c` *d* _e_ [f](g) ![h](i) &lt; \\frac$j$ {:k}",
+)  # fmt: skip
+
+
+def test_names_from_outside_stay_text_in_both_reports(fitted, tmp_path):
+    folder, _, _ = fitted
+    arrays, _ = read_result(folder / "fit" / "arrays.npz")
+    arrays["model"]["classes"] = list(HOSTILE)
+    seen = dict(zip(("ant", "bee", "crow"), HOSTILE, strict=True))
+    for key in ("hardest_classes", "hardest_seen_as"):
+        arrays[key] = [seen[name] for name in arrays[key]]
+    values = zip(HOSTILE, arrays["hardest_values"].values(), strict=True)
+    arrays["hardest_values"] = dict(values)
+    body = fit.report(arrays)
+    report.write_report(tmp_path, "fit", [report.Chapter("fit", body)])
+    # What an editor shows may hold any HTML; what is ours holds none.
+    editor = MarkdownIt("commonmark").enable("table").render(body)
+    for page in ((tmp_path / "report.html").read_text(), editor):
+        tags = set(re.findall(r"<(\w+)", page))
+        assert not {"script", "img", "a", "em"} & tags
+        cells = re.findall(r"<t[hd].*?>(.*?)</t[hd]>", page)
+        for name in HOSTILE:
+            # A column of values, a row of the table of classes, and examples among the hardest.
+            assert [html.unescape(cell) for cell in cells].count(name) > 2, name
+
+
+@pytest.mark.parametrize("name", ["$x", "a$b$c", "\\frac", "$\\frac", "\\$", "$$", "a^{b$"])
+def test_figures_draw_names_as_they_are(name):
+    names = [name, "plain"]
+    for figure in (
+        draw.heat_map(np.eye(2), names, names, xlabel="", ylabel="", label=""),
+        draw.images(np.ones((2, 2, 2)), names),
+        draw.bars(names, [1.0, 2.0], xlabel=""),
+    ):
+        page = io.StringIO()
+        with matplotlib.rc_context({"svg.fonttype": "none"}):
+            figure.savefig(page, format="svg")
+        assert f">{name}</text>" in html.unescape(page.getvalue())
 
 
 def ask(monkeypatch, capsys, *arguments):

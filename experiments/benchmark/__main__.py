@@ -17,6 +17,7 @@ import jax
 import tyro
 
 from experiments.benchmark import harness, landscape
+from experiments.shared import command_line
 from experiments.shared.failures import BAD_INPUT, CANNOT_WRITE, fail
 
 Part = Literal["landscape", "gradient", "search", "descent", "dual", "compile", "start"]
@@ -31,7 +32,7 @@ class Arguments(harness.Config):
 
 
 def main(argv: list[str] | None = None) -> list[harness.Row]:
-    config = tyro.cli(Arguments, args=argv, description=__doc__)
+    config = command_line.read(Arguments, __doc__, argv)
     if status := check(config):
         sys.exit(status)
     # First calls are measured with all their compilation.

@@ -4,28 +4,57 @@
 
 The files are those that `python -m experiments.benchmark` writes; take them in turns on one
 machine. Prints a markdown table of medians and of their ratio, after over before. A row is flagged
-if it is slower (or needs more memory) by more than ``--percent``; the exit status is 1 if any is.
+if it is slower (or needs more memory) by more than ``--percent``; the exit status is 1 if any is,
+and 2, with one line, where the files cannot be compared.
 """
 
 import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
+from tyro.conf import Positional
 
 from experiments.benchmark.harness import Row, show
-from experiments.shared import report
+from experiments.shared import command_line, report
+from experiments.shared.failures import BAD_INPUT, fail
+from experiments.shared.options import NonNegative, check_fields
 
 # A peer's name may end in what its run reached, and that differs between runs.
 OUTCOME = re.compile(r"(: |, (under|OVER) ).*")
 
 
-def compare(
-    before: tyro.conf.Positional[Path], after: tyro.conf.Positional[Path], *, percent: float = 5.0
-) -> int:
+@dataclass(frozen=True)
+class Config:
+    """Compare two result files.
+
+    Attributes:
+        before: the JSON file of one commit.
+        after: the JSON file of another.
+        percent: how much slower a row may be.
+    """
+
+    before: Positional[Path]
+    after: Positional[Path]
+    percent: NonNegative = 5.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def main() -> None:
+    config = command_line.read(Config, __doc__)
+    try:
+        flagged = compare(config.before, config.after, percent=config.percent)
+    except (OSError, ValueError) as error:
+        sys.exit(fail(BAD_INPUT, str(error)))
+    sys.exit(min(flagged, 1))
+
+
+def compare(before: Path, after: Path, *, percent: float) -> int:
     """Print the rows of two result files with their ratios; return how many are flagged.
 
     Args:
@@ -34,9 +63,10 @@ def compare(
         percent: how much slower a row may be.
 
     Raises:
-        ValueError: the files are of different sizes of the problem.
+        ValueError: a file holds no results, or they are of different sizes of the problem.
+        OSError: a file cannot be read.
     """
-    records = [json.loads(path.read_text()) for path in (before, after)]
+    records = [read(path) for path in (before, after)]
     sizes = [record["config"]["size"] for record in records]
     if sizes[0] != sizes[1]:
         raise ValueError(f"sizes {sizes[0]} and {sizes[1]}: expected two files of the same size")
@@ -57,6 +87,19 @@ def compare(
     return flagged
 
 
+def read(path: Path) -> Any:
+    """Return what a result file holds."""
+    try:
+        record = json.loads(path.read_text())
+        by_name(record["rows"])
+        record["config"]["size"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected a JSON file that `python -m experiments.benchmark` wrote"
+        ) from error
+    return record
+
+
 def by_name(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str], Row]:
     """Return the rows of a file by part, work and peer."""
     found = (Row(**row) for row in rows)
@@ -64,4 +107,4 @@ def by_name(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str], Row]:
 
 
 if __name__ == "__main__":
-    sys.exit(min(tyro.cli(compare, description=__doc__), 1))
+    main()

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ import numpy as np
 from experiments.shared import record, report, timing
 from experiments.shared.compiled import run_steps as run_steps
 from experiments.shared.environment import environment
+from experiments.shared.options import Count, Positive, at_least, check_fields
 from experiments.shared.timing import Row as Row
 from experiments.shared.timing import row_of as row_of
 from jaxsvm import Data, StandardizedFeatures
@@ -52,19 +53,15 @@ class Config:
     """
 
     size: Literal["tiny", "full"] = "full"
-    repeats: int = 15
-    seconds: float = 20.0
-    fit_seconds: float = 30.0
-    seed: int = 0
+    repeats: Count = 15
+    seconds: Positive = 20.0
+    fit_seconds: Positive = 30.0
+    seed: Annotated[int, at_least(0)] = 0
     out: Path = Path("runs/benchmark")
     landscapes_python: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.repeats < 1:
-            raise ValueError(f"repeats = {self.repeats}: expected an integer >= 1")
-        for name in ("seconds", "fit_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)}: expected a number > 0")
+        check_fields(self)
 
     @property
     def full(self) -> bool:

@@ -123,9 +123,7 @@ class Config:
     measures_seconds: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self), include_extras=True)
-        for field in dataclasses.fields(self):
-            _check(field.name, getattr(self, field.name), hints[field.name])
+        check_fields(self)
         if self.X is not None and self.dataset != Config.dataset:
             raise ValueError(f"dataset = {self.dataset!r} and X = {self.X}: expected one of them")
         if self.X is None:
@@ -148,11 +146,18 @@ class Config:
         return self.dataset if self.X is None else self.X.absolute().stem
 
 
+def check_fields(options: Any) -> None:
+    """Raise ValueError unless every field of a dataclass passes the checks in its type."""
+    hints = typing.get_type_hints(type(options), include_extras=True)
+    for field in dataclasses.fields(options):
+        _check(field.name, getattr(options, field.name), hints[field.name])
+
+
 def _check(name: str, value: Any, hint: Any) -> None:
     """Apply the checks in an option's type to its value, or to each value of a tuple."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        for check in hint.__metadata__:
+        for check in filter(callable, hint.__metadata__):  # tyro's marks are no functions
             check(name, value)
         _check(name, value, arguments[0])
     elif origin is tuple:

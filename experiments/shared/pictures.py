@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.shared.report import table_of
+from experiments.shared.report import as_text, table_of
 from experiments.shared.settings import some_rows
 from jaxsvm import Dataset, Solution
 from jaxsvm import plot as draw
@@ -76,12 +76,11 @@ def hardest_table(arrays: dict[str, Any]) -> str:
         return ""
     columns = {
         "row of the training part {:d}": arrays["hardest_rows"],
-        "class": arrays["hardest_classes"],
-        "seen as": arrays["hardest_seen_as"],
+        "class": map(as_text, arrays["hardest_classes"]),
+        "seen as": map(as_text, arrays["hardest_seen_as"]),
     }
     values = {
-        # A bar between spaces would begin another column.
-        name.replace(" | ", " / "): [f"{value:.6g}" for value in column]
+        as_text(name): [f"{value:.6g}" for value in column]
         for name, column in arrays["hardest_values"].items()
     }
     return f"The training examples that push hardest:\n\n{table_of(columns | values)}\n\n"

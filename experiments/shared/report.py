@@ -4,9 +4,10 @@
     runs/<name>/report.md            the same for an editor or a diff
     runs/<name>/<section>/*.png      the figures
 
-Text from outside (a dataset's class names, a path) is escaped on its way into HTML. The markdown
-of a report may hold headings, tables, lists, code and emphasis; a link or an image stays text, so
-that no page fetches anything.
+Text from outside (a dataset's class names, a path) is made `as_text` by who puts it into a report,
+so that it is the same text in both. Whoever forgets it does no harm to the HTML, where all text is
+escaped: its markdown may hold headings, tables, lists, code and emphasis, and a link or an image
+stays text, so that no page fetches anything.
 """
 
 import base64
@@ -32,6 +33,8 @@ MARKDOWN = MarkdownIt("zero", {"html": False}).enable(
 LOG_LOG: dict[str, Any] = {"xscale": "log", "yscale": "log"}
 # A column of a table's header: its name and, in braces, the form of its numbers.
 _COLUMN = re.compile(r"^(.*?)(?: ?\{:(.*)\})?$")
+# What may begin markdown or HTML within a line, a formula, or the form in a column's name.
+_MARKS = re.compile(r"[\\`*_{}\[\]<>&|$~:#]")
 PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
 
 
@@ -68,6 +71,8 @@ def quartile_cell(values: Any, form: str) -> str:
 def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
     """Return a markdown table; a bar inside a cell is escaped, and a line's end becomes a space.
 
+    Text from outside has to be made `as_text` before.
+
     Args:
         header: the columns' names between bars, each with the form of its numbers if it has some:
             ``"name | loss {:.3f} | accuracy, % {:.1%}"``.
@@ -80,10 +85,19 @@ def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
             cell if isinstance(cell, str) else number(cell, form)
             for cell, form in zip(cells, forms, strict=True)
         )
-        shown = (" ".join(text.splitlines()).replace("|", "\\|") for text in texts)
+        shown = (re.sub(r"(?<!\\)\|", r"\|", " ".join(text.splitlines())) for text in texts)
         return "| " + " | ".join(shown) + " |"
 
     return "\n".join([line(names), line(["---"] * len(names)), *map(line, rows)])
+
+
+def as_text(name: str) -> str:
+    r"""Return a name from outside as markdown that shows it as it is, on one line.
+
+    >>> print(as_text("<b>a*b|c"))
+    \<b\>a\*b\|c
+    """
+    return _MARKS.sub(r"\\\g<0>", " ".join(name.split()))
 
 
 def verbatim(text: str) -> str:

@@ -20,7 +20,7 @@ from experiments.shared.environment import environment
 from experiments.shared.failures import MISTAKE, Failure, fail, failure_of, say, worst
 from experiments.shared.folder import Kept
 from experiments.shared.record import plain, trace_rows, write_json, write_text
-from experiments.shared.report import Chapter, save_figures, table, verbatim, write_report
+from experiments.shared.report import Chapter, as_text, save_figures, table, verbatim, write_report
 from experiments.shared.workers import Outcome, Sections, outcomes, section_name
 from jaxsvm.optimizers.identity import differences
 
@@ -187,7 +187,8 @@ def _about(now: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
         fields = {k: v for k, v in vars(part.record["config"]).items() if k != "again"}
         if fields["X"]:
             del fields["dataset"]
-        given = (f"{key} {value}" for key, value in fields.items() if value is not None)
+        shown = {key: as_text(str(value)) for key, value in fields.items() if value is not None}
+        given = (f"{key} {value}" for key, value in shown.items())
         options.append(f"- `{name}`: " + ", ".join(given))
         facts = part.environment, plain(now)
         then, here = ({key: known.get(key) for key in BITS} for known in facts)

@@ -25,10 +25,8 @@ import sys
 import traceback
 from typing import Any
 
-import tyro
-
+from experiments.shared import command_line, signals
 from experiments.shared import folder as folders
-from experiments.shared import signals
 from experiments.shared.compilation import keep_programs
 from experiments.shared.failures import CANNOT_WRITE, MISTAKE, fail, failure_of
 from experiments.shared.options import Config
@@ -45,7 +43,7 @@ def main(name: str) -> None:
     """
     keep_programs()
     module = sys.modules[name]
-    config: Any = tyro.cli(module.Config, description=module.__doc__)
+    config: Any = command_line.read(module.Config, module.__doc__)
     sys.exit(execute(section_name(module), [(module, config)], config))
 
 
