@@ -40,15 +40,20 @@ class Branches(NamedTuple):
     """A traced function that can be evaluated with its signature.
 
     Attributes:
-        evaluate: from the function's arguments to its flat outputs and (S, 2) uint32.
+        evaluate: from ``consts`` and the flat arguments to the flat outputs and (S, 2) uint32.
+        consts: the arrays that the function closes over, so that a compiled program can take them
+            as arguments.
         sites: what each of the S rows belongs to.
         unknown: primitives that can hide a branch.
+        stopped: where `jax.lax.stop_gradient` is called.
         eps: of the coarsest floats that the function computes with.
     """
 
     evaluate: Callable[..., tuple[list[Any], Array]]
+    consts: Any
     sites: tuple[Site, ...]
     unknown: tuple[Site, ...]
+    stopped: tuple[Site, ...]
     eps: float
 
 
@@ -56,17 +61,33 @@ def branches(f: Callable[..., Any], *args: Any) -> Branches:
     """Trace f at arguments like these, and return how to evaluate it with its signature."""
     program = jax.make_jaxpr(f)(*args)
 
-    def evaluate(*args: Any) -> tuple[list[Any], Array]:
-        outputs, rows = _run(program.jaxpr, program.consts, jax.tree.leaves(args))
+    def evaluate(consts: Any, *args: Any) -> tuple[list[Any], Array]:
+        outputs, rows = _run(program.jaxpr, consts, args)
         return outputs, _stacked(rows)
 
     equations = list(_equations(program.jaxpr))
+
+    def sites(which: Callable[[JaxprEqn], bool]) -> tuple[Site, ...]:
+        return tuple(_site(e, line) for e, line in equations if which(e))
+
     return Branches(
         evaluate,
-        tuple(_site(e, line) for e, line in equations if _is_site(e)),
-        tuple(dict.fromkeys(_site(e, line) for e, line in equations if _is_unknown(e))),
+        program.consts,
+        sites(_is_site),
+        tuple(dict.fromkeys(sites(_is_unknown))),
+        sites(lambda e: e.primitive.name == "stop_gradient"),
         max((float(jnp.finfo(a.dtype).eps) for e, _ in equations for a in _floats(e)), default=0.0),
     )
+
+
+def hoisted(f: Callable[..., Any], *args: Any) -> tuple[Callable[..., list[Any]], Any]:
+    """Return f as a function of what it closes over and its flat arguments, and those arrays."""
+    program = jax.make_jaxpr(f)(*args)
+
+    def evaluate(consts: Any, *args: Any) -> list[Any]:
+        return _interpret(program.jaxpr, consts, args, _bind)
+
+    return evaluate, program.consts
 
 
 def first_nonfinite(f: Callable[..., Any], *args: Any) -> Site | None:
