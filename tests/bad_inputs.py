@@ -186,7 +186,7 @@ MESSAGES: dict[str, Callable[[], Any]] = {
         lambda W: jaxsvm.check_gradient(OBJECTIVE, W, Data(X, Y)).numerical
     ),
     "mode = forward is given: expected none for an Objective": lambda: jaxsvm.check_gradient(
-        OBJECTIVE, W, Data(X, Y), mode="forward"  # type: ignore[call-overload]
+        OBJECTIVE, W, Data(X, Y), mode="forward"
     ),
     "ties = any is given: expected none for a function": lambda: jaxsvm.assert_gradient(
         lambda W: jnp.sum(W), W, ties="any"

@@ -38,9 +38,9 @@ ROOMS = {
 }
 # What users are handed, or make of numbers that are looked at where they are used.
 RECORDS = {
-    "Data", "Dataset", "DatasetError", "FAMILY", "FunctionCheck", "GradientCheck", "Info", "Minimum", "Optimizer",
-    "PathPoint", "Penalty", "Plane", "Slice", "Solution", "StandardizedFeatures", "State",
-    "Verdict",
+    "Data", "Dataset", "DatasetError", "FAMILY", "FunctionCheck", "GradientCheck", "Info",
+    "Minimum", "Optimizer", "PathPoint", "Penalty", "Plane", "Slice", "Solution",
+    "StandardizedFeatures", "State", "Verdict",
 }  # fmt: skip
 
 

@@ -6,9 +6,11 @@ which of two numbers was larger, what the order was. Two points at which all out
 on the same smooth piece, and a difference between them is a fair judge of a derivative; where they
 are not, the site that differs says which primitive flipped, and in which line of the function.
 
-The outcomes of a site are hashed to 64 bits, Σ r_i·outcome_i with fixed random r, and those of a
-loop's rounds once more. Two different outcomes are taken for equal with probability about 2⁻⁵⁸.
-All of it can be traced, so thousands of points are evaluated in one compiled program.
+The outcomes of a site are hashed to 32 words of 32 bits: word w is Σ r_i·outcome_i over every 32nd
+entry, from w on, with fixed random r, and over a loop's rounds. So it can also be said whether two
+points differ in the same entries. A different outcome is taken for equal with probability 2⁻³¹ for
+each word that differs, a little more where outcomes are not −1, 0 and 1. All of it can be traced,
+so thousands of points are evaluated in one compiled program.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +25,8 @@ from jax.extend.source_info_util import summarize
 
 from jaxsvm.gradients.primitives import BRANCHES, CALLS, NESTED, SMOOTH
 
-WORDS = 2  # of 32 bits, in a hash
+WORDS = 32  # of 32 bits each, in a site's hash
+MOST_KEPT = 2**16  # random numbers that a program keeps for a site
 
 
 class Site(NamedTuple):
@@ -40,7 +43,7 @@ class Branches(NamedTuple):
     """A traced function that can be evaluated with its signature.
 
     Attributes:
-        evaluate: from ``consts`` and the flat arguments to the flat outputs and (S, 2) uint32.
+        evaluate: from ``consts`` and the flat arguments to the flat outputs and (S, WORDS) uint32.
         consts: the arrays that the function closes over, so that a compiled program can take them
             as arguments.
         sites: what each of the S rows belongs to.
@@ -315,20 +318,22 @@ def _outcomes(equation: JaxprEqn, inputs: list[Any], outputs: list[Any]) -> list
 
 
 def _fingerprint(outcomes: list[Array]) -> Array:
-    """Return Σ r_i·outcome_i modulo 2³², for two series of r."""
-    total = jnp.zeros(WORDS, jnp.uint32)
-    for n, outcome in enumerate(outcomes):
+    """Return Σ r_i·outcome_i modulo 2³², every WORDS-th entry together."""
+    words = []
+    for outcome in outcomes:
         flat = jnp.ravel(outcome)
         halves = [flat] if flat.dtype.itemsize < 8 else [flat, flat >> 32]
-        for half, part in enumerate(halves):
-            place = lax.iota(jnp.uint32, flat.size)
-            words = part.astype(jnp.uint32)
-            for word in range(WORDS):
-                seed = np.uint32(0x9E3779B9 + 97 * n + 31 * half + 7919 * word)
-                total = total.at[word].add(
-                    jnp.sum(words * _scrambled(place, seed), dtype=jnp.uint32)
-                )
-    return total
+        words += [half.astype(jnp.uint32) for half in halves]
+    size = sum(part.size for part in words)
+    flat = jnp.concatenate([*words, jnp.zeros(-size % WORDS, jnp.uint32)])
+    return jnp.sum((flat * _series(flat.size)).reshape(-1, WORDS), axis=0, dtype=jnp.uint32)
+
+
+def _series(size: int) -> Any:
+    """Return odd random numbers; long ones are made where they are used."""
+    if size <= MOST_KEPT:
+        return np.random.default_rng(0).integers(0, 2**32, size, np.uint32) | np.uint32(1)
+    return _scrambled(lax.iota(jnp.uint32, size), 0) | jnp.uint32(1)
 
 
 def _scrambled(x: Array, seed: Any) -> Array:

@@ -3,8 +3,8 @@
 A line is a coordinate of the flat params, which moves alone, or a random direction, in which all of
 them move. The function is evaluated at a ladder of distances on both sides of the point, and at
 neighbouring floats of the point. Their second differences are rounding, and so are differences of
-the gradient between them; a site that flips between them is a kink that the point lies on, as far
-as floats can tell.
+the gradient between them; a primitive that flips between them is a kink that the point lies on,
+as far as floats can tell.
 """
 
 from collections.abc import Callable
@@ -99,7 +99,7 @@ class Question:
 
 
 class Evidence(NamedTuple):
-    """What was measured along n lines with L rungs, of a function with S sites.
+    """What was measured along n lines with L rungs, of a function with S sites: F = S·WORDS.
 
     The second axis is the side, right and left; the last rung is the nearest.
 
@@ -108,10 +108,11 @@ class Evidence(NamedTuple):
         values: (n, 2, L).
         distance: (n, 2, L), of the rungs from the point, negative to the left.
         noise: (n, 2, L), what rounding does to a value.
-        differs: (n, 2, L, S), which sites differ from the point's.
+        differs: (n, 2, L, F), which words of the signature differ from the point's.
         same: (n, 2, L - 1), whether a rung has the signature of the next.
         on_own_piece: (n, 2, L), whether a rung and all nearer ones have the point's signature.
-        unstable_only: (n, 2, L), whether up to there only sites differ that are at a kink.
+        unstable_only: (n, 2, L), whether up to there only words differ that do so at a kink of the
+            point, exactly or to rounding.
         neighbours: (m,), whether the point's neighbours have its signature.
     """
 
@@ -134,7 +135,7 @@ class Evidence(NamedTuple):
         for rung in reversed(range(self.differs.shape[2])):
             flipped = np.flatnonzero(self.differs[line, :, rung].any(axis=0))
             if flipped.size:
-                return sites[int(flipped[0])]
+                return sites[int(flipped[0]) // WORDS]
         return None
 
 
@@ -215,7 +216,8 @@ def gather(asked: Question) -> Evidence:
 
     ends = (n * each, n * each + 2 * m)
     center, around = float(values[-1]), values[ends[0] : ends[1]].reshape(m, 2)
-    differs = np.any(signatures != signatures[-1], axis=2)
+    signatures = signatures.reshape(len(signatures), -1)
+    differs = signatures != signatures[-1]
     near = differs[ends[0] : ends[1]]
     along = differs[: ends[0]].reshape(n, 2, L, -1)
     shaped = signatures[: ends[0]].reshape(n, 2, L, -1)
@@ -314,7 +316,7 @@ def _forward(asked: Question) -> np.ndarray:
 
     @jax.jit
     def every(consts: Any, points: Array, rows: Array, lines: Any) -> Array:
-        def along(x: Array, line: Any) -> Array:
+        def along(x: Array, line: Any) -> Any:
             place, row, alone = line
             tangent = jnp.zeros_like(x).at[place].set(alone) + (1 - alone) * rows[row]
             return evaluate(consts, x, tangent)[0]

@@ -32,7 +32,6 @@ from jax.flatten_util import ravel_pytree
 
 from jaxsvm.core.arguments import (
     check_count,
-    check_finite,
     check_key,
     check_number,
     check_params,
@@ -220,8 +219,13 @@ def check_function(
     key = jax.random.key(0) if key is None else key
     check_key(key)
     check_values("check_gradient", params, gradient, key)
-    for leaf in jax.tree.leaves(params):
-        check_finite("params", leaf)
+    for path, leaf in jax.tree.leaves_with_path(params):
+        bad = np.argwhere(~np.isfinite(np.asarray(leaf, float)))
+        if len(bad):
+            name, index = jax.tree_util.keystr(path), tuple(bad[0].tolist())
+            raise ValueError(
+                f"params{name} has {np.asarray(leaf)[index]} at {index}: expected finite numbers"
+            )
 
     asked = question(f, params, order, mode, num_coordinates, h, key)
     evidence = gather(asked)
@@ -308,7 +312,8 @@ def _at_kink(
         nearest = min(pieces, key=lambda piece: abs(g - piece.value))
         judged.tolerance[n] = max(piece.error for piece in pieces) + rounding
         if not smooth:
-            judged.numerical[n], judged.h[n] = nearest.value, evidence.step(nearest.rung)[n]
+            judged.numerical[n] = nearest.value
+            judged.h[n] = abs(evidence.distance[n, 0, nearest.rung])
         for side, slopes in zip((judged.right, judged.left), sides, strict=True):
             side[n] = slopes[-1].value if slopes else np.nan
         if not smooth and judged.low[n] <= g <= judged.high[n]:

@@ -53,9 +53,8 @@ INTEGERS = """
     random_clone random_fold_in random_seed random_split random_unwrap random_wrap reduce_and
     reduce_or reduce_xor rng_bit_generator rng_uniform shape_assertion shift_left
     shift_right_arithmetic shift_right_logical threefry2x32 threefry4x32 xor is_finite
-    eq_to le_to lt_to argmax argmin bitcast_convert_type eq ne lt le gt ge
+    argmax argmin bitcast_convert_type
 """
-# Comparisons, argmax and the like are read off by what comes out of them, above by their ties.
 SMOOTH = frozenset((DIFFERENTIABLE + MOVING + INTEGERS).split())
 
 EXTERNAL = """
@@ -118,8 +117,13 @@ def _sign_of(position: int) -> Outcome:
 
 
 def _whole(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
-    """Return the output, which is a whole number, as an integer."""
-    return [outputs[0].astype(jnp.int32)]
+    return [_bits(outputs[0])]
+
+
+def _bits(x: Array) -> Array:
+    """Return a whole number's bits: it may be beyond the integers."""
+    unsigned = {2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint64}[x.dtype.itemsize]
+    return lax.bitcast_convert_type(jnp.where(x == 0, jnp.zeros_like(x), x), unsigned)
 
 
 def _clamp(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
@@ -211,12 +215,12 @@ def _integer_pow(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) 
 
 
 def _remainder(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
-    return [jnp.trunc(inputs[0] / inputs[1]).astype(jnp.int32), _sign(outputs[0])]
+    return [_bits(jnp.trunc(inputs[0] / inputs[1])), _sign(outputs[0])]
 
 
 def _below_zero(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
     """Return between which poles an argument lies; they are at 0, −1, −2, …"""
-    return [jnp.floor(jnp.minimum(x, jnp.zeros_like(x))).astype(jnp.int32) for x in inputs[-1:]]
+    return [_bits(jnp.floor(jnp.minimum(inputs[-1], jnp.zeros_like(inputs[-1]))))]
 
 
 def _angle(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
