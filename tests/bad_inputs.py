@@ -185,10 +185,10 @@ MESSAGES: dict[str, Callable[[], Any]] = {
     "check_gradient is called inside jax.jit": jitted(
         lambda W: jaxsvm.check_gradient(OBJECTIVE, W, Data(X, Y)).numerical
     ),
-    "mode = forward is given: expected none for an Objective": lambda: jaxsvm.check_gradient(
+    "mode = forward is given, and loss_fn is a Objective": lambda: jaxsvm.check_gradient(
         OBJECTIVE, W, Data(X, Y), mode="forward"
     ),
-    "ties = any is given: expected none for a function": lambda: jaxsvm.assert_gradient(
+    "ties = any is given, and loss_fn is a function": lambda: jaxsvm.assert_gradient(
         lambda W: jnp.sum(W), W, ties="any"
     ),
     "data is missing: expected check_gradient": lambda: jaxsvm.assert_gradient(OBJECTIVE, W),

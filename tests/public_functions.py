@@ -463,14 +463,15 @@ def registry() -> dict[str, Entry]:
             host=True, free={"W": MORE},
         ),
         "check_gradient, of a function": Entry(
-            lambda f, params, gradient, h, mode, order, num_coordinates, key: _checked(
+            lambda loss_fn, params, gradient, h, mode, order, num_coordinates, key: _checked(
                 jaxsvm.check_gradient(
-                    f, params, gradient=gradient, h=h, mode=mode, order=order,
+                    loss_fn, params, gradient=gradient, h=h, mode=mode, order=order,
                     num_coordinates=num_coordinates, key=key,
                 )
             ),
             {
-                "f": Argument("function", _sum_of_squares), "params": W, "gradient": weights(8),
+                "loss_fn": Argument("function", _sum_of_squares), "params": W,
+                "gradient": weights(8),
                 "h": Argument("positive", 0.01, frozenset({"None"})), "mode": word("reverse"),
                 "order": count(1), "num_coordinates": count(2), "key": key,
             },
@@ -479,7 +480,7 @@ def registry() -> dict[str, Entry]:
         "assert_numerical_grads": Entry(
             lambda f, params, order: gradients.assert_numerical_grads(f, (params,), order),
             {"f": Argument("function", _sum_of_squares), "params": W, "order": count(1)},
-            host=True, cost=300,
+            host=True, free={"params": ANY_SHAPE | {"a dict"}}, cost=300,
         ),
         "relative_error": Entry(gradients.relative_error, {"a": W, "b": weights(6)}),
         # Optimizers.

@@ -114,11 +114,11 @@ def check_gradient(
     shared = {"gradient": gradient, "h": h}
     for_functions = _given(mode=mode, order=order, num_coordinates=num_coordinates, key=key)
     if isinstance(loss_fn, Objective):
-        _refuse("an Objective", for_functions)
+        _refuse(loss_fn, for_functions)
         if data is NO_DATA:
             raise ValueError("data is missing: expected check_gradient(objective, W, data)")
         return check_objective(loss_fn, params, data, **shared, **_given(ties=ties))
-    _refuse("a function that is no Objective", _given(ties=ties))
+    _refuse(loss_fn, _given(ties=ties))
     f = loss_fn
     if data is not NO_DATA:
         f = _with_data(loss_fn, data)
@@ -130,9 +130,13 @@ def _given(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _refuse(what: str, settings: dict[str, Any]) -> None:
+def _refuse(loss_fn: Any, settings: dict[str, Any]) -> None:
+    others = "a function" if isinstance(loss_fn, Objective) else "an Objective"
     for name, value in settings.items():
-        raise ValueError(f"{name} = {value} is given: expected none for {what}; leave it out")
+        raise ValueError(
+            f"{name} = {value} is given, and loss_fn is a {type(loss_fn).__name__}: expected none, "
+            f"or {others}"
+        )
 
 
 def _with_data(f: Any, data: Any) -> Any:
@@ -202,6 +206,8 @@ def assert_numerical_grads(
     >>> import jax, jax.numpy as jnp
     >>> assert_numerical_grads(lambda x, y: jax.nn.relu(x) * y, (jnp.zeros(2), jnp.ones(2)), 1)
     """
+    if not callable(f):
+        raise ValueError(f"f is a {type(f).__name__}: expected a function of f_args to real floats")
     order = check_count("order", order)
     names = {("fwd",): "forward", ("rev",): "reverse", ("fwd", "rev"): "both"}
     mode = names.get(tuple(sorted(modes)))

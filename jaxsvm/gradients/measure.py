@@ -176,9 +176,7 @@ def question(
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     sizes = np.concatenate([unit[places], np.full(len(directions), np.sqrt(np.mean(unit**2)))])
     bits = -np.log2(float(jnp.finfo(flat.dtype).eps))
-    neighbours = (
-        np.array(NEIGHBOURS)[:, None] * eps * unit * rng.choice([-1.0, 1.0], (len(NEIGHBOURS), P))
-    )
+    neighbours = np.array(NEIGHBOURS)[:, None] * eps * unit * _random((len(NEIGHBOURS), P), rng)
     return Question(
         f=function,
         flat=flat,
@@ -221,8 +219,10 @@ def gather(asked: Question) -> Evidence:
     near = differs[ends[0] : ends[1]]
     along = differs[: ends[0]].reshape(n, 2, L, -1)
     shaped = signatures[: ends[0]].reshape(n, 2, L, -1)
-    # Where both sides differ next to the point, it lies on that kink exactly.
-    unstable = near.any(axis=0) | along[:, :, -1].all(axis=1)
+    # Where a primitive flips next to the point on both sides, the point lies on its kink exactly.
+    next_to = along[:, :, -1].reshape(n, 2, -1, WORDS)
+    exactly = next_to.any(axis=3, keepdims=True).all(axis=1) & next_to.any(axis=1)
+    unstable = near.any(axis=0) | exactly.reshape(n, -1)
     only = ~np.any(along & ~unstable[:, None, None, :], axis=3)
     lines = values[: ends[0]].reshape(n, 2, L)
     lines = np.where(np.isfinite(lines), lines, np.nan)

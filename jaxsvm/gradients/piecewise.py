@@ -4,9 +4,10 @@ A finite difference judges a derivative where both of its ends lie on the smooth
 `jaxsvm.gradients.branches` says where they do. Along each coordinate the function is evaluated with
 its branch signature at a ladder of distances, and
 
-    SMOOTH       the gradient is the slope of the point's own piece, measured on one or both sides
+    SMOOTH       the gradient is the slope of the point's own piece, measured on one or both sides,
+                 or of all pieces that meet there
     KINK         the point lies on a kink, exactly or to rounding, and the gradient lies between the
-                 slopes of the pieces that meet there
+                 slopes of those pieces
     WRONG        neither
     UNRESOLVED   no piece next to the point is wide enough to measure a slope on
 
@@ -317,7 +318,11 @@ def _at_kink(
         for side, slopes in zip((judged.right, judged.left), sides, strict=True):
             side[n] = slopes[-1].value if slopes else np.nan
         if not smooth and judged.low[n] <= g <= judged.high[n]:
-            judged.verdict[n] = Verdict.KINK
+            # Where all pieces agree, what flips does not bend the function.
+            bent = max(piece.value - piece.error for piece in pieces) > min(
+                piece.value + piece.error for piece in pieces
+            )
+            judged.verdict[n] = Verdict.KINK if bent else Verdict.SMOOTH
     if judged.verdict[n] == Verdict.WRONG and (missing or not pieces) and np.isfinite(g):
         judged.verdict[n] = Verdict.UNRESOLVED
     if missing or not pieces:
