@@ -101,7 +101,9 @@ def _next(a: np.ndarray) -> np.ndarray:
 
 def _judged(D: np.ndarray, rounding: np.ndarray) -> Slopes:
     """Return the most precise estimate that those of all smaller distances agree with."""
-    error = 2 * np.abs(D - _next(D)) + rounding
+    # The second difference: the first may vanish by chance, where a function bends both ways.
+    later = np.abs(_next(D) - _next(_next(D)))
+    error = 2 * (np.abs(D - _next(D)) + np.where(np.isfinite(later), later, 0.0)) + rounding
     fit = np.isfinite(error)
     error, value = np.where(fit, error, np.inf), np.where(fit, D, 0.0)
     for k in range(D.shape[1] - 1):
