@@ -7,7 +7,9 @@ with its two causes apart: crossed kinks (the exact difference, summed termwise,
 and rounding (the computed difference against the exact one), and beside them what `error_budget`
 predicts. Then the verdict on every coordinate and every example against h, for raw, centred and
 scaled pixels, beside the alarms of the naive check (relative error above 1e-2, "probably wrong").
-Then what each checker says of a correct gradient and of three mistakes.
+Then what each checker says of correct gradients and of three mistakes, of the SVM and of random
+programs (``--programs`` of them; the README's 60 take minutes); and with ``--library`` what
+`check_gradient` says of every loss of optax and every activation of JAX, at their kinks too.
 
 Expected: rounding falls as 1/h and crossings rise with h, so float64 is at its best with a smaller
 h than float32 and by many orders of magnitude better; the naive check calls correct coordinates
@@ -15,7 +17,6 @@ wrong, the more the larger h, `check_gradient` none. A tenth of a minute on digi
 minutes on two cores.
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -25,11 +26,12 @@ import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from tqdm import tqdm
 
 import jaxsvm
-from experiments.shared import compiled, options, recipes, runner, settings
-from experiments.shared.report import LOG_LOG, Figures, table
+from experiments.shared import compiled, library, options, programs, recipes, runner, settings
+from experiments.shared.report import LOG_LOG, Figures, table, table_of
 from jaxsvm import Data, Objective, check_gradient
 from jaxsvm import plot as draw
 from jaxsvm.core import features
@@ -52,11 +54,15 @@ class Config(options.Config):
             U-curve.
         num: How many steps h.
         scale: Standard deviation of the scores: W is divided by the root mean square of ‖x‖.
+        programs: How many random programs the checkers are compared on.
+        library: Whether optax's losses and JAX's activations are checked.
     """
 
     sampled: options.Count = 32
     num: Annotated[int, options.at_least(2)] = 9
     scale: options.Positive = 1.0
+    programs: options.Count = 1
+    library: bool = False
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -80,7 +86,8 @@ def run(config: Config) -> dict[str, Any]:
         "curves": curves,
         "verdict_steps": steps,
         "verdicts": verdicts,
-        "checkers": compare_checkers(),
+        "checkers": compare_checkers(config.programs),
+        "library": library.survey() if config.library else {},
     }
 
 
@@ -124,45 +131,50 @@ def count_verdicts(W: Any, data: Data, steps: np.ndarray) -> dict[str, np.ndarra
     return dict(zip(names, np.array(counts).T, strict=True))
 
 
-def compare_checkers(trials: int = 2) -> dict[str, Any]:
+def compare_checkers(num_programs: int) -> dict[str, Any]:
     """Return how often each checker raises an alarm, in float64, at the checkers' own defaults.
 
-    Two functions, each at random points with kinks near and at the point: the SVM on integer data
-    with ties, and a network with one hidden layer of relu units, one of them on its kink.
+    On the SVM with ties, twice, and on random programs, at generic points, near kinks and on them
+    in turn.
     """
-    alarms: dict[str, np.ndarray] = {}
+    alarms: dict[str, list[np.ndarray]] = {}
     with jax.enable_x64(True):
-        for seed, make in itertools.product(range(trials), (svm_with_ties, relu_network)):
-            name, function, point, svm = make(seed)
+        cases = [svm_with_ties(seed) for seed in range(2)]
+        for seed in range(num_programs):
+            point = programs.POINTS[seed % len(programs.POINTS)]
+            one = programs.program(seed, point, jnp.float64)
+            flat, unravel = ravel_pytree(one.params)
+            cases.append((f"programs, {point}", _flattened(one.f, unravel), flat, None))
+        for name, function, point, svm in tqdm(cases, disable=None, leave=False, delay=1):
             f = jax.jit(function)
-            g = jax.grad(f)(point)
-            for column, mutate in enumerate(MUTATIONS.values()):
-                key = jax.random.fold_in(jax.random.key(seed), column)
-                for checker, alarm in ask_checkers(f, point, mutate(g), key, svm).items():
-                    row = alarms.setdefault(f"{name}: {checker}", np.zeros(len(MUTATIONS), int))
-                    row[column] += alarm
+            g = jax.jacfwd(f)(point)
+            told = [ask_checkers(f, point, mutate(g), svm) for mutate in MUTATIONS.values()]
+            for checker in told[0]:
+                row = np.array([alarm[checker] for alarm in told])
+                alarms.setdefault(f"{name}: {checker}", []).append(row)
     return {
-        "trials": trials,
         "columns": list(MUTATIONS),
         "names": list(alarms),
-        "alarms": np.array(list(alarms.values())),
+        "trials": np.array([len(rows) for rows in alarms.values()]),
+        "alarms": np.array([np.sum(rows, axis=0) for rows in alarms.values()]),
     }
 
 
-def ask_checkers(
-    f: Callable[[Any], Any], point: Any, gradient: Any, key: Any, svm: Any
-) -> dict[str, bool]:
+def _flattened(f: Callable[[Any], Any], unravel: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda flat: f(unravel(flat))
+
+
+def ask_checkers(f: Callable[[Any], Any], point: Any, gradient: Any, svm: Any) -> dict[str, bool]:
     """Return which checkers object to a gradient of f at a point; ours too where f is the SVM."""
     claimed = _claiming(f, gradient)
-    directions = jaxsvm.gradients.check_directions(f, point, gradient, key=key)
     told = {
         "jax.test_util.check_grads": _raises(jax.test_util.check_grads, claimed, (point,), 1),
         "chex.assert_numerical_grads": _raises(chex.assert_numerical_grads, claimed, (point,), 1),
-        "check_directions": directions.num_wrong > 0,
+        "check_gradient, by branches": _raises(jaxsvm.assert_gradient, claimed, point),
     }
     if svm is not None:
         found = check_gradient(*svm, gradient=gradient.reshape(svm[1].shape))
-        told["check_gradient"] = found.num_wrong > 0
+        told["check_gradient, by hinges"] = found.num_wrong > 0
     return told
 
 
@@ -174,18 +186,6 @@ def svm_with_ties(seed: int) -> tuple[str, Callable[[Any], Any], Any, Any]:
     objective = Objective(reg=0.1)
     svm = objective, W, data
     return "SVM with ties", lambda w: objective(w.reshape(4, 6), data), W.ravel(), svm
-
-
-def relu_network(seed: int) -> tuple[str, Callable[[Any], Any], Any, Any]:
-    rng = np.random.default_rng(seed)
-    x = jnp.asarray(rng.standard_normal((20, 4))).at[0].set(0.0)
-
-    def f(p: Any) -> Any:
-        hidden = jax.nn.relu(x @ p[:32].reshape(4, 8) + p[32:40][None, :])
-        return jnp.mean((hidden @ p[40:] - 1.0) ** 2)
-
-    # At the input 0 the unit without a bias sits on its kink.
-    return "relu network", f, jnp.asarray(rng.standard_normal(48)).at[32].set(0.0), None
 
 
 def _claiming(f: Callable[[Any], Any], gradient: Any) -> Callable[[Any], Any]:
@@ -254,7 +254,10 @@ def report(arrays: dict[str, Any]) -> str:
         "error at the suggested h {:.2g}",
         best,
     )
-    alarms = ([f"{int(n)} of {told['trials']}" for n in row] for row in told["alarms"])
+    alarms = (
+        [f"{int(n)} of {trials}" for n in row]
+        for row, trials in zip(told["alarms"], told["trials"], strict=True)
+    )
     checkers = table(
         " | ".join(["function: checker", *told["columns"]]),
         ((name, *row) for name, row in zip(told["names"], alarms, strict=True)),
@@ -266,8 +269,15 @@ def report(arrays: dict[str, Any]) -> str:
         "The error of a central difference falls with h while rounding rules and rises when kinks "
         f"are crossed:\n\n{errors}\n\n"
         "How often each checker raises an alarm, at its defaults in float64: on the correct "
-        f"gradient it should never, on each mistake always.\n\n{checkers}\n"
+        f"gradient it should never, on each mistake always.\n\n{checkers}\n{_library(arrays)}"
     )
+
+
+def _library(arrays: dict[str, Any]) -> str:
+    if not arrays["library"]:
+        return ""
+    found = table_of(arrays["library"])
+    return f"\nThe gradients of optax's losses and JAX's activations, by coordinates:\n\n{found}\n"
 
 
 if __name__ == "__main__":

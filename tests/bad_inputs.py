@@ -185,9 +185,13 @@ MESSAGES: dict[str, Callable[[], Any]] = {
     "check_gradient is called inside jax.jit": jitted(
         lambda W: jaxsvm.check_gradient(OBJECTIVE, W, Data(X, Y)).numerical
     ),
-    "objective is a function: check_gradient expected": lambda: jaxsvm.assert_gradient(
-        lambda W, data: jnp.sum(W), W, Data(X, Y)  # type: ignore[arg-type]
+    "mode = forward is given, and loss_fn is a Objective": lambda: jaxsvm.check_gradient(
+        OBJECTIVE, W, Data(X, Y), mode="forward"
     ),
+    "ties = any is given, and loss_fn is a function": lambda: jaxsvm.assert_gradient(
+        lambda W: jnp.sum(W), W, ties="any"
+    ),
+    "data is missing: expected check_gradient": lambda: jaxsvm.assert_gradient(OBJECTIVE, W),
     "which takes no delta": lambda: Objective(lambda scores, y: scores[:, 0]),
     "loss is a float: expected a function": lambda: Objective(0.5),  # type: ignore[arg-type]
     "optax's lookahead, which asks for": lambda: jaxsvm.run(

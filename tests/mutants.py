@@ -53,8 +53,9 @@ JUDGES = {
     "line line_search": "lines/line",
     "gradient": "gradients/analytic gradients/numerical",
     "gradient_check": "gradients/budget gradients/check",
+    "gradient_branches": "gradients/assertions gradients/branches gradients/measure "
+    "gradients/piecewise gradients/primitives gradients/slopes gradients/verdict",
     "gradient_check family": "gradients/evidence",
-    "gradient_directions": "gradients/directional",
     "gradient_termwise family": "gradients/termwise",
     "optimizer": "optimizers/contract",
     "checkpoint": "core/trees optimizers/identity optimizers/resumable",

@@ -40,8 +40,9 @@ ROOMS = {
 FILES = (model, patches)
 # What users are handed, or make of numbers that are looked at where they are used.
 RECORDS = {
-    "Certificate", "Data", "Dataset", "DatasetError", "FAMILY", "FittedOn", "GradientCheck", "Info",
-    "Minimum", "Optimizer", "PatchEncoder", "PathPoint", "Penalty", "Plane", "Slice", "Solution",
+    "Certificate", "Data", "Dataset", "DatasetError", "FAMILY", "FittedOn", "FunctionCheck",
+    "GradientCheck", "Info", "Minimum", "Optimizer", "PatchEncoder", "PathPoint", "Penalty",
+    "Plane", "Slice", "Solution",
     "StandardizedFeatures", "State", "Verdict",
 }  # fmt: skip
 
@@ -477,15 +478,26 @@ def registry() -> dict[str, Entry]:
             gradients.suggest_h, {"objective": objective(), "W": W} | examples(),
             host=True, free={"W": MORE},
         ),
-        "check_directions": Entry(
-            lambda f, params, gradient, key, num_directions: gradients.check_directions(
-                f, params, gradient, key=key, num_directions=num_directions
+        "check_gradient, of a function": Entry(
+            lambda loss_fn, params, gradient, h, mode, order, num_coordinates, key: _checked(
+                jaxsvm.check_gradient(
+                    loss_fn, params, gradient=gradient, h=h, mode=mode, order=order,
+                    num_coordinates=num_coordinates, key=key,
+                )
             ),
             {
-                "f": Argument("function", _sum_of_squares), "params": W, "gradient": weights(8),
-                "key": key, "num_directions": count(2),
+                "loss_fn": Argument("function", _sum_of_squares), "params": W,
+                "gradient": weights(8),
+                "h": Argument("positive", 0.01, frozenset({"None"})), "mode": word("reverse"),
+                "order": Argument("count", 1, frozenset({"None"})),
+                "num_coordinates": Argument("count", 2, frozenset({"None"})), "key": key,
             },
-            host=True, free={"gradient": {"None"}}, cost=100,
+            host=True, free={"gradient": {"None"}}, cost=300,
+        ),
+        "assert_numerical_grads": Entry(
+            lambda f, params, order: gradients.assert_numerical_grads(f, (params,), order),
+            {"f": Argument("function", _sum_of_squares), "params": W, "order": count(1)},
+            host=True, free={"params": ANY_SHAPE | {"a dict"}}, cost=300,
         ),
         "relative_error": Entry(gradients.relative_error, {"a": W, "b": weights(6)}),
         # Optimizers.

@@ -18,7 +18,6 @@ that ``>=`` for ``>`` is found, wherever the tie is beyond doubt. A margin that 
 only may come out on either side of 0 when summed in another order; there the interval is accepted.
 """
 
-import enum
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -42,24 +41,11 @@ from jaxsvm.core.types import Data, Weights
 from jaxsvm.gradients.analytic import analytic_gradient
 from jaxsvm.gradients.budget import suggest_h
 from jaxsvm.gradients.evidence import Evidence, blocks, distance, gather
+from jaxsvm.gradients.verdict import Verdict
 
 NUM_WORST = 5
-
-
-class Verdict(enum.IntEnum):
-    """What `check_gradient` says of a coordinate.
-
-    Attributes:
-        SMOOTH: right, and it agrees with the numerical gradient.
-        KINK: right, and a crossed or tied hinge explains why the numerical gradient differs.
-        ROUNDING: right to float32 only, in a gradient that claims float64.
-        WRONG: outside the one-sided slopes by more than rounding can do; NaN is.
-    """
-
-    SMOOTH = 0
-    KINK = 1
-    ROUNDING = 2
-    WRONG = 3
+# Of an objective nothing is unresolved.
+SAID = (Verdict.SMOOTH, Verdict.KINK, Verdict.ROUNDING, Verdict.WRONG)
 
 
 class Coordinate(NamedTuple):
@@ -127,6 +113,11 @@ class GradientCheck:
         """How many are wrong (NaN is)."""
         return self._count(Verdict.WRONG)
 
+    @property
+    def is_right(self) -> bool:
+        """Whether no coordinate is wrong."""
+        return self.num_wrong == 0
+
     def _summary(self) -> str:
         if self.num_wrong:
             return "WRONG"
@@ -142,12 +133,12 @@ class GradientCheck:
         lines = [
             f"gradient check of {self.verdict.size} coordinates, h = {self.h:.3g}, "
             f"{self.gradient.dtype}: {self._summary()}",
-            f"  {'':12}{'smooth':>9}{'kink':>9}{'rounding':>9}{'wrong':>9}{'largest error':>15}",
+            f"  {'':12}{''.join(f'{v.name.lower():>9}' for v in SAID)}{'largest error':>15}",
         ]
         error = distance(self.gradient, self.left, self.right)
         parts = (("weights", np.s_[:, :-1]), ("bias column", np.s_[:, -1:]))
         for name, part in parts:
-            counts = "".join(f"{self._count(v, part):9d}" for v in Verdict)
+            counts = "".join(f"{self._count(v, part):9d}" for v in SAID)
             largest = np.max(error[part], initial=0.0)
             lines.append(f"  {name:12}{counts}{largest:15.3g}")
         lines.append(self._penalty_line())
@@ -175,7 +166,7 @@ class GradientCheck:
         )
 
 
-def check_gradient(
+def check_objective(
     objective: Objective,
     W: Weights,
     data: Data,
@@ -184,38 +175,22 @@ def check_gradient(
     h: float | None = None,
     ties: str = "zero",
 ) -> GradientCheck:
-    """Say of every coordinate of a gradient whether it is right, and what explains it where not.
-
-    For the host (it returns NumPy arrays and picks the examples with a kink in reach): not to be
-    called inside `jax.jit`.
+    """Check a gradient of an objective: see `check_gradient`, which calls this.
 
     Args:
         objective: any `Hinge` with `l2_penalty` or `l1_penalty`.
         W: (C, D) weights.
         data: N examples; labels in [0, C).
-        gradient: (C, D), or a function ``(W, data) -> (C, D)`` such as ``jax.grad(objective)``;
-            `analytic_gradient` by default.
-        h: the step, > 0, of the numerical gradient; `suggest_h` by default. It decides between
-            smooth and kink, never what is wrong.
-        ties: "zero" asks for the library's subgradient, in which a tied hinge contributes 0;
-            "any" accepts all of them.
+        gradient: as in `check_gradient`, like h and ties.
+        h: the step.
+        ties: what is accepted at a tie.
 
     Returns:
-        The verdicts, their evidence and a report. Cost: the scores, two products with X and one
-        with |X|, and a termwise pass over the examples that have a kink within the step.
+        The verdicts. Cost: the scores, two products with X and one with |X|, and a termwise pass
+        over the examples that have a kink within the step.
 
     Raises:
-        ValueError: the gradient has another shape than W or is not of floats, h is not positive,
-            ties is unknown, the data is empty, W or X is not finite, shapes disagree, the loss has
-            no hinges, or the penalty is a function of your own.
-
-    Source: CS231n notes, "Learning", gradient checks, and their kinks in the objective.
-
-    >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
-    >>> check_gradient(Objective(), jnp.zeros((3, 2)), data).num_wrong
-    0
-    >>> check_gradient(Objective(), jnp.zeros((3, 2)), data, gradient=jnp.zeros((3, 2))).num_wrong
-    5
+        ValueError: as `check_gradient`.
     """
     require(objective, "check_gradient")
     check_problem(W, data)
@@ -255,27 +230,6 @@ def check_gradient(
         float(h),
         _worst(verdict, g, evidence, W, data, h),
     )
-
-
-def assert_gradient(
-    objective: Objective,
-    W: Weights,
-    data: Data,
-    *,
-    gradient: Any = None,
-    h: float | None = None,
-    ties: str = "zero",
-) -> None:
-    """Raise AssertionError, with the report of `check_gradient`, if a coordinate is wrong.
-
-    Args and raises as `check_gradient`.
-
-    >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
-    >>> assert_gradient(Objective(), jnp.zeros((3, 2)), data, gradient=jax.grad(Objective()))
-    """
-    check = check_gradient(objective, W, data, gradient=gradient, h=h, ties=ties)
-    if check.num_wrong:
-        raise AssertionError(str(check))
 
 
 _analytic = jax.jit(analytic_gradient)
