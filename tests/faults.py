@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from tests.fault_children import content, step_of, without_jax
+from tests.fault_children import content, damaged, step_of, without_jax
 
 CHILDREN = Path(__file__).with_name("fault_children.py")
 TIMEOUT = 120  # seconds, after which a child hangs, which is a fault that does not survive
@@ -452,11 +452,53 @@ def killed_jobs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     return outcomes
 
 
+def damaged_jobs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
+    """Cut, flip and swap what a finished job wrote, and give its command again.
+
+    What is damaged is said and computed or written anew, but for the options: with those in doubt
+    the run is refused.
+    """
+    folder, copy = place.folder / "job", place.folder / "copy"
+    first = job(place.folder)
+    err = first.communicate()[1]
+    assert first.returncode == 0, err
+    expected = content_of_job(place.folder)
+    shutil.copytree(folder, copy)
+    names = sorted(
+        path.relative_to(copy)
+        for path in copy.rglob("*")
+        if path.suffix in (".npz", ".json", ".jsonl")
+    )
+    outcomes = []
+    for _ in range(count):
+        shutil.rmtree(folder)
+        shutil.copytree(copy, folder)
+        name, other = rng.sample(names, 2)
+        kind, changed = damaged(rng, (copy / name).read_bytes(), (copy / other).read_bytes())
+        (folder / name).write_bytes(changed)
+        process = job(place.folder)
+        err = process.communicate()[1]
+        same = content_of_job(place.folder) == expected
+        if name.name == "options.json":
+            told = "options" in err and process.returncode in (2, 5)
+        else:
+            told = process.returncode == 0 and (str(name) in err or name.suffix != ".npz")
+        good = told and "Traceback" not in err and (same or name.name == "options.json")
+        outcomes.append(
+            Outcome(
+                f"a job's {name.name} {kind}", good, None if name.name == "options.json" else same,
+                f"{name}, status {process.returncode}: {err[-500:]}",
+            )
+        )  # fmt: skip
+    return outcomes
+
+
 Kind = Callable[[Place, random.Random, int], list[Outcome]]
 # What injects faults, how many a job, and how many jobs of a small and of a large run. The first
 # take longest.
 KINDS: list[tuple[Kind, int, int, int]] = [
     (killed_jobs, 10, 0, 4),
+    (damaged_jobs, 10, 0, 4),
     (killed_runs, 4, 1, 50),
     (killed_solves, 10, 0, 4),
     (damaged_runs, 18, 1, 14),

@@ -173,15 +173,16 @@ def keep(
     """
     path = folder / name / ARRAYS
     path.parent.mkdir(exist_ok=True)
-    write_result(path, result, {"seconds": seconds, "environment": plain(environment)})
-    return Kept(*_read(path))
+    about = {"section": name, "seconds": seconds, "environment": plain(environment)}
+    write_result(path, result, about)
+    return Kept(*_read(path, name))
 
 
 def kept(folder: Path, name: str) -> Kept | None:
     """Return what a section measured in an earlier run; None where it is to be run."""
     path = folder / name / ARRAYS
     try:
-        return Kept(*_read(path))
+        return Kept(*_read(path, name))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -194,6 +195,8 @@ def count_kept(folder: Path) -> int:
     return len(list(folder.glob(f"*/{ARRAYS}")))
 
 
-def _read(path: Path) -> tuple[Any, float, dict[str, Any]]:
+def _read(path: Path, name: str) -> tuple[Any, float, dict[str, Any]]:
     result, about = read_result(path)
+    if about.get("section") != name:
+        raise ValueError(f"{path} is of the section {about.get('section')}: expected {name}")
     return result, about["seconds"], about["environment"]

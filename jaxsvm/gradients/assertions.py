@@ -214,8 +214,11 @@ def assert_numerical_grads(
     if mode is None:
         raise ValueError(f"modes = {modes!r}: expected 'fwd', 'rev' or both, in a tuple")
     for each in range(1, order + 1):
-        check = check_function(
-            lambda args: f(*args), tuple(f_args), mode=mode, order=each, atol=atol
-        )
+        try:
+            check = check_function(
+                lambda args: f(*args), tuple(f_args), mode=mode, order=each, atol=atol
+            )
+        except ValueError as error:
+            raise ValueError(str(error).replace("loss_fn", "f")) from error
         if not check.is_right:
             raise AssertionError(f"derivatives of order {each}: {check}")

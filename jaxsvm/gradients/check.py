@@ -242,7 +242,7 @@ def _worst(
     wrong = verdict == Verdict.WRONG
     if wrong.any():
         # A tolerance of 0 is a coordinate that nothing moves, a pixel that is always 0 say.
-        unit = np.maximum(evidence.tolerance, np.finfo(g.dtype).tiny)
+        unit = np.maximum(evidence.tolerance, float(jnp.finfo(g.dtype).tiny))
         size = np.where(wrong, distance(g, evidence.low, evidence.high) / unit, 0)
     else:
         size = np.where(verdict == Verdict.KINK, np.abs(g - evidence.numerical), 0)

@@ -76,7 +76,8 @@ EXTERNAL = """
     semaphore_read semaphore_signal semaphore_wait shard_map stochastic_round svd swap
     tpu_custom_call trace_value tridiagonal unpack_dtype unpack_elementwise unpin unreachable
     unreduced_psum unreduced_psum_start unreduced_reduce_scatter unreduced_reduce_scatter_start
-    custom_jvp_call_jaxpr
+    custom_jvp_call_jaxpr assert_consumed_value consume global_array_to_host_local_array
+    host_local_array_to_global_array
 """
 OPAQUE = frozenset(EXTERNAL.split())
 
