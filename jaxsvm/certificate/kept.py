@@ -26,6 +26,7 @@ from jaxsvm.optimizers.identity import (
     differences,
     environment,
     warn_elsewhere,
+    words_of,
 )
 
 SECONDS = 10.0  # of work that a kill may cost
@@ -157,7 +158,7 @@ def _header(
     """Return what must not change, and the environment, which may, with a warning."""
     W = jax.ShapeDtypeStruct((num_classes, data.X.shape[1]), data.X.dtype)
     run = {
-        "key": {"words": f"{jax.random.key_data(key).tolist()} of {key.dtype}"},
+        "key": {"words": words_of(key)},
         "objective": {"reg": float(objective.reg), "delta": float(objective.delta)},
         "num_classes": num_classes,
         "start": digests(start),

@@ -203,19 +203,26 @@ def solve(
         History(passes.astype(int), *others),
     )  # fmt: skip
     if end != "proved":
-        reason = {
-            "passes": f"its {max_passes} passes ran out; raise max_passes, or scale the columns of "
-            "X to one size",
-            "rounding": f"rounding of W to {data.X.dtype} hides anything smaller; float64 would "
-            "not: jax.config.update('jax_enable_x64', True), and X in float64",
-        }[end]
-        warnings.warn(
-            f"solve stopped at a gap of {found.gap:.2e}, {found.gap / found.primal:.1e} of the "
-            f"primal, above gap_tolerance = {gap_tolerance:.1e}: {reason}. Conditioning "
-            f"reg·N/‖x‖² = {conditioning:.2e}; small is hard.",
-            stacklevel=2,
-        )
+        _warn(solution, end, gap_tolerance, max_passes, conditioning)
     return solution
+
+
+def _warn(
+    solution: Solution, end: End, gap_tolerance: float, max_passes: int, conditioning: float
+) -> None:
+    """Say why a solve ended above its tolerance, and what to do."""
+    reason = {
+        "passes": f"its {max_passes} passes ran out; raise max_passes, or scale the columns of "
+        "X to one size",
+        "rounding": f"rounding of W to {solution.W.dtype} hides anything smaller; float64 would "
+        "not: jax.config.update('jax_enable_x64', True), and X in float64",
+    }[end]
+    warnings.warn(
+        f"solve stopped at a gap of {solution.gap:.2e}, {solution.gap / solution.primal:.1e} of "
+        f"the primal, above gap_tolerance = {gap_tolerance:.1e}: {reason}. Conditioning "
+        f"reg·N/‖x‖² = {conditioning:.2e}; small is hard.",
+        stacklevel=3,
+    )
 
 
 class _Found(NamedTuple):

@@ -144,38 +144,17 @@ def _with_data(f: Any, data: Any) -> Any:
     return (lambda params: f(params, data)) if callable(f) else f
 
 
-def assert_gradient(
-    loss_fn: Any,
-    params: Any,
-    data: Any = NO_DATA,
-    *,
-    gradient: Any = None,
-    h: float | None = None,
-    ties: str | None = None,
-    mode: str | None = None,
-    order: int | None = None,
-    num_coordinates: int | None = None,
-    key: Array | None = None,
-) -> None:
+def assert_gradient(loss_fn: Any, params: Any, data: Any = NO_DATA, **settings: Any) -> None:
     """Raise AssertionError, with the report of `check_gradient`, if a coordinate is wrong.
 
     Also where nothing could be judged, because the value is not finite or no smooth piece is wide
-    enough. Args and raises as `check_gradient`.
+    enough. Args, settings by name, and raises as `check_gradient`.
 
     >>> import jax, jax.numpy as jnp
     >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
     >>> assert_gradient(Objective(), jnp.zeros((3, 2)), data, gradient=jax.grad(Objective()))
     >>> assert_gradient(lambda p: jnp.sum(jax.nn.relu(p)), jnp.array([-1.0, 0.0, 2.0]))
     """
-    settings = _given(
-        gradient=gradient,
-        h=h,
-        ties=ties,
-        mode=mode,
-        order=order,
-        num_coordinates=num_coordinates,
-        key=key,
-    )
     check: Any = check_gradient(loss_fn, params, data, **settings)
     if not check.is_right:
         raise AssertionError(str(check))

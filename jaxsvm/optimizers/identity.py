@@ -50,13 +50,18 @@ def identity(
             f"config is {config!r}: expected a mapping of what JSON can say ({error})"
         ) from error
     return {
-        "key": {"words": f"{jax.random.key_data(key).tolist()} of {key.dtype}"},
+        "key": {"words": words_of(key)},
         "params": digests(params),
         "data": digests(data),
         "state": described(state),
         "optimizer": {"block_size": block_size},
         "config": settings,
     }
+
+
+def words_of(key: Array) -> str:
+    """Return a typed key's words and kind, as text."""
+    return f"{jax.random.key_data(key).tolist()} of {key.dtype}"
 
 
 def computation(function: Callable[..., Any], *arguments: Any) -> str:
