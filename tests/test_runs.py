@@ -167,6 +167,40 @@ def test_a_run_that_was_ended_goes_on_and_has_the_same_bits(run, capsys):
     assert "third is run again" in capsys.readouterr().err
 
 
+def test_a_finished_run_finds_what_was_changed_and_writes_it_again(run, capsys):
+    """Numbers too that leave a file of the right form."""
+    assert run(first="found") == 0
+    whole = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert metrics["sections"]["first"]["results"]["value"] == pytest.approx(0.1)
+    for name, old, new in (
+        ("metrics.json", b"0.10000000149011612", b"0.20000000149011612"),
+        ("metrics.json", b'"cores": ', b'"cores": 1'),
+        ("metrics.json", b"\n ", b"\r "),
+        ("metrics.jsonl", b'"step": 1', b'"step": 3'),
+        ("report.md", b"0.1", b"0.2"),
+        ("report.html", b"0.1", b"0.2"),
+        ("first/a_line.png", b"IDAT", b"IDAS"),
+    ):
+        path = run.folder / name
+        assert old in whole[path]
+        path.write_bytes(whole[path].replace(old, new, 1))
+        assert run(first="found") == 0
+        assert f"{path} is incomplete, damaged or" in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in whole} == whole, name
+    for path in whole:
+        if path.name not in ("arrays.npz", "options.json"):
+            path.unlink()
+            assert run(first="found") == 0
+            assert path.read_bytes() == whole[path]
+    capsys.readouterr()
+    assert run(first="found") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "nothing was left to compute" in said.out
+    assert run.calls() == ["found"]
+
+
 def test_other_options_are_refused_and_again_computes_anew(run, capsys):
     assert run(first="found") == 0
     before = files_of(run.folder)
@@ -183,6 +217,20 @@ def test_other_options_are_refused_and_again_computes_anew(run, capsys):
     assert run.calls() == ["found", "found"]
     assert run(first="found", seeds=3) == 0
     assert run.calls() == ["found", "found"]
+
+
+def test_a_link_in_the_runs_place_is_not_followed(run, capsys):
+    (run.out / "elsewhere").mkdir()
+    for target in ("elsewhere", "nowhere"):
+        run.folder.symlink_to(target)
+        assert run(first="found") == failures.CANNOT_WRITE
+        err = capsys.readouterr().err
+        assert err == (
+            f"error: {run.folder} is a link to {target}: choose another --name (--out may be one)\n"
+        )
+        run.folder.unlink()
+    assert list(run.out.iterdir()) == [run.out / "elsewhere"]
+    assert not list((run.out / "elsewhere").iterdir())
 
 
 def test_another_file_of_data_is_another_run(tmp_path):

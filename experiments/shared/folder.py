@@ -61,8 +61,12 @@ def claimed(folder: Path) -> Iterator[None]:
 
     Raises:
         BlockingIOError: another process owns it; the message says which.
-        OSError: it cannot be made or written.
+        OSError: it cannot be made or written; or it is a link, behind which is somebody else's.
     """
+    if folder.is_symlink():
+        raise FileExistsError(
+            f"{folder} is a link to {os.readlink(folder)}: choose another --name (--out may be one)"
+        )
     with owned(folder):
         for path in [*folder.glob(".*"), *folder.glob("*/.*")]:
             if LEFTOVER.fullmatch(path.name) and path.is_file():

@@ -1,6 +1,7 @@
 """Results for programs: the numbers of a run as JSON and the arrays behind them.
 
-    runs/<name>/metrics.json         config, seeds, versions, commit, device, every number
+    runs/<name>/metrics.json         config, seeds, versions, commit, device, every number; the
+                                     digests of the run's other files, and last its own
     runs/<name>/metrics.jsonl        one row a recorded step
     runs/<name>/<section>/arrays.npz the arrays behind the figures (`experiments.shared.results`)
 
@@ -8,6 +9,7 @@ Every file is written whole or not at all. JSON holds null where a number is NaN
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -27,11 +29,11 @@ MOST_INLINE = 2000
 CLOCK = (
     ".seconds", "_seconds", ".timings", ".at_once_speedup", ".powers", ".peak", ".summary",
     ".claims.results.rows",  # some of whose texts quote times
+    ".files", ".sha256",  # of what holds times; and a section's files are paths below --out
 )  # fmt: skip
 HOST = (
     ".versions", ".commit", ".uncommitted_changes", ".device", ".num_devices", ".platform",
     ".processor", ".cores", ".sections_at_a_time", ".config.out", ".config.name", ".config.again",
-    ".features.results.files",  # below --out
 )  # fmt: skip
 NOT_REPRODUCIBLE = CLOCK + HOST
 
@@ -55,10 +57,34 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def as_json(value: Any) -> str:
+    """Return JSON that every parser accepts: NaN and infinity become null."""
+    return json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def signed_json(value: Mapping[str, Any]) -> str:
+    """Return an object as JSON, and in it last the SHA-256 of the JSON without that."""
+    digest = hashlib.sha256(as_json(value).encode()).hexdigest()
+    return as_json({**value, "sha256": digest})
+
+
+def read_signed(path: Path) -> dict[str, Any]:
+    """Return an object that was written as `signed_json`.
+
+    Raises:
+        ValueError: a byte of the file was changed.
+        OSError: it cannot be read.
+    """
+    text = path.read_bytes().decode()
+    value = json.loads(text)
+    if not isinstance(value, dict) or not value.pop("sha256", "") or signed_json(value) != text:
+        raise ValueError(f"{path} does not have the digest that it ends in")
+    return value
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON that every parser accepts: NaN and infinity become null."""
-    text = json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False)
-    write_text(path, text + "\n")
+    """Write a value `as_json`."""
+    write_text(path, as_json(value))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -136,17 +136,20 @@ def save_figures(figures: Figures, folder: Path) -> list[Path]:
     return [draw.save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
-def write_report(folder: Path, title: str, chapters: Sequence[Chapter]) -> None:
-    """Write report.md and report.html."""
+def write_report(folder: Path, title: str, chapters: Sequence[Chapter]) -> list[Path]:
+    """Write report.md and report.html, and return their paths."""
     markdown = [f"# {title}"]
     for heading, body, figures in chapters:
         markdown += [f"## {heading}", body.strip()]
         markdown += [f"![{caption(f)}]({f.relative_to(folder).as_posix()})" for f in figures]
-    write_text(folder / "report.md", "\n\n".join(markdown) + "\n")
+    text = "\n\n".join(markdown) + "\n"
     page = PAGES.get_template("report.html.jinja").render(
         title=title, chapters=chapters, to_html=MARKDOWN.render, caption=caption, base64=in_base64
     )
-    write_text(folder / "report.html", page)
+    texts = {"report.md": text, "report.html": page}
+    for name, content in texts.items():
+        write_text(folder / name, content)
+    return [folder / name for name in texts]
 
 
 def caption(figure: Path) -> str:

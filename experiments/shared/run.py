@@ -6,7 +6,6 @@ command. So they have the same bits either way, but for clocks (`record.CLOCK`).
 """
 
 import contextlib
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from experiments.shared import signals
 from experiments.shared.environment import environment
 from experiments.shared.failures import MISTAKE, Failure, fail, failure_of, say, worst
 from experiments.shared.folder import Kept
-from experiments.shared.record import plain, trace_rows, write_json, write_text
+from experiments.shared.record import plain, read_signed, signed_json, trace_rows, write_text
 from experiments.shared.report import Chapter, as_text, save_figures, table, verbatim, write_report
 from experiments.shared.workers import Outcome, Sections, outcomes, section_name
 from jaxsvm.optimizers.identity import differences
@@ -28,16 +27,17 @@ from jaxsvm.optimizers.identity import differences
 ABOUT = ("commit", "device", "dtype", "platform", "processor", "cores", "sections_at_a_time")
 # What a section's bits may depend on beside its options: where it differs, the report says so.
 BITS = ("versions", "commit", "device", "num_devices", "dtype", "x64", "processor", "cores")
-ERRORS = "error.txt"
+ERRORS, ROWS, METRICS = "error.txt", "metrics.jsonl", "metrics.json"
 
 
 class Part(NamedTuple):
-    """What a finished section gives the report and the records."""
+    """What a finished section gives the report and the records, and the files of its own."""
 
     chapter: Chapter
     rows: list[str]
     record: dict[str, Any]
     environment: dict[str, Any]
+    files: list[Path]
 
 
 class Run:
@@ -60,9 +60,13 @@ class Run:
     def go(self, saving: signals.Saving) -> None:
         """Run the sections of which nothing is kept, and write what they found as it comes."""
         found = [folders.kept(self.place, section_name(module)) for module, _ in self.sections]
-        self.was_finished = None not in found and self._has_records()
-        if self.was_finished:
-            return
+        if None not in found:
+            wrong = self._wrong_file()
+            self.was_finished = not wrong
+            if self.was_finished:
+                return
+            what = f"{self.place / wrong} is incomplete, damaged or of another run"
+            print(f"{what}: report and records are written again", file=sys.stderr)
         (self.place / ERRORS).unlink(missing_ok=True)
         waiting = []
         for section, kept in zip(self.sections, found, strict=True):
@@ -73,13 +77,22 @@ class Run:
         self._write()
         self._run(waiting, saving)
 
-    def _has_records(self) -> bool:
-        """Return whether the records, which are written last, say that nothing is left to do."""
+    def _wrong_file(self) -> str:
+        """Return a file of the report or the records that is not as a finished run leaves it.
+
+        The name is empty where all are.
+        """
+        name = METRICS
         try:
-            metrics = json.loads((self.place / "metrics.json").read_text())
-            return list(metrics["sections"]) == self.names and not metrics["failed"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+            metrics = read_signed(self.place / name)
+            if list(metrics["sections"]) != self.names or metrics["failed"]:
+                return name
+            for name, digest in metrics["files"].items():
+                if folders.digest(self.place / name) != digest:
+                    return name
+        except (OSError, ValueError, KeyError):
+            return name
+        return ""
 
     def _run(self, waiting: Sections, saving: signals.Saving) -> None:
         """Run sections and take what comes of each."""
@@ -114,7 +127,8 @@ class Run:
         name, arrays = section_name(module), dict(kept.result)
         try:
             rows = trace_rows(name, arrays.pop("trace", {}))
-            for file, write in module.files(arrays).items() if hasattr(module, "files") else ():
+            files = module.files(arrays) if hasattr(module, "files") else {}
+            for file, write in files.items():
                 write(self.place / file)
             figures = save_figures(module.plot(arrays), self.place / name)
             chapter = Chapter(name.replace("_", " "), module.report(arrays), figures)
@@ -124,7 +138,9 @@ class Run:
             self._fail(name, failure_of(error))
         else:
             record = {"config": config, "seconds": kept.seconds, "results": arrays}
-            self.parts[name] = Part(chapter, rows, record, kept.environment)
+            all_files = [self.place / name / folders.ARRAYS, *figures]
+            all_files += [self.place / file for file in files]
+            self.parts[name] = Part(chapter, rows, record, kept.environment, all_files)
 
     def _fail(self, name: str, failure: Failure) -> None:
         """Note that a section failed; a traceback is shown at once, and kept."""
@@ -145,17 +161,22 @@ class Run:
         if not self.is_worth_a_report:
             return
         parts = {name: self.parts[name] for name in self.names if name in self.parts}
-        rows = [f"{row}\n" for part in parts.values() for row in part.rows]
-        write_text(self.place / "metrics.jsonl", "".join(rows))
         chapters = [part.chapter for part in parts.values()]
         if self.failures:
             chapters.append(Chapter("sections that failed", _failed(self.failures)))
         chapters.append(Chapter("environment", _about(self.now, parts)))
-        write_report(self.place, self.title, chapters)
-        records = {name: part.record for name, part in parts.items()}
-        failed = {name: failure.why for name, failure in self.failures.items()}
-        metrics = {"title": self.title, **self.now, "sections": records, "failed": failed}
-        write_json(self.place / "metrics.json", metrics)
+        paths = [path for part in parts.values() for path in part.files]
+        paths += [*write_report(self.place, self.title, chapters), self.place / ROWS]
+        rows = [f"{row}\n" for part in parts.values() for row in part.rows]
+        write_text(self.place / ROWS, "".join(rows))
+        metrics = {
+            "title": self.title,
+            **self.now,
+            "sections": {name: part.record for name, part in parts.items()},
+            "failed": {name: failure.why for name, failure in self.failures.items()},
+            "files": {str(path.relative_to(self.place)): folders.digest(path) for path in paths},
+        }
+        write_text(self.place / METRICS, signed_json(metrics))
 
     def say_how_it_went(self) -> int:
         """Print where the report is and what failed; return the exit status."""
