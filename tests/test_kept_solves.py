@@ -259,6 +259,30 @@ def test_a_path_goes_on_at_the_reg_where_it_was_cut(tmp_path, monkeypatch):
         assert_same_bits(got.solution, wanted.solution)
 
 
+def test_a_paths_folder_is_of_one_path(tmp_path, monkeypatch):
+    def path(regs=(0.1, 1e-3), gap_tolerance=1e-2, **limits):
+        return jaxsvm.regularization_path(
+            Objective(), WIDE, WIDE, regs=regs, gap_tolerance=gap_tolerance,
+            folder=tmp_path / "path", **limits,
+        )  # fmt: skip
+
+    path()
+    monkeypatch.setattr(iterate, "_steps", no_steps)
+    path(regs=[1e-3, 0.1], gap_tolerance=np.float64(1e-2))
+    why = "Each solve starts from the one before, so what is there cannot go on: ask for the same"
+    for words, changed in (
+        ("gap_tolerance was 0.01, is 0.0001", {"gap_tolerance": 1e-4}),
+        ("max_passes was None, is 7", {"max_passes": 7}),
+        (r"regs was \[0.1, 0.001\], is \[0.1\]", {"regs": [0.1]}),
+    ):
+        with pytest.raises(ValueError, match=f"path holds another path: {words}. {why}"):
+            path(**changed)
+    for text in ("[1]", "{", "null"):
+        (tmp_path / "path" / "path.json").write_text(text)
+        with pytest.raises(ValueError, match=r"path.json is damaged .*: choose another folder"):
+            path()
+
+
 @pytest.mark.experiments
 def test_a_sections_solves_are_kept_until_it_ends(tmp_path, monkeypatch, capsys):
     folder, limits = tmp_path / "unfinished", {"gap_tolerance": 1e-4}

@@ -1,5 +1,6 @@
 """Certified solutions for many weights of the penalty, each from the one before. For the host."""
 
+import json
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,10 @@ from jaxsvm.core.arguments import (
 )
 from jaxsvm.core.objective import Objective, accuracy, require
 from jaxsvm.core.types import Data
+from jaxsvm.files import atomic_file
+from jaxsvm.optimizers.identity import differences
+
+SETTINGS = "path.json"  # in a path's folder: what decides where each of its solves starts
 
 
 class PathPoint(NamedTuple):
@@ -68,16 +73,19 @@ def regularization_path(
         num_classes: C; by default the largest label in ``data`` + 1, which ``held_out`` may exceed.
         key: as in `solve`.
         max_passes: as in `solve`, for each reg.
-        folder: of this path's own; each solve has a folder there, and goes on as `solve` says.
+        folder: of this path's own; each solve has a folder there, and goes on as `solve` says. It
+            is of these regs, this ``gap_tolerance`` and these ``max_passes``: with others all but
+            the first solve would start elsewhere, and end with other bits.
 
     Returns:
         An iterator of one `PathPoint` a reg, the largest first, each as soon as it is there.
 
     Raises:
-        ValueError: at once: regs are not one or more finite numbers > 0, or ``held_out`` is no
-            finite examples of the same columns and classes. At the first point: as `solve`.
+        ValueError: at once: regs or ``gap_tolerance`` are not finite numbers > 0, ``max_passes`` no
+            integer ≥ 1, ``held_out`` no finite examples of the same columns and classes, or the
+            folder is of another path. At the first point: as `solve`.
         BlockingIOError: as `solve`.
-        OSError: as `solve`.
+        OSError: the folder cannot be written, at once; or as `solve`.
 
     >>> import jax.numpy as jnp
     >>> data = Data(jnp.array([[1.0, 1.0], [2.0, 1.0]]), jnp.array([0, 1]))
@@ -92,6 +100,9 @@ def regularization_path(
         check_positive(f"regs[{i}]", reg)
     check_values("regularization_path", data, held_out)
     check_examples(data)
+    check_positive("gap_tolerance", gap_tolerance)
+    if max_passes is not None:
+        max_passes = check_count("max_passes", max_passes)
     # The last thing that a point takes: to be refused before hours of solving.
     check_held_out(held_out, data, num_classes)
     options = {
@@ -100,11 +111,37 @@ def regularization_path(
         "key": key,
         "max_passes": max_passes,
     }
+    in_order = sorted(map(float, regs), reverse=True)
     if folder is not None:
         check_path("folder", folder)
         folder = Path(folder)
-    in_order = sorted(map(float, regs), reverse=True)
+        limits = {"gap_tolerance": float(gap_tolerance), "max_passes": max_passes}
+        check_folder(folder, {"regs": in_order, **limits})
     return _points(objective, data, held_out, in_order, options, folder)
+
+
+def check_folder(folder: Path, settings: dict[str, Any]) -> None:
+    """Write a path's settings to its folder, which is made if need be, or compare them.
+
+    Raises:
+        ValueError: it is of a path with others; or what is there is damaged.
+        OSError: it cannot be written.
+    """
+    file = folder / SETTINGS
+    try:
+        changed = differences(dict(json.loads(file.read_bytes())), settings)
+    except FileNotFoundError:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_file(file) as new:
+            new.write(json.dumps(settings).encode())
+        return
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error}): choose another folder") from error
+    if changed:
+        raise ValueError(
+            f"{folder} holds another path: {'; '.join(changed)}. Each solve starts from the one "
+            "before, so what is there cannot go on: ask for the same path, or choose another folder"
+        )
 
 
 def check_held_out(held_out: Data, data: Data, num_classes: int | None) -> None:
