@@ -1,105 +1,42 @@
 """tfds datasets on disk: prepared from a local server without TensorFlow, read, kept, damaged."""
 
+import contextlib
 import hashlib
-import http.server
-import io
 import json
 import shutil
 import struct
 import sys
-import tarfile
 import tempfile
-import threading
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader
-from tensorflow_datasets.core.download import checksums
-from tensorflow_datasets.image_classification import cifar
 
 import jaxsvm
 from jaxsvm import DatasetError
 from jaxsvm.datasets import prepare, tfrecord
 from jaxsvm.datasets import tfds as images
 from jaxsvm.datasets.tfds import load_images
+from tests import tiny_images
+from tests.tiny_images import PER_FILE, archive, frame, masked_crc, raw_batches
 
 pytestmark = pytest.mark.any_precision
-
-PER_FILE = 12  # images in each file of the tiny archives
-
-
-def raw_batches(name):
-    """{file: (PER_FILE, labels + 3072) bytes}, in the layout of the original binary archives."""
-    rng = np.random.default_rng(0)
-    columns = {"cifar10": [10], "cifar100": [20, 100]}[name]
-    facts = vars(cifar)[name.capitalize()](data_dir="unused")._cifar_info
-    batches = {}
-    for file in [*facts.train_files, *facts.test_files]:
-        labels = [rng.integers(0, n, (PER_FILE, 1), np.uint8) for n in columns]
-        # Smooth along a row of a plane, so that a wrong order of the planes cannot go unseen.
-        pixels = np.cumsum(rng.integers(0, 3, (PER_FILE, 3072), np.uint8), axis=1, dtype=np.uint8)
-        batches[file] = np.concatenate([*labels, pixels], axis=1)
-    names = {
-        file: "".join(f"{file[0]}{i}\n" for i in range(n)) + "\n"
-        for file, n in zip(facts.label_files, columns, strict=True)
-    }
-    return facts, batches, names
-
-
-def archive(facts, batches, names):
-    """The tar.gz as bytes."""
-    files = {file: batch.tobytes() for file, batch in batches.items()}
-    files |= {file: text.encode() for file, text in names.items()}
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for file, content in files.items():
-            member = tarfile.TarInfo(facts.prefix + file)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 @pytest.fixture
 def serve(monkeypatch):
     """serve(name, content, sha256=None): tfds downloads that dataset's archive from 127.0.0.1."""
-    servers = []
+    with contextlib.ExitStack() as stack:
 
-    def start(name, content, sha256=None):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_HEAD(self):
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
+        def start(name, content, sha256=None):
+            url = stack.enter_context(tiny_images.served(content))
+            sha256 = sha256 or hashlib.sha256(content).hexdigest()
+            facts, infos = tiny_images.downloads(name, url, len(content), sha256)
+            monkeypatch.setattr(tfds.builder_cls(name), "_cifar_info", facts)
+            monkeypatch.setattr(tfds.builder_cls(name), "url_infos", infos)
+            return stack  # whose `close` ends the server
 
-            def do_GET(self):
-                self.do_HEAD()
-                self.wfile.write(content)
-
-            def log_message(self, *args):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        stock = tfds.builder_cls(name)
-        url = f"http://127.0.0.1:{server.server_port}/archive.tar.gz"
-        facts = stock._cifar_info.fget
-        info = checksums.UrlInfo(
-            size=len(content),
-            checksum=sha256 or hashlib.sha256(content).hexdigest(),
-            filename="archive.tar.gz",
-        )
-        monkeypatch.setattr(
-            stock, "_cifar_info", property(lambda self: facts(self)._replace(url=url))
-        )
-        monkeypatch.setattr(stock, "url_infos", {url: info})
-        return server
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 @pytest.fixture(autouse=True)
@@ -307,22 +244,6 @@ def test_files_of_another_format_are_refused_by_name(prepared):
         load_images("cifar10", prepared)
 
 
-def masked_crc(data):
-    """The checksum of a frame, bit by bit as RFC 3720 has it."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
-    crc ^= 0xFFFFFFFF
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32)
-
-
-def frame(record):
-    length = struct.pack("<Q", len(record))
-    return length + masked_crc(length) + record + masked_crc(record)
-
-
 @pytest.fixture
 def reframed(prepared, tmp_path_factory):
     """The tiny cifar10 as TFRECORD files, the training part in two of them."""
@@ -330,23 +251,7 @@ def reframed(prepared, tmp_path_factory):
     folder = prepared / "cifar10/3.0.2"
     if not once.exists():
         shutil.copytree(folder, once)
-        for file in once.glob("*.array_record*"):
-            records = ArrayRecordReader(str(file)).read_all()
-            cuts = [0, 25, 60] if "train" in file.name else [0, len(records)]
-            for i, start in enumerate(cuts[:-1]):
-                name = file.name.replace("array_record-00000-of-00001", f"tfrecord-{i:05d}-of-")
-                frames = b"".join(map(frame, records[start : cuts[i + 1]]))
-                (once / f"{name}{len(cuts) - 1:05d}").write_bytes(frames)
-            file.unlink()
-        content = json.loads((once / "dataset_info.json").read_text())
-        content["fileFormat"] = "tfrecord"
-        for split in content["splits"]:
-            split["filepathTemplate"] = split["filepathTemplate"].replace(
-                "array_record", "tfrecord"
-            )
-            if split["name"] == "train":
-                split["shardLengths"] = ["25", "35"]
-        (once / "dataset_info.json").write_text(json.dumps(content))
+        tiny_images.reframe(once)
     shutil.rmtree(folder)
     shutil.copytree(once, folder)
     return prepared
@@ -467,9 +372,7 @@ def test_configurations_are_named(prepared):
 
 def test_without_a_network_the_error_says_what_to_run(tmp_path, serve):
     (tmp_path / "cifar10" / "3.0.2.incompleteABC").mkdir(parents=True)
-    server = serve("cifar10", b"")
-    server.shutdown()
-    server.server_close()
+    serve("cifar10", b"").close()
     with pytest.raises(DatasetError, match=r"holds cifar10.*load_dataset\('cifar10'\) once with a"):
         load_images("cifar10", tmp_path)
 
