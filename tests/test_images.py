@@ -3,10 +3,12 @@
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import struct
 import sys
 import tempfile
+import time
 
 import numpy as np
 import pytest
@@ -57,7 +59,7 @@ def prepared(tmp_path_factory, request, serve):
     if not once.exists():
         once.mkdir()
         serve("cifar10", archive(*raw_batches("cifar10")))
-        load_images("cifar10", once)
+        prepare.prepare("cifar10", once)
     root = tmp_path_factory.mktemp("data")
     shutil.copytree(once / "cifar10", root / "cifar10")
     return root
@@ -137,7 +139,7 @@ def kept_folder(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    ["flip images", "flip labels", "flip header", "cut", "empty", "remove", "manifest", "list"],
+    ["flip images", "flip labels", "flip header", "cut", "empty", "remove", "name", "manifest"],
 )
 def test_a_damaged_cache_is_rebuilt(damage, prepared, tmp_path):
     first = load_images("cifar10", prepared)
@@ -155,17 +157,47 @@ def test_a_damaged_cache_is_rebuilt(damage, prepared, tmp_path):
     elif damage == "remove":
         file.unlink()
     else:
-        (folder / "manifest.json").write_text("{" if damage == "manifest" else "[]")
+        manifest = folder / "manifest.npz"
+        whole = manifest.read_bytes()
+        assert b'"b3"' in whole
+        manifest.write_bytes(whole.replace(b'"b3"', b'"b4"') if damage == "name" else b"")
     again = load_images("cifar10", prepared)
     for array, wanted in zip((*again.train, *again.test), expected, strict=True):
         np.testing.assert_array_equal(array, wanted)
+    assert again.class_names == first.class_names
     assert sorted(p.name for p in folder.iterdir()) == [
-        "manifest.json",
+        "manifest.npz",
         "test_images.npy",
         "test_labels.npy",
         "train_images.npy",
         "train_labels.npy",
     ]
+
+
+def test_what_another_process_left_half_decoded_is_deleted_after_a_day(prepared, tmp_path):
+    load_images("cifar10", prepared)
+    folder = kept_folder(tmp_path)
+    for name in ("tmpold", "tmpnew"):
+        (folder / name).mkdir()
+        (folder / name / "train_images.npy").touch()
+    os.utime(folder / "tmpold", (time.time() - 1e5,) * 2)
+    (folder / "manifest.npz").unlink()
+    load_images("cifar10", prepared)
+    assert [path.name for path in folder.glob("tmp*")] == ["tmpnew"]
+
+
+def test_a_dataset_that_another_process_has_prepared_meanwhile_is_used(
+    prepared, tmp_path, monkeypatch
+):
+    """tfds lets the second of two processes fail."""
+
+    def prepare(name, root):
+        shutil.copytree(prepared / name, root / name)
+        raise DatasetError("Destination already exists")
+
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(images, "prepare", prepare)
+    assert same(load_images("cifar10", tmp_path / "data"), load_images("cifar10", prepared))
 
 
 def test_a_pickle_in_the_cache_is_not_run(prepared, tmp_path):
@@ -214,6 +246,13 @@ def test_damaged_records_are_an_error_or_change_nothing(prepared):
             assert "damaged or incomplete: copy it again, or remove it" in str(error)  # noqa: PT017
             raised += 1
     assert raised >= 11
+
+
+def test_a_file_of_too_many_records_is_an_error(prepared):
+    file = record_file(prepared)
+    shutil.copy(file, file.with_name(file.name.replace("train", "test")))
+    with pytest.raises(DatasetError, match=r"cifar10-test.*has 60 records: expected 12"):
+        load_images("cifar10", prepared)
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "json", "features", "splits"])

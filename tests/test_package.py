@@ -83,7 +83,7 @@ ALLOWED = {
     "lines": {"core"},
     "gradients": {"core", "lines"},
     "optimizers": {"core", "lines", "gradients", "checkpoint", "files"},
-    "certificate": {"core", "lines", "gradients", "optimizers", "checkpoint"},
+    "certificate": {"core", "lines", "gradients", "optimizers", "checkpoint", "files"},
     "datasets": {"core", "files"},
     "files": set(),
     "checkpoint": {"files"},

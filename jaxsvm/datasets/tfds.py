@@ -8,11 +8,13 @@ while the record files are the ones they came from and their checksums agree; ot
 made again.
 """
 
+import contextlib
 import hashlib
-import json
 import os
 import re
+import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,9 +25,12 @@ import numpy as np
 from jaxsvm.datasets.examples import DatasetError, Examples, UnknownDatasetError
 from jaxsvm.datasets.prepare import prepare
 from jaxsvm.datasets.tfrecord import read_examples
+from jaxsvm.files import read_sealed, write_sealed
 
 SPLITS = ("train", "test")
+MANIFEST = "manifest.npz"  # sealed: a changed letter in a class's name would be seen by nobody
 BATCH = 500  # images decoded at a time
+ABANDONED = 86400.0  # seconds, after which what is half decoded is a killed process's
 
 
 def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> Examples:
@@ -45,7 +50,12 @@ def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> Ex
     root = _root(data_dir)
     folder = _find(name, root)
     if folder is None:
-        prepare(name, root)
+        try:
+            prepare(name, root)
+        except DatasetError:
+            # Of two processes that prepare one dataset together, tfds lets the second one fail.
+            if _find(name, root) is None:
+                raise
         folder = _find(name, root)
         assert folder is not None, f"{name} was prepared, but not in {root}"
     source = _fingerprint(folder)
@@ -115,7 +125,7 @@ def _fingerprint(folder: Path) -> list[list[Any]]:
 def _read_kept(kept: Path, source: list[list[Any]]) -> Examples | None:
     """The decoded images, or None where they are absent, stale or damaged."""
     try:
-        manifest = json.loads((kept / "manifest.json").read_text())
+        manifest, _ = read_sealed(kept / MANIFEST)
         if manifest["source"] != source:
             return None
         arrays = {}
@@ -137,6 +147,10 @@ def _decode(folder: Path, kept: Path, source: list[list[Any]]) -> None:
     builder = _open(folder)
     try:
         kept.mkdir(parents=True, exist_ok=True)
+        for left in kept.glob("tmp*"):
+            with contextlib.suppress(FileNotFoundError):  # another process has just deleted it
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(left)
         with tempfile.TemporaryDirectory(dir=kept) as temporary:
             part = Path(temporary)
             checksums: dict[str, int] = {}
@@ -149,8 +163,8 @@ def _decode(folder: Path, kept: Path, source: list[list[Any]]) -> None:
                 "class_names": names,
                 "description": builder.info.description or "",
             }
-            (part / "manifest.json").write_text(json.dumps(manifest))
-            for file in [*checksums, "manifest.json"]:
+            write_sealed(part / MANIFEST, manifest, {})
+            for file in [*checksums, MANIFEST]:
                 os.replace(part / file, kept / file)
     except OSError as error:
         raise DatasetError(
@@ -186,7 +200,18 @@ def _open(folder: Path) -> Any:
 
 
 def _array_records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
-    """Yield the decoded examples of one split of ArrayRecord files."""
+    """Yield the decoded examples of one split of ArrayRecord files.
+
+    Raises:
+        ValueError: a file has more or fewer than the dataset's description says.
+    """
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    info = builder.info.splits[split]
+    for file, expected in zip(info.filepaths, info.shard_lengths, strict=True):
+        # The data source takes the first ones of a file that has too many.
+        if (found := ArrayRecordReader(str(file)).num_records()) != expected:
+            raise ValueError(f"{Path(file).name} has {found} records: expected {expected}")
     records = builder.as_data_source(split)
     for start in range(0, len(records), BATCH):
         yield from records.__getitems__(range(start, min(start + BATCH, len(records))))
