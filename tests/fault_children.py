@@ -5,7 +5,9 @@
 All but two need NumPy alone, and start in a third of a second.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -13,6 +15,7 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import types
 import warnings
@@ -289,7 +292,115 @@ def damaged_runs(folder, cache, count, seed):
         say("fault", json.dumps([f"a run's {what} {kind}", survived, None if early else same]))
 
 
-CHILDREN = {f.__name__: f for f in (saves, owns, damages, unbroken, runs, solves, damaged_runs)}
+def images_digest(images):
+    """Return the digest of the examples and the names of their classes."""
+    found = hashlib.sha256(json.dumps(images.class_names).encode())
+    for array in (*images.train, *images.test):
+        found.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def from_archive(folder, url, archive):
+    """Let the tiny CIFAR-10 be downloaded, and all that is kept of it be in a folder."""
+    import tensorflow_datasets as tfds
+
+    from tests import tiny_images
+
+    os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
+    tempfile.tempdir = folder  # tfds leaves something there
+    content = Path(archive).read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    facts, infos = tiny_images.downloads("cifar10", url, len(content), sha256)
+    builder = tfds.builder_cls("cifar10")
+    builder._cifar_info, builder.url_infos = facts, infos
+
+
+def prepares(folder, url, archive, go):
+    """Load the tiny CIFAR-10, prepared first where it is not, once the file ``go`` is there."""
+    from jaxsvm.datasets.tfds import load_images
+
+    from_archive(folder, url, archive)
+    say("ready")
+    while not Path(go).exists():
+        time.sleep(0.001)
+    say("result", json.dumps(["images", images_digest(load_images("cifar10", folder))]))
+
+
+def damaged_images(folder, url, archive, form, count, seed):
+    """Damage record files, which has to be said, and decoded images, which are made again."""
+    from jaxsvm import DatasetError
+    from jaxsvm.datasets.tfds import load_images
+    from tests import tiny_images
+
+    from_archive(folder, url, archive)
+    rng, folder = random.Random(int(seed)), Path(folder)
+    load_images("cifar10", folder)
+    (version,) = (folder / "cifar10").iterdir()
+    if form == "tfrecord":
+        tiny_images.reframe(version)
+    whole = images_digest(load_images("cifar10", folder))
+    (kept,) = (folder / "cache" / "jaxsvm").iterdir()
+    groups = {"decoded images": sorted(kept.iterdir()), form: sorted(version.glob(f"*.{form}*"))}
+    contents = {path: path.read_bytes() for paths in groups.values() for path in paths}
+    for _ in range(int(count)):
+        what, paths = rng.choice(list(groups.items()))
+        path, other = rng.sample(paths, 2)
+        kind, changed = damaged(rng, contents[path], contents[other])
+        path.write_bytes(changed)
+        found, said = None, ""
+        try:
+            found = images_digest(load_images("cifar10", folder))
+        except DatasetError as error:
+            said = str(error)
+        told = what == form and str(version) in said and "damaged or incomplete" in said
+        same = None if told else found == whole
+        detail = f"{path.name}: {said}"
+        say("fault", json.dumps([f"{what} {kind}", told or same, same, detail]))
+        for path, content in contents.items():
+            path.write_bytes(content)
+
+
+def damaged_records(folder, count, seed):
+    """Damage what a finished job wrote for its readers, and give its command again."""
+    from experiments.shared.runner import execute
+    from tests import fake_section
+
+    rng, folder = random.Random(int(seed)), Path(folder)
+    config = fake_section.Config(out=folder, name="job")
+    sections = [(fake_section.called(name), config) for name in ("first", "second")]
+
+    def again():
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            status = execute("fakes", sections, config)
+        return status, err.getvalue()
+
+    def contents():
+        return {path: path.read_bytes() for path in (folder / "job").rglob("*") if path.is_file()}
+
+    assert again() == (0, "")
+    whole = contents()
+    paths = [path for path in whole if path.name not in ("arrays.npz", "options.json")]
+    for _ in range(int(count)):
+        path, other = rng.sample(paths, 2)
+        kind, changed = damaged(rng, whole[path], whole[other])
+        path.write_bytes(changed)
+        status, said = again()
+        same = contents() == whole
+        told = str(path) in said or changed == whole[path]  # its sections draw the same figure
+        what = "figure" if path.suffix == ".png" else path.name
+        say(
+            "fault",
+            json.dumps([f"a job's {what} {kind}", status == 0 and told and same, same, said]),
+        )
+
+
+CHILDREN = {
+    f.__name__: f
+    for f in (
+        saves, owns, damages, unbroken, runs, solves, damaged_runs, prepares, damaged_images,
+        damaged_records,
+    )
+}  # fmt: skip
 
 if __name__ == "__main__":
     CHILDREN[sys.argv[1]](*sys.argv[2:])

@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from tests import tiny_images
 from tests.fault_children import content, damaged, step_of, without_jax
 
 CHILDREN = Path(__file__).with_name("fault_children.py")
@@ -265,6 +266,11 @@ def told_by_child(place: Place, child: Child, count: int) -> list[Outcome]:
     return outcomes + [Outcome("damage", False, False, f"no answer: {err[-500:]}")] * lost
 
 
+def tiny_archive() -> bytes:
+    """Return an archive of a CIFAR-10 of a few images."""
+    return tiny_images.archive(*tiny_images.raw_batches("cifar10"))
+
+
 def damaged_checkpoints(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     """Cut, flip and swap checkpoints."""
     child = Child("damages", place.folder, count, rng.randrange(10**9))
@@ -274,6 +280,24 @@ def damaged_checkpoints(place: Place, rng: random.Random, count: int) -> list[Ou
 def damaged_runs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     """Cut, flip and swap the files of finished runs of every strategy."""
     child = Child("damaged_runs", place.folder, place.cache, count, rng.randrange(10**9))
+    return told_by_child(place, child, count)
+
+
+def damaged_images(place: Place, rng: random.Random, count: int) -> list[Outcome]:
+    """Cut, flip and swap the files of a prepared dataset and its decoded images."""
+    archive, content = place.folder / "archive", tiny_archive()
+    archive.write_bytes(content)
+    form = rng.choice(["array_record", "tfrecord"])
+    with tiny_images.served(content) as url:
+        child = Child(
+            "damaged_images", place.folder, url, archive, form, count, rng.randrange(10**9)
+        )
+        return told_by_child(place, child, count)
+
+
+def damaged_records(place: Place, rng: random.Random, count: int) -> list[Outcome]:
+    """Cut, flip and swap the metrics, the report and the figures of a finished job."""
+    child = Child("damaged_records", place.folder, count, rng.randrange(10**9))
     return told_by_child(place, child, count)
 
 
@@ -455,8 +479,8 @@ def killed_jobs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
 def damaged_jobs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     """Cut, flip and swap what a finished job goes on from, and give its command again.
 
-    A section's damaged result is said, and computed again. With its options in doubt the run is
-    refused.
+    A section's damaged result is said, and computed again; damaged records are, and written again.
+    With its options in doubt the run is refused.
     """
     folder, copy = place.folder / "job", place.folder.with_name(f"{place.folder.name} copy")
     first = job(place.folder)
@@ -467,7 +491,7 @@ def damaged_jobs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     names = sorted(
         path.relative_to(copy)
         for path in copy.rglob("*")
-        if path.name in ("arrays.npz", "options.json")
+        if path.name in ("arrays.npz", "options.json", "metrics.json", "metrics.jsonl")
     )
     outcomes = []
     for _ in range(count):
@@ -493,6 +517,43 @@ def damaged_jobs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     return outcomes
 
 
+def double_preparations(place: Place, rng: random.Random, count: int) -> list[Outcome]:
+    """Let two processes prepare and decode one dataset together; every other time, kill one."""
+    archive, content = place.folder / "archive", tiny_archive()
+    archive.write_bytes(content)
+    outcomes = []
+    with tiny_images.served(content) as url:
+
+        def started(name: str, go: Path) -> Child:
+            folder = place.folder / name
+            folder.mkdir(exist_ok=True)
+            return Child("prepares", folder, url, archive, go)
+
+        alone = started("alone", archive)
+        alone.wait_for("ready")
+        began = time.monotonic()
+        err = alone.end()
+        lasts, expected = time.monotonic() - began, alone.results()
+        assert expected, err
+        for i in range(count):
+            go = place.folder / f"go {i}"
+            two = [started(str(i), go) for _ in range(2)]
+            for child in two:
+                child.wait_for("ready")
+            go.touch()
+            kind = "two processes prepare one dataset"
+            if i % 2:
+                kind = "kill -9 of one of two that prepare a dataset"
+                time.sleep(rng.uniform(0, lasts))
+                two[0].process.kill()
+                two.pop(0).end()
+            two.append(started(str(i), go))
+            said = [child.end()[-500:] for child in two]
+            good = all(child.results() == expected for child in two)
+            outcomes.append(Outcome(kind, good, good, str(said)))
+    return outcomes
+
+
 Kind = Callable[[Place, random.Random, int], list[Outcome]]
 # What injects faults, how many a job, and how many jobs of a small and of a large run. The first
 # take longest.
@@ -509,6 +570,9 @@ KINDS: list[tuple[Kind, int, int, int]] = [
     (full_disks, 2, 1, 10),
     (deleted_folders, 2, 1, 10),
     (backward_clocks, 1, 1, 10),
+    (double_preparations, 2, 1, 10),
+    (damaged_images, 20, 1, 10),
+    (damaged_records, 10, 1, 12),
     (damaged_checkpoints, 60, 1, 6),
 ]
 

@@ -24,5 +24,8 @@ def test_the_faults_of_a_small_run_are_survived(tmp_path):
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert len(rows) == injected
     kinds = {row["kind"] for row in rows}
-    for kind in ("kill -9 inside", "kill -9 of a run", "two runs at once", "RLIMIT", "swapped"):
+    for kind in (
+        "kill -9 inside", "kill -9 of a run", "two runs at once", "RLIMIT", "checkpoint swapped",
+        "two processes prepare", "decoded images", "record", "metrics.json", "report",
+    ):  # fmt: skip
         assert any(kind in found for found in kinds), kind
