@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from experiments.shared import options, settings
+from experiments.shared.kept_runs import KeptRun
 from experiments.shared.report import table
 from jaxsvm import plot as draw
 
@@ -51,6 +52,11 @@ def results() -> dict[str, Any]:
     }
 
 
+def saves(config: Config) -> Any:
+    KeptRun({}).save(1, lambda: ({}, {"W": np.zeros(1)}))
+    return results()
+
+
 def wait(config: Config) -> Any:
     time.sleep(100)
 
@@ -82,7 +88,7 @@ def no_data(config: Config) -> Any:
 EVENTS: dict[str, Any] = {
     "found": lambda config: results(), "object": lambda config: {"thing": object()},
     "wait": wait, "kill": kill, "interrupt": interrupt, "mistake": mistake, "shown": shown,
-    "refuse": refuse, "no data": no_data,
+    "refuse": refuse, "no data": no_data, "saves": saves,
 }  # fmt: skip
 
 

@@ -401,7 +401,9 @@ def content_of_job(folder: Path) -> dict[str, Any]:
         if path.suffix in (".png", ".jsonl") or path.name == "options.json"
     }
     found["records"] = reproducible(json.loads((folder / "job" / "metrics.json").read_text()))
-    found["left behind"] = [path.name for path in folder.rglob(".*")]
+    found["left behind"] = [
+        path.name for name in (".*", "unfinished") for path in folder.rglob(name)
+    ]
     return found
 
 

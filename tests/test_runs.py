@@ -1,5 +1,6 @@
 """Runs that are ended and go on: nothing finished is lost, and what failed is said."""
 
+import errno
 import json
 import os
 import shutil
@@ -217,6 +218,25 @@ def test_other_options_are_refused_and_again_computes_anew(run, capsys):
     assert run.calls() == ["found", "found"]
     assert run(first="found", seeds=3) == 0
     assert run.calls() == ["found", "found"]
+
+
+def test_a_sections_runs_are_kept_until_its_result_is(run, monkeypatch, capsys):
+    """A disk that is full when an hour's section ends must not cost the hour."""
+
+    def full(path, result, about):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    unfinished = run.folder / "first" / "unfinished"
+    with monkeypatch.context() as patch:
+        patch.setattr(folders, "write_result", full)
+        assert run(first="saves") == failures.CANNOT_WRITE
+    assert f"'{unfinished.parent / 'arrays.npz'}'" in capsys.readouterr().err
+    assert [path.name for path in unfinished.glob("*/*.npz")] == ["step-000000000001.npz"]
+    assert run(first="saves") == 0
+    assert not unfinished.exists()
+    unfinished.mkdir()  # as a kill between the two leaves it
+    assert run(first="saves") == 0
+    assert not unfinished.exists()
 
 
 def test_a_link_in_the_runs_place_is_not_followed(run, capsys):

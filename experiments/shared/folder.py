@@ -169,7 +169,7 @@ def differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[An
 def keep(
     folder: Path, name: str, result: Any, seconds: float, environment: Mapping[str, Any]
 ) -> Kept:
-    """Write what a section measured, and return it as it was read back.
+    """Write what a section measured, and return it as it was read back; its runs are forgotten.
 
     Raises:
         TypeError: the result holds something else than arrays, numbers and text.
@@ -179,14 +179,14 @@ def keep(
     path.parent.mkdir(exist_ok=True)
     about = {"section": name, "seconds": seconds, "environment": plain(environment)}
     write_result(path, result, about)
-    return Kept(*_read(path, name))
+    return _read(path, name)
 
 
 def kept(folder: Path, name: str) -> Kept | None:
     """Return what a section measured in an earlier run; None where it is to be run."""
     path = folder / name / ARRAYS
     try:
-        return Kept(*_read(path, name))
+        return _read(path, name)
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -199,8 +199,15 @@ def count_kept(folder: Path) -> int:
     return len(list(folder.glob(f"*/{ARRAYS}")))
 
 
-def _read(path: Path, name: str) -> tuple[Any, float, dict[str, Any]]:
+def _read(path: Path, name: str) -> Kept:
+    """Return what a section's file holds; the runs that it was made of are needed no longer.
+
+    Raises:
+        ValueError: the file is damaged, or another section's.
+        OSError: there is none, or it cannot be read.
+    """
     result, about = read_result(path)
     if about.get("section") != name:
         raise ValueError(f"{path} is of the section {about.get('section')}: expected {name}")
-    return result, about["seconds"], about["environment"]
+    shutil.rmtree(path.parent / UNFINISHED, ignore_errors=True)
+    return Kept(result, about["seconds"], about["environment"])

@@ -22,7 +22,7 @@ from jaxsvm import Data, Objective, Solution, regularization_path, solve
 from jaxsvm.certificate import PathPoint
 from jaxsvm.checkpoint import Checkpoint, newest, save
 
-UNFINISHED = "unfinished"  # the folder of such runs, in that of a section that has not ended
+UNFINISHED = "unfinished"  # the folder of such runs, in that of a section with no result yet
 SECONDS = 10.0  # of running that may be lost
 
 T = TypeVar("T")
@@ -42,13 +42,15 @@ _place: ContextVar[_Numbered | None] = ContextVar("_place", default=None)
 
 @contextlib.contextmanager
 def kept_in(folder: Path) -> Iterator[None]:
-    """Keep the runs that are made while the block runs; forget them when it ends well."""
+    """Keep the runs that are made while the block runs.
+
+    They stay when it ends: until what came of them is kept too, a full disk may lose it.
+    """
     token = _place.set(_Numbered(folder))
     try:
         yield
     finally:
         _place.reset(token)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _next_folder() -> Path | None:
