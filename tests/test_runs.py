@@ -20,6 +20,7 @@ import pytest
 import experiments.__main__ as notes
 from experiments import predict, race, random_search
 from experiments.benchmark import __main__ as benchmark
+from experiments.benchmark import descent, harness
 from experiments.shared import (
     failures,
     options,
@@ -404,6 +405,30 @@ def test_the_benchmark_looks_first(tmp_path, monkeypatch, capsys):
         err = capsys.readouterr().err
         assert err.startswith(f"error: {option.strip('-').replace('-', '_')} = ")
         assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_benchmark_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(harness, "limits", lambda config: harness.Limits(1.0, 1.0))
+    monkeypatch.setattr(descent, "run", lambda config: [])
+    command = ["descent", "--size", "tiny", "--out", str(tmp_path)]
+    with open("/dev/full", "w") as no_room, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", no_room)
+        with pytest.raises(SystemExit) as end:
+            benchmark.main(command)
+    assert end.value.code == failures.CANNOT_WRITE
+    assert json.loads((tmp_path / "descent.json").read_text())["rows"] == []
+    monkeypatch.setattr("experiments.shared.record.write_text", full)
+    with pytest.raises(SystemExit) as end:
+        benchmark.main(command)
+    assert end.value.code == failures.CANNOT_WRITE
+    assert capsys.readouterr().err.splitlines() == [
+        "error: standard output cannot be written: No space left on device",
+        f"error: [Errno 28] No space left on device: '{tmp_path / 'descent.json'}'",
+    ]
 
 
 def test_predict_tells_bad_input_from_a_mistake(monkeypatch, tmp_path):

@@ -18,7 +18,7 @@ import tyro
 
 from experiments.benchmark import harness, landscape
 from experiments.shared import command_line
-from experiments.shared.failures import BAD_INPUT, CANNOT_WRITE, fail
+from experiments.shared.failures import BAD_INPUT, CANNOT_WRITE, fail, say
 
 Part = Literal["landscape", "gradient", "search", "descent", "dual", "compile", "start"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -39,15 +39,20 @@ def main(argv: list[str] | None = None) -> list[harness.Row]:
     jax.config.update("jax_enable_compilation_cache", False)
     bounds = harness.limits(config)
     gigaflops, gigabytes = bounds.flops / 1e9, bounds.bytes / 1e9
-    print(f"limits: {gigaflops:.0f} GFLOP/s in a product, {gigabytes:.1f} GB/s read")
+    said = say(f"limits: {gigaflops:.0f} GFLOP/s in a product, {gigabytes:.1f} GB/s read")
     rows: list[harness.Row] = []
     for name in PARTS if config.part == "all" else (config.part,):
         new = importlib.import_module(f"experiments.benchmark.{name}").run(config)
-        print(harness.table(new, bounds), flush=True)
+        said = say(harness.table(new, bounds)) or said
         rows += new
     command = ["python", "-m", "experiments.benchmark", *(sys.argv[1:] if argv is None else argv)]
-    harness.write(config.out / f"{config.part}.json", rows, bounds, config, command)
-    harness.roofline(rows, bounds, config.out / f"{config.part}_roofline.png")
+    try:
+        harness.write(config.out / f"{config.part}.json", rows, bounds, config, command)
+        harness.roofline(rows, bounds, config.out / f"{config.part}_roofline.png")
+    except OSError as error:
+        sys.exit(fail(CANNOT_WRITE, str(error)))
+    if said:
+        sys.exit(said)
     return rows
 
 
