@@ -169,17 +169,23 @@ def failed(kind: str, child: Child, folder: Path, *words: str) -> Outcome:
     return checked(kind, folder, max([0, *map(int, ended)]), problem)
 
 
+def mount(folder: Path, *options: str) -> bool:
+    """Mount something at a folder; return whether that may be done."""
+    done = subprocess.run(["mount", *options, str(folder)], capture_output=True)
+    return done.returncode == 0
+
+
+def small_disk(folder: Path, size: int) -> bool:
+    """Put a disk of so many KiB in the place of a folder; return whether that may be done."""
+    options = "-t", "tmpfs", "-o", f"size={size}k", "tmpfs"
+    return shutil.which("mount") is not None and mount(folder, *options)
+
+
 def full_disks(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     """Fill a small disk, and make it read-only; needs the right to mount one."""
-
-    def mount(*options: str) -> bool:
-        done = subprocess.run(["mount", *options, str(place.folder)], capture_output=True)
-        return done.returncode == 0
-
     outcomes: list[Outcome] = []
     for i in range(count):
-        size = f"size={rng.randint(100, 400)}k"
-        if not (shutil.which("mount") and mount("-t", "tmpfs", "-o", size, "tmpfs")):
+        if not small_disk(place.folder, rng.randint(100, 400)):
             return outcomes
         try:
             if i % 2:
@@ -187,15 +193,15 @@ def full_disks(place: Place, rng: random.Random, count: int) -> list[Outcome]:
                 saves.wait_for("end", times=3)
                 saves.process.kill()
                 saves.end()
-                mount("-o", "remount,ro")
+                mount(place.folder, "-o", "remount,ro")
                 child = Child("saves", place.folder)
                 child.wait_for("failed")
-                mount("-o", "remount,rw")
+                mount(place.folder, "-o", "remount,rw")
                 kind, words = "a read-only disk", "Read-only file system"
             else:
                 child = Child("saves", place.folder, 1.3)
                 child.wait_for("failed")
-                mount("-o", "remount,size=10m")
+                mount(place.folder, "-o", "remount,size=10m")
                 kind, words = "a full disk (tmpfs)", "No space left on device"
             outcomes.append(failed(kind, child, place.folder, words))
         finally:
@@ -519,24 +525,33 @@ def damaged_jobs(place: Place, rng: random.Random, count: int) -> list[Outcome]:
     return outcomes
 
 
-def double_preparations(place: Place, rng: random.Random, count: int) -> list[Outcome]:
-    """Let two processes prepare and decode one dataset together; every other time, kill one."""
-    archive, content = place.folder / "archive", tiny_archive()
+@contextlib.contextmanager
+def preparing(folder: Path) -> Iterator[tuple[Callable[..., Child], dict[str, str], float]]:
+    """Serve a tiny dataset that children load, each prepared in a folder by its name.
+
+    Yields:
+        What starts such a child, the result of one that nothing happened to, and its seconds.
+    """
+    archive, content = folder / "archive", tiny_archive()
     archive.write_bytes(content)
-    outcomes = []
     with tiny_images.served(content) as url:
 
-        def started(name: str, go: Path) -> Child:
-            folder = place.folder / name
-            folder.mkdir(exist_ok=True)
-            return Child("prepares", folder, url, archive, go)
+        def started(name: str, go: Path = archive) -> Child:
+            (folder / name).mkdir(exist_ok=True)
+            return Child("prepares", folder / name, url, archive, go)
 
-        alone = started("alone", archive)
+        alone = started("alone")
         alone.wait_for("ready")
         began = time.monotonic()
         err = alone.end()
-        lasts, expected = time.monotonic() - began, alone.results()
-        assert expected, err
+        assert alone.results(), err
+        yield started, alone.results(), time.monotonic() - began
+
+
+def double_preparations(place: Place, rng: random.Random, count: int) -> list[Outcome]:
+    """Let two processes prepare and decode one dataset together; every other time, kill one."""
+    outcomes = []
+    with preparing(place.folder) as (started, expected, lasts):
         for i in range(count):
             go = place.folder / f"go {i}"
             two = [started(str(i), go) for _ in range(2)]
@@ -549,10 +564,36 @@ def double_preparations(place: Place, rng: random.Random, count: int) -> list[Ou
                 time.sleep(rng.uniform(0, lasts))
                 two[0].process.kill()
                 two.pop(0).end()
-            two.append(started(str(i), go))
+            two.append(started(str(i)))
             said = [child.end()[-500:] for child in two]
             good = all(child.results() == expected for child in two)
             outcomes.append(Outcome(kind, good, good, str(said)))
+    return outcomes
+
+
+def full_caches(place: Place, rng: random.Random, count: int) -> list[Outcome]:
+    """Leave too little room for the decoded images; needs the right to mount a disk."""
+    outcomes: list[Outcome] = []
+    with preparing(place.folder) as (started, expected, _):
+        for i in range(count):
+            cache = place.folder / str(i) / "cache"
+            cache.mkdir(parents=True)
+            if not small_disk(cache, rng.randint(40, 180)):
+                return outcomes
+            try:
+                full = started(str(i))
+                last = full.end().strip().splitlines()[-1]
+                mount(cache, "-o", "remount,size=10m")
+                after = started(str(i))
+                err = after.end()
+                same = after.results() == expected
+                left = [path.name for path in cache.glob("jaxsvm/*/tmp*")]
+            finally:
+                subprocess.run(["umount", str(cache)], check=True)
+            told = "cannot keep the decoded images" in last and "No space left on device" in last
+            good = same and told and not left and full.process.returncode == 1
+            detail = f"{left} {last} {err[-500:]}"
+            outcomes.append(Outcome("a disk too full for decoded images", good, same, detail))
     return outcomes
 
 
@@ -573,6 +614,7 @@ KINDS: list[tuple[Kind, int, int, int]] = [
     (deleted_folders, 2, 1, 10),
     (backward_clocks, 1, 1, 10),
     (double_preparations, 2, 1, 10),
+    (full_caches, 1, 1, 5),
     (damaged_images, 20, 1, 10),
     (damaged_records, 10, 1, 12),
     (damaged_checkpoints, 60, 1, 6),

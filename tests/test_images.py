@@ -255,7 +255,10 @@ def test_a_file_of_too_many_records_is_an_error(prepared):
         load_images("cifar10", prepared)
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "json", "features", "splits"])
+@pytest.mark.parametrize(
+    "damage",
+    ["missing", "empty", "json", "features", "splits", "shards", "few names", "same names"],
+)
 def test_a_damaged_folder_is_an_error(damage, prepared):
     file = record_file(prepared)
     info = file.parent / "dataset_info.json"
@@ -267,6 +270,11 @@ def test_a_damaged_folder_is_an_error(damage, prepared):
         info.write_text(info.read_text()[:-10])
     elif damage == "features":
         (file.parent / "features.json").unlink()
+    elif damage == "shards":
+        info.write_text(info.read_text().replace('"60"', '"-1"'))
+    elif damage.endswith("names"):
+        names = "b0\nb1\n" if damage == "few names" else "b0\n" * 10
+        (file.parent / "label.labels.txt").write_text(names)
     else:
         content = json.loads(info.read_text())
         content["splits"] = [s for s in content["splits"] if s["name"] == "train"]

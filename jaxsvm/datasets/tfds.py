@@ -182,6 +182,9 @@ def _open(folder: Path) -> Any:
         file_format = builder.info.file_format.value
         missing = {"image", "label"} - set(builder.info.features)
         splits = set(builder.info.splits)
+        names = builder.info.features["label"].names if not missing else []
+        if len(set(names)) < len(names):
+            raise ValueError("two of its classes have one name")
     except Exception as error:  # tfds raises many kinds for a damaged folder
         raise _damaged(folder, error) from error
     if file_format not in FORMATS:
@@ -223,6 +226,29 @@ FORMATS: dict[str, Callable[[Any, str], Iterator[dict[str, Any]]]] = {
 }
 
 
+def _examples(builder: Any, split: str, folder: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield the images of one split with their labels.
+
+    Raises:
+        DatasetError: they are damaged, or are not what the dataset's description says.
+    """
+    features, expected = builder.info.features, builder.info.splits[split].num_examples
+    shape, num_classes, count = features["image"].shape, len(features["label"].names), 0
+    try:
+        for record in FORMATS[builder.info.file_format.value](builder, split):
+            image, label = np.asarray(record["image"]), int(record["label"])
+            if (image.shape, image.dtype) != (shape, np.uint8):
+                raise ValueError(f"{split} image {count} is {image.dtype} of {image.shape}")
+            if not 0 <= label < num_classes:
+                raise ValueError(f"{split} label {count} is {label}, of {num_classes} classes")
+            yield image, label
+            count += 1
+        if count != expected:
+            raise ValueError(f"{split} has {count} images: expected {expected}")
+    except Exception as error:  # array_record and Pillow raise many kinds for damaged bytes
+        raise _damaged(folder, error) from error
+
+
 def _decode_split(builder: Any, split: str, folder: Path, part: Path) -> dict[str, int]:
     """Decode one split into two ``.npy`` files in ``part``; return their checksums by name."""
     from tqdm import tqdm
@@ -232,19 +258,21 @@ def _decode_split(builder: Any, split: str, folder: Path, part: Path) -> dict[st
         raise DatasetError(f"{folder} has images of shape {shape}: expected one fixed size")
     N = builder.info.splits[split].num_examples
     files = [f"{split}_images.npy", f"{split}_labels.npy"]
-    images = np.lib.format.open_memmap(part / files[0], "w+", np.uint8, (N, *shape))
-    labels = np.zeros(N, np.int32)
-    records = FORMATS[builder.info.file_format.value](builder, split)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (N, *shape)}
+    examples = _examples(builder, split, folder)
     title = f"decoding {builder.name} {split}"
-    try:
-        rows = tqdm(range(N), desc=title, unit="image", disable=None)
-        for i, record in zip(rows, records, strict=True):
-            images[i], labels[i] = record["image"], record["label"]
-    except Exception as error:  # array_record and Pillow raise many kinds for damaged bytes
-        raise _damaged(folder, error) from error
-    images.flush()
+    # Not by a memory map: where the disk is full, writing to one ends the process.
+    with open(part / files[0], "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        checksum, found = 0, []
+        for image, label in tqdm(examples, title, N, unit="image", disable=None):
+            pixels = image.tobytes()
+            file.write(pixels)
+            checksum = zlib.crc32(pixels, checksum)
+            found.append(label)
+    labels = np.array(found, np.int32)
     np.save(part / files[1], labels)
-    return {files[0]: _checksum(images), files[1]: _checksum(labels)}
+    return {files[0]: checksum, files[1]: _checksum(labels)}
 
 
 def _checksum(array: Any) -> int:
