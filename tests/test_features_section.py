@@ -1,6 +1,8 @@
 """The section on patch features: its bytes, a run that goes on, and what it reports."""
 
+import io
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -86,11 +88,39 @@ def test_an_interrupted_encoding_goes_on(images, made, tmp_path, small_blocks, m
     assert len(calls) == 3
     other = encoded.encode_to_file(made, images[::-1], tmp_path, "test")
     np.testing.assert_array_equal(other.rows, whole[::-1])
-    # A state that is no JSON counts for nothing.
+    # A state that is no JSON counts for nothing, nor does a file of which a bit was changed.
     found.path.with_suffix(".json").write_text("{")
     encoded.encode_to_file(made, images, tmp_path, "test")
     assert calls[-3:] == [25, 50, 60]
     assert json.loads(found.path.with_suffix(".json").read_text())["rows"] == 60
+    content = bytearray(found.path.read_bytes())
+    content[-9] ^= 1
+    found.path.write_bytes(content)
+    again = encoded.encode_to_file(made, images, tmp_path, "test")
+    np.testing.assert_array_equal(again.rows, whole)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error_and_the_rows_before_are_kept(
+    images, made, tmp_path, small_blocks, monkeypatch
+):
+    """A memory map on a full disk would end the process instead."""
+    whole = encoded.encode_to_file(made, images, tmp_path / "whole", "test").rows
+    written = []
+
+    class Full(io.BytesIO):
+        def write(self, block):
+            written.append(block)
+            with open("/dev/full", "wb") as full:
+                full.write(block)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encoded, "open", lambda *_: Full(), raising=False)
+        with pytest.raises(OSError, match="No space left on device"):
+            encoded.encode_to_file(made, images, tmp_path, "test")
+    assert len(written) == 1
+    found = encoded.encode_to_file(made, images, tmp_path, "test")
+    np.testing.assert_array_equal(found.rows, whole)
 
 
 def test_a_table_has_no_images():

@@ -6,14 +6,16 @@ largest value among the first images, and a quarter more; what is above it is cu
 floats, features are in the same units, not rounded and not cut off.
 
     <folder>/<digest>.npy     (N, F), written a block of rows at a time: `--X` reads it
-    <folder>/<digest>.json    how many rows are done, and in how many seconds
+    <folder>/<digest>.json    how many rows are done, in how many seconds, and their checksum
 
 The digest is of the encoder, the images and the steps, so that no other file is taken for it.
 """
 
 import hashlib
 import json
+import os
 import time
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,21 +131,28 @@ def encode_to_file(recipe: Recipe, images: np.ndarray, folder: Path, name: str) 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{recipe.digest(images)}.npy"
     state, shape = path.with_suffix(".json"), (len(images), len(recipe.step))
-    done, seconds = _progress(path, state, shape)
-    mode: Any = "r+" if done else "w+"
-    rows = np.lib.format.open_memmap(path, mode, recipe.dtype, shape)
+    done, seconds, checksum = _progress(path, state, shape)
+    if not done:
+        np.lib.format.open_memmap(path, "w+", recipe.dtype, shape)  # zeros, with no room taken yet
     if done < len(images):
         recipe.encode(_block(images, 0))  # compiled before the clock
-    with tqdm(total=len(images), initial=done, desc=name, unit="image", disable=None) as bar:
+    bar = tqdm(total=len(images), initial=done, desc=name, unit="image", disable=None)
+    # Not by a memory map: where the disk is full, writing to one ends the process.
+    with bar, open(path, "r+b") as file:
+        row_bytes = shape[1] * recipe.dtype.itemsize
+        file.seek(path.stat().st_size - (len(images) - done) * row_bytes)
         for start in range(done, len(images), ROWS):
             began = time.perf_counter()
             end = min(start + ROWS, len(images))
-            rows[start:end] = recipe.encode(_block(images, start))[: end - start]
-            rows.flush()
+            block = recipe.encode(_block(images, start))[: end - start].tobytes()
+            file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+            checksum = zlib.crc32(block, checksum)
             seconds += time.perf_counter() - began
-            write_json(state, {"rows": end, "seconds": seconds})
+            write_json(state, {"rows": end, "seconds": seconds, "crc32": checksum})
             bar.update(end - start)
-    return Encoded(path, rows, seconds)
+    return Encoded(path, np.load(path, mmap_mode="r", allow_pickle=False), seconds)
 
 
 def standardized(recipe: Recipe, *parts: np.ndarray) -> list[Any]:
@@ -177,12 +186,17 @@ def _block(images: np.ndarray, start: int) -> Array:
     return jax.device_put(np.concatenate([block, images[: size - len(block)]]))
 
 
-def _progress(path: Path, state: Path, shape: tuple[int, int]) -> tuple[int, float]:
-    """Return how many rows a file has, and their seconds; none where it is another file."""
+def _progress(path: Path, state: Path, shape: tuple[int, int]) -> tuple[int, float, int]:
+    """Return how many rows a file has, their seconds and their checksum.
+
+    None where it is another file, or was changed.
+    """
     try:
         found = json.loads(state.read_text())
-        if np.load(path, mmap_mode="r", allow_pickle=False).shape == shape:
-            return int(found["rows"]), float(found["seconds"])
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        done, seconds, checksum = int(found["rows"]), float(found["seconds"]), found["crc32"]
+        if rows.shape == shape and zlib.crc32(rows[:done]) == checksum:
+            return done, seconds, checksum
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    return 0, 0.0
+    return 0, 0.0, 0
