@@ -1,6 +1,7 @@
 """Runs that are ended and go on: nothing finished is lost, and what failed is said."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -238,6 +240,46 @@ def test_a_sections_runs_are_kept_until_its_result_is(run, monkeypatch, capsys):
     unfinished.mkdir()  # as a kill between the two leaves it
     assert run(first="saves") == 0
     assert not unfinished.exists()
+
+
+def test_a_disk_that_is_full_at_any_file_of_a_run_loses_nothing(run, monkeypatch, capsys):
+    mkstemp = tempfile.mkstemp
+    assert run(first="found") == 0
+    unbroken = files_of(run.folder)
+    named = []
+    for fails in itertools.count(1):
+        shutil.rmtree(run.folder)
+        calls = itertools.count(1)
+
+        def limited(dir, prefix, calls=calls, fails=fails):
+            if next(calls) == fails:
+                named.append(prefix.strip("."))
+                raise OSError(errno.ENOSPC, "No space left on device", str(Path(dir, prefix)))
+            return mkstemp(dir=dir, prefix=prefix)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "mkstemp", limited)
+            status = run(first="found")
+        err = capsys.readouterr().err
+        if len(named) < fails:
+            break
+        assert status == failures.CANNOT_WRITE
+        assert "No space left on device" in err
+        assert f".{named[-1]}." in err
+        assert err.count("\n") == 1
+        assert run(first="found") == 0
+        found = files_of(run.folder)
+        assert found.keys() == unbroken.keys()
+        for name in ("metrics.jsonl", "report.md", "a_line.png", "options.json"):
+            assert found[name] == unbroken[name], name
+        capsys.readouterr()
+    assert named == [
+        "options.json", "arrays.npz", "a_line.png", "report.md", "report.html", "metrics.jsonl",
+        "metrics.json",
+    ]  # fmt: skip
+    # The first and the last run measured, and those in between once, but for the one whose arrays
+    # could not be kept.
+    assert len(run.calls()) == 2 + len(named) + 1
 
 
 def test_a_link_in_the_runs_place_is_not_followed(run, capsys):
