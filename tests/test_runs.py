@@ -210,11 +210,11 @@ def test_other_options_are_refused_and_again_computes_anew(run, capsys):
     before = files_of(run.folder)
     assert run(first="found", seeds=3) == failures.BAD_INPUT
     err = capsys.readouterr().err
-    assert "(seeds was 5 and is 3)" in err
+    assert "(seeds was 5, is 3)" in err
     assert "--again" in err
     assert err.count("\n") == 1
     assert run(first="found", second="found") == failures.BAD_INPUT
-    assert "sections was first and is first, second" in capsys.readouterr().err
+    assert "sections was ['first'], is ['first', 'second']" in capsys.readouterr().err
     assert files_of(run.folder) == before
     assert run.calls() == ["found"]
     assert run(first="found", again=True, seeds=3) == 0
@@ -296,14 +296,26 @@ def test_a_link_in_the_runs_place_is_not_followed(run, capsys):
     assert not list((run.out / "elsewhere").iterdir())
 
 
+def test_options_of_another_form_are_damaged(run, capsys):
+    assert run(first="found") == 0
+    for text in ("null", "[]", '{"sections": null}', '{"sections": ["first"]}', '{"data": 1}'):
+        (run.folder / "options.json").write_text(text)
+        assert run(first="found") in (failures.CANNOT_WRITE, failures.BAD_INPUT)
+        err = capsys.readouterr().err
+        assert "is damaged" in err or "sections was [], is ['first']" in err
+        assert err.count("\n") == 1
+    assert run.calls() == ["found"]
+
+
 def test_another_file_of_data_is_another_run(tmp_path):
     file = tmp_path / "X.csv"
     file.write_text("1")
     config = options.Config(X=file)
     then = folders.asked_for("t", {"a": config})
-    assert folders.differences(then, folders.asked_for("t", {"a": config})) == {}
+    assert folders.changes(then, folders.asked_for("t", {"a": config})) == []
     file.write_text("2")
-    assert list(folders.differences(then, folders.asked_for("t", {"a": config}))) == [str(file)]
+    (change,) = folders.changes(then, folders.asked_for("t", {"a": config}))
+    assert change.startswith(f"{file} was ")
     (tmp_path / "photos" / "cats").mkdir(parents=True)
     before = folders.digest(tmp_path / "photos")
     (tmp_path / "photos" / "cats" / "a.png").write_text("")

@@ -25,6 +25,7 @@ from experiments.shared.options import Config
 from experiments.shared.record import plain, write_json
 from experiments.shared.results import read_result, write_result
 from jaxsvm.checkpoint import LOCK, OWNER, owned
+from jaxsvm.optimizers.identity import differences
 
 OPTIONS, ARRAYS = "options.json", "arrays.npz"
 # Options that change no number: where the run is, and how it is run.
@@ -121,7 +122,7 @@ def begin(folder: Path, asked: dict[str, Any], *, again: bool) -> None:
         FileExistsError: it holds something else.
     """
     try:
-        then = dict(json.loads((folder / OPTIONS).read_text()))
+        found = changes(dict(json.loads((folder / OPTIONS).read_text())), asked)
     except FileNotFoundError:
         if others := sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")):
             raise FileExistsError(
@@ -138,32 +139,27 @@ def begin(folder: Path, asked: dict[str, Any], *, again: bool) -> None:
                 path.unlink()
             for path in folder.glob(f"*/{UNFINISHED}"):
                 shutil.rmtree(path)
-        elif found := differences(then, asked):
-            shown = "; ".join(f"{key} was {a} and is {b}" for key, (a, b) in found.items())
+        elif found:
             raise ValueError(
-                f"{folder} is of a run with other options ({shown}): choose another --name, or add "
-                "--again to compute all of it anew"
+                f"{folder} is of a run with other options ({'; '.join(found)}): choose another "
+                "--name, or add --again to compute all of it anew"
             )
         else:
             return
     write_json(folder / OPTIONS, asked)
 
 
-def differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return which options differ, as they were and as they are; once where sections share one."""
-    found: dict[str, tuple[Any, Any]] = {}
-    parts = then.get("sections", {}), now["sections"]
-    if list(parts[0]) != list(parts[1]):
-        found["sections"] = ", ".join(parts[0]), ", ".join(parts[1])
-    titles = ({"title": part.get("title")} for part in (then, now))
-    pairs: list[Any] = [tuple(titles), (then.get("data", {}), now["data"])]
-    pairs += [(parts[0][name], parts[1][name]) for name in parts[1] if name in parts[0]]
-    for before, after in pairs:
-        for key in {**before, **after}:
-            was, is_ = (part.get(key, "nothing") for part in (before, after))
-            if was != is_:
-                found.setdefault(key, (was, is_))
-    return found
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return which options differ, in words; once where sections share one."""
+    a, b = ({"sections": {}, "data": {}, **part} for part in (then, now))
+    pairs: list[Any] = [
+        [{"title": part.get("title"), "sections": list(part["sections"])} for part in (a, b)],
+        [a["data"], b["data"]],
+    ]
+    both = [name for name in b["sections"] if name in a["sections"]]
+    pairs += [(a["sections"][name], b["sections"][name]) for name in both]
+    found = [text for before, after in pairs for text in differences(before, after)]
+    return list(dict.fromkeys(found))
 
 
 def keep(
