@@ -14,10 +14,9 @@ import jaxsvm
 from experiments.shared import programs
 from jaxsvm.gradients import Verdict, assert_numerical_grads
 from jaxsvm.gradients.branches import branches
-from jaxsvm.gradients.piecewise import judge
 from jaxsvm.gradients.primitives import BRANCHES, NESTED, OPAQUE, SMOOTH
 from tests.problems import float_dtype
-from tests.programs import gathered, is_large
+from tests.programs import RIGHT, gathered, is_large
 
 
 def array(*numbers):
@@ -274,15 +273,15 @@ def test_of_many_coordinates_some_and_directions():
 def test_no_false_alarm_and_no_mutant_missed(seed):
     point, dtype = programs.POINTS[seed % 3], (jnp.float32, jnp.float64)[seed // 3 % 2]
     with jax.enable_x64(dtype == jnp.float64):
-        evidence, g, rounding = gathered(programs.program(seed, point, dtype))
-    right = judge(g, rounding, evidence)
-    assert np.isin(right.verdict, (Verdict.SMOOTH, Verdict.KINK)).all()
+        judge, g = gathered(programs.program(seed, point, dtype))
+    right = judge(g)
+    assert np.isin(right.verdict, RIGHT).all()
     for name, mutant in programs.mutants(g, np.random.default_rng(seed)).items():
         large = is_large(mutant, right)
-        assert np.all(judge(mutant, rounding, evidence).verdict[large] == Verdict.WRONG), name
+        assert np.all(judge(mutant).verdict[large] == Verdict.WRONG), name
     # The stated resolution is one: twice of it is found, everywhere.
     for end, sign in ((right.high, 1), (right.low, -1)):
         off = end + sign * 1.01 * right.tolerance
-        assert np.all(judge(off, rounding, evidence).verdict == Verdict.WRONG)
+        assert np.all(judge(off).verdict == Verdict.WRONG)
         # And it is fine: within 1 % of the largest entry, in float32 as well.
     assert np.median(right.tolerance) < 0.01 * np.max(np.abs(g))
