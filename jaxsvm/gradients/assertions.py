@@ -13,7 +13,7 @@ from jaxsvm.core.arguments import check_count
 from jaxsvm.core.objective import Objective
 from jaxsvm.core.types import Data, Weights
 from jaxsvm.gradients.check import GradientCheck, check_objective
-from jaxsvm.gradients.piecewise import FunctionCheck, check_function
+from jaxsvm.gradients.piecewise import FunctionCheck, check_function, is_function
 
 NO_DATA: Any = object()
 
@@ -122,7 +122,8 @@ def check_gradient(
     f = loss_fn
     if data is not NO_DATA:
         f = _with_data(loss_fn, data)
-        shared["gradient"] = _with_data(gradient, data)
+        if is_function(gradient, params):
+            shared["gradient"] = _with_data(gradient, data)
     return check_function(f, params, **shared, **for_functions)
 
 

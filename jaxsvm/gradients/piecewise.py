@@ -206,7 +206,7 @@ def check_function(
 
     slopes, rounding = claims(asked, evidence, "forward" if mode == "forward" else "reverse")
     if gradient is not None:
-        claimed = gradient(params) if callable(gradient) else gradient
+        claimed = gradient(params) if is_function(gradient, params) else gradient
         check_like(params, claimed, "gradient")
         slopes = asked.along(np.asarray(ravel_pytree(claimed)[0], float))
     judged = judged_of(slopes, rounding)
@@ -223,6 +223,12 @@ def check_function(
         stopped=asked.program.stopped,
         evaluations=evidence.evaluations + len(beside) * num_evaluations(asked),
     )
+
+
+def is_function(gradient: Any, params: Any) -> bool:
+    """Return whether a gradient is a function: a network that is a pytree may be called as well."""
+    is_like = jax.tree.structure(gradient) == jax.tree.structure(params)
+    return callable(gradient) and (jax.tree_util.all_leaves([gradient]) or not is_like)
 
 
 def _nonfinite(
