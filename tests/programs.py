@@ -18,8 +18,9 @@ import numpy as np
 
 from experiments.shared.programs import POINTS, Program, mutants, program
 from jaxsvm.gradients.beside import pieces_beside
+from jaxsvm.gradients.claims import claims
 from jaxsvm.gradients.judgement import Judged, at_kink, judge
-from jaxsvm.gradients.measure import claims, gather
+from jaxsvm.gradients.measure import gather
 from jaxsvm.gradients.question import question
 from jaxsvm.gradients.verdict import Verdict
 
