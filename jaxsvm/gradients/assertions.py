@@ -93,7 +93,7 @@ def check_gradient(
         The verdicts, their evidence and a report: a `GradientCheck` (C, D) of an objective, a
         `FunctionCheck` (n,) of a function, both with ``num_smooth``, ``num_kink``, ``num_wrong``.
         Cost of the latter: 20 evaluations a coordinate in float32, 36 in float64, and 13 gradients;
-        480 and 864 more for a coordinate in doubt at a kink.
+        960 and 1,728 more for a coordinate in doubt at a kink.
 
     Raises:
         ValueError: an argument is none of what is said here: the gradient has other shapes than

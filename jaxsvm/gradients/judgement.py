@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxsvm.gradients.beside import Beside
 from jaxsvm.gradients.measure import Evidence
 from jaxsvm.gradients.slopes import Slopes, beyond, central, most_precise, one_sided
 from jaxsvm.gradients.verdict import Counted, Verdict
@@ -26,7 +27,7 @@ class Judged(Counted):
             nearest to the gradient.
         left: the slope to the left of the point.
         right: the slope to the right.
-        low: the least gradient to accept.
+        low: the least gradient that is not wrong.
         high: the largest.
         tolerance: how far these may lie from the slopes they were made of.
         h: the distance that ``numerical`` was measured at.
@@ -57,7 +58,7 @@ def judge(
     g: np.ndarray,
     rounding: np.ndarray,
     evidence: Evidence,
-    beside: dict[int, Slopes] | None = None,
+    beside: dict[int, Beside] | None = None,
 ) -> Judged:
     """Return the verdict on the slopes ``g`` of all lines.
 
@@ -90,8 +91,9 @@ def judge(
         for side, slopes in zip((judged.right, judged.left), sides, strict=True):
             side[n] = slopes[-1].value if slopes else np.nan
         if beside and n in beside:
-            pieces += [_one(beside[n], i) for i in range(len(beside[n].value))]
-        _at_kink(judged, n, pieces, missing, jumps, evidence, rounding[n])
+            pieces += [_one(beside[n].slopes, i) for i in range(len(beside[n].slopes.value))]
+        seen_all = not beside or n not in beside or beside[n].is_all
+        _at_kink(judged, n, pieces, missing, jumps, seen_all, evidence, rounding[n])
     if not np.isfinite(evidence.center):
         judged.verdict[:] = Verdict.UNRESOLVED
     return judged
@@ -112,6 +114,7 @@ def _at_kink(
     pieces: list[Slopes],
     missing: bool,
     jumps: bool,
+    seen_all: bool,
     evidence: Evidence,
     rounding: float,
 ) -> None:
@@ -132,10 +135,15 @@ def _at_kink(
             )
             right = Verdict.SMOOTH if smooth or not bent else Verdict.KINK
             judged.verdict[n] = Verdict.JUMP if jumps else right
-    if judged.verdict[n] == Verdict.WRONG and (missing or not pieces) and np.isfinite(g):
-        judged.verdict[n] = Verdict.UNRESOLVED
+    if not seen_all:
+        # Slopes of pieces that were not seen are hardly further from the others than these are
+        # from each other.
+        spread = judged.high[n] - judged.low[n]
+        judged.low[n], judged.high[n] = judged.low[n] - spread, judged.high[n] + spread
     if missing or not pieces:
         judged.low[n], judged.high[n] = -np.inf, np.inf
+    if judged.verdict[n] == Verdict.WRONG and judged.low[n] <= g <= judged.high[n]:
+        judged.verdict[n] = Verdict.UNRESOLVED
 
 
 def _own_piece(evidence: Evidence) -> tuple[Slopes, Slopes, Slopes]:

@@ -75,6 +75,7 @@ def gather(asked: Question) -> Evidence:
     start = np.asarray(asked.flat)[asked.places][:, None, None]
     moved = (start + steps[:c]).astype(dtype)
     distance = np.concatenate([moved.astype(float) - start.astype(float), steps[c:].astype(float)])
+    distance[distance == 0] = np.nan  # too near for floats
 
     each, d, m = 2 * L, n - c, len(NEIGHBOURS)
     around = np.array([1.0, -1.0])

@@ -10,7 +10,8 @@ its branch signature at a ladder of distances, and
                  slopes of those pieces, or of others that meet there beside the line
     JUMP         the same, and the value jumps there, which no derivative shows
     WRONG        neither
-    UNRESOLVED   no piece next to the point is wide enough to measure a slope on
+    UNRESOLVED   no piece next to the point is wide enough to measure a slope on, or neither, but
+                 more pieces meet there than were seen
 
 What counts as equal is measured. Rounding: second differences of the function, and differences of
 its gradient, between floats next to the point. Curvature: each slope against that of a quarter of
@@ -42,14 +43,13 @@ from jaxsvm.core.arguments import (
     check_values,
     check_word,
 )
-from jaxsvm.gradients.beside import num_evaluations, pieces_beside
+from jaxsvm.gradients.beside import Beside, num_evaluations, pieces_beside
 from jaxsvm.gradients.branches import Site, first_nonfinite
 from jaxsvm.gradients.claims import claims
 from jaxsvm.gradients.function_check import FunctionCheck, worst
 from jaxsvm.gradients.judgement import Judged, at_kink, judge
 from jaxsvm.gradients.measure import Evidence, gather
 from jaxsvm.gradients.question import Question, question
-from jaxsvm.gradients.slopes import Slopes
 from jaxsvm.gradients.verdict import Verdict
 from jaxsvm.lines.directions import check_like
 
@@ -112,7 +112,7 @@ def check_function(
 
     asked = question(f, params, order, mode, num_coordinates, h, key)
     evidence = gather(asked)
-    beside: dict[int, Slopes] = {}
+    beside: dict[int, Beside] = {}
 
     def judged_of(slopes: np.ndarray, rounding: np.ndarray) -> Judged:
         """Return the verdicts; where a line's own pieces refuse a slope, those beside it count."""

@@ -45,7 +45,7 @@ class Question:
         num_rungs: of the ladder.
         eps: of the coarsest floats at work.
         tiny: the least float that is no zero: a value may be 0 for less.
-        unit: (P,) the size of every parameter, a power of two.
+        reach: (P,) the largest distance of every parameter.
         seed: of what is random later on.
     """
 
@@ -60,7 +60,7 @@ class Question:
     num_rungs: int
     eps: float
     tiny: float
-    unit: np.ndarray
+    reach: np.ndarray
     seed: int
 
     @cached_property
@@ -165,7 +165,8 @@ def question(
         places = np.sort(rng.choice(P, num_coordinates, replace=False))
         directions = rng.choice([-1.0, 1.0], (NUM_DIRECTIONS, P)) * unit
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    sizes = np.concatenate([unit[places], np.full(len(directions), np.sqrt(np.mean(unit**2)))])
+    reach = LARGEST * unit if h is None else np.full(P, float(h))
+    along = np.full(len(directions), np.sqrt(np.mean(reach**2)))
     bits = -np.log2(float(own.eps))
     neighbours = np.array(NEIGHBOURS)[:, None] * eps * unit * random((len(NEIGHBOURS), P), rng)
     return Question(
@@ -176,11 +177,11 @@ def question(
         places=places,
         directions=directions,
         rows=np.concatenate([directions, neighbours]),
-        largest=np.full_like(sizes, h) if h is not None else LARGEST * sizes,
+        largest=np.concatenate([reach[places], along]),
         num_rungs=int(np.clip((bits - 5) // 2 + 1, 4, MOST_RUNGS)),
         eps=eps,
         tiny=float(own.tiny),
-        unit=unit,
+        reach=reach,
         seed=int(rng.integers(2**32)),
     )
 

@@ -15,7 +15,7 @@ class Verdict(enum.IntEnum):
         ROUNDING: right to float32 only, in a gradient of an `Objective` that claims float64.
         WRONG: outside the slopes at the point by more than rounding can do; NaN is.
         UNRESOLVED: of a function that is no `Objective`: no piece around the point is large enough
-            to measure a slope on.
+            to measure a slope on, or too many meet there to see them all.
         JUMP: of a function that is no `Objective`: its value jumps at the point, and the gradient
             lies between the slopes around the jump.
     """
