@@ -209,6 +209,15 @@ def test_where_three_pieces_meet_the_one_between_counts_too():
     assert list(check.verdict) == [Verdict.KINK, Verdict.WRONG, Verdict.KINK]
 
 
+def test_of_very_many_pieces_not_all_are_seen():
+    with jax.enable_x64(True):
+        p, w = jnp.ones(40, jnp.float64), jnp.linspace(-1, 1, 40, dtype=jnp.float64)
+        g = w.at[0].set(-1.5).at[1].set(9)
+        check = jaxsvm.check_gradient(lambda p: jnp.sum(jnp.sort(p) * w), p, gradient=g)
+    # Autodiff's is: the params in their own order. What no piece can have is wrong all the same.
+    assert list(check.verdict) == [Verdict.UNRESOLVED, Verdict.WRONG] + [Verdict.KINK] * 38
+
+
 def test_a_jump_is_told_from_a_kink_and_hides_no_mistake():
     def f(p):
         return jnp.sum(jnp.floor(p) + p**2 + jnp.abs(p - 1))

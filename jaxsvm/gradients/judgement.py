@@ -142,7 +142,8 @@ def _at_kink(
         judged.low[n], judged.high[n] = judged.low[n] - spread, judged.high[n] + spread
     if missing or not pieces:
         judged.low[n], judged.high[n] = -np.inf, np.inf
-    if judged.verdict[n] == Verdict.WRONG and judged.low[n] <= g <= judged.high[n]:
+    between = np.isfinite(g) and judged.low[n] <= g <= judged.high[n]
+    if judged.verdict[n] == Verdict.WRONG and between:
         judged.verdict[n] = Verdict.UNRESOLVED
 
 
