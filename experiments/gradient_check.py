@@ -189,7 +189,7 @@ def torch_agrees(f: Callable[[Any], Any], point: Any, gradient: Any) -> bool:
     """Return whether torch's gradcheck passes a function of torch's that f and a gradient make."""
     import torch
 
-    class Claimed(torch.autograd.Function):
+    class Claimed(torch.autograd.Function):  # type: ignore[misc]
         @staticmethod
         def forward(context: Any, x: Any) -> Any:
             return torch.tensor(float(f(x.detach().numpy())), dtype=torch.float64)

@@ -16,7 +16,7 @@ INPUTS = np.random.default_rng(0).standard_normal((4, 3))
 
 
 def of_flax(x):
-    class Network(linen.Module):
+    class Network(linen.Module):  # type: ignore[misc]
         @linen.compact
         def __call__(self, x):
             x = linen.relu(linen.Dense(5, param_dtype=x.dtype)(x))
@@ -48,7 +48,7 @@ def test_a_mistake_in_a_networks_gradient_is_found_there(network):
 
     right = jax.jit(jax.grad(loss))(params, x)
     leaves, tree = jax.tree.flatten(right)
-    wrong = tree.unflatten([*leaves[:-1], leaves[-1] + 0.01])
+    wrong = jax.tree.unflatten(tree, [*leaves[:-1], leaves[-1] + 0.01])
     check = jaxsvm.check_gradient(loss, params, x, gradient=wrong)
     assert check.verdict.size == sum(leaf.size for leaf in leaves)
     assert not check.unknown

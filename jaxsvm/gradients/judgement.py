@@ -88,8 +88,8 @@ def judge(
         pieces = [*sides[0], *sides[1]]
         if known[n]:
             pieces.append(_one(own, n))
-        for side, slopes in zip((judged.right, judged.left), sides, strict=True):
-            side[n] = slopes[-1].value if slopes else np.nan
+        for array, slopes in zip((judged.right, judged.left), sides, strict=True):
+            array[n] = slopes[-1].value if slopes else np.nan
         if beside and n in beside:
             pieces += [_one(beside[n].slopes, i) for i in range(len(beside[n].slopes.value))]
         seen_all = not beside or n not in beside or beside[n].is_all

@@ -147,7 +147,8 @@ def check_function(
 
 def is_function(gradient: Any, params: Any) -> bool:
     """Return whether a gradient is a function: a network that is a pytree may be called as well."""
-    is_like = jax.tree.structure(gradient) == jax.tree.structure(params)
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (gradient, params)]
+    is_like = bool(structures[0] == structures[1])
     return callable(gradient) and (jax.tree_util.all_leaves([gradient]) or not is_like)
 
 
