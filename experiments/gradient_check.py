@@ -17,6 +17,7 @@ wrong, the more the larger h, `check_gradient` none. A tenth of a minute on digi
 minutes on two cores.
 """
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -26,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
+import scipy.stats
 from jax.flatten_util import ravel_pytree
 from tqdm import tqdm
 
@@ -43,6 +45,9 @@ MUTATIONS: dict[str, Callable[[Any], Any]] = {
     "shifted": lambda g: jnp.roll(g, 1),
     "3 % off": lambda g: 1.03 * g,
 }
+
+
+TORCH = importlib.util.find_spec("torch") is not None
 
 
 @dataclass(frozen=True)
@@ -172,10 +177,29 @@ def ask_checkers(f: Callable[[Any], Any], point: Any, gradient: Any, svm: Any) -
         "chex.assert_numerical_grads": _raises(chex.assert_numerical_grads, claimed, (point,), 1),
         "check_gradient, by branches": _raises(jaxsvm.assert_gradient, claimed, point),
     }
+    if TORCH:
+        told["torch.autograd.gradcheck"] = not torch_agrees(f, point, gradient)
     if svm is not None:
         found = check_gradient(*svm, gradient=gradient.reshape(svm[1].shape))
         told["check_gradient, by hinges"] = found.num_wrong > 0
     return told
+
+
+def torch_agrees(f: Callable[[Any], Any], point: Any, gradient: Any) -> bool:
+    """Return whether torch's gradcheck passes a function of torch's that f and a gradient make."""
+    import torch
+
+    class Claimed(torch.autograd.Function):  # type: ignore[misc]
+        @staticmethod
+        def forward(context: Any, x: Any) -> Any:
+            return torch.tensor(float(f(x.detach().numpy())), dtype=torch.float64)
+
+        @staticmethod
+        def backward(context: Any, outer: Any) -> Any:
+            return outer * torch.tensor(np.asarray(gradient))
+
+    x = torch.tensor(np.asarray(point), requires_grad=True)
+    return torch.autograd.gradcheck(Claimed.apply, (x,), raise_exception=False)
 
 
 def svm_with_ties(seed: int) -> tuple[str, Callable[[Any], Any], Any, Any]:
@@ -255,22 +279,31 @@ def report(arrays: dict[str, Any]) -> str:
         best,
     )
     alarms = (
-        [f"{int(n)} of {trials}" for n in row]
+        [share(int(n), int(trials)) for n in row]
         for row, trials in zip(told["alarms"], told["trials"], strict=True)
     )
     checkers = table(
         " | ".join(["function: checker", *told["columns"]]),
         ((name, *row) for name, row in zip(told["names"], alarms, strict=True)),
     )
+    asked = any("torch" in name for name in told["names"])
+    without = "" if asked else " torch is not installed: its gradcheck was not asked."
     return (
         f"Every one of {arrays['coordinates']:,} coordinates, summed over all "
         f"{arrays['examples']:,} examples. The gradient is the closed form, so every alarm is a "
         f"false one:\n\n{counts}\n\n"
         "The error of a central difference falls with h while rounding rules and rises when kinks "
         f"are crossed:\n\n{errors}\n\n"
-        "How often each checker raises an alarm, at its defaults in float64: on the correct "
-        f"gradient it should never, on each mistake always.\n\n{checkers}\n{_library(arrays)}"
+        "How often each checker raises an alarm, at its defaults in float64, with the 95 % "
+        "interval of its rate (Clopper and Pearson's): on the correct gradient it should never, on "
+        f"each mistake always.{without}\n\n{checkers}\n{_library(arrays)}"
     )
+
+
+def share(count: int, trials: int) -> str:
+    """Return a count with the interval of what it is a sample of."""
+    low, high = scipy.stats.binomtest(count, trials).proportion_ci(0.95)
+    return f"{count} of {trials} ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def _library(arrays: dict[str, Any]) -> str:

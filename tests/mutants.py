@@ -53,8 +53,10 @@ JUDGES = {
     "line line_search": "lines/line",
     "gradient": "gradients/analytic gradients/numerical",
     "gradient_check": "gradients/budget gradients/check",
-    "gradient_branches": "gradients/assertions gradients/branches gradients/measure "
-    "gradients/piecewise gradients/primitives gradients/slopes gradients/verdict",
+    "gradient_branches": "gradients/assertions gradients/beside gradients/branches "
+    "gradients/claims gradients/function_check gradients/judgement gradients/measure "
+    "gradients/piecewise gradients/primitives gradients/question gradients/slopes "
+    "gradients/verdict",
     "gradient_check family": "gradients/evidence",
     "gradient_termwise family": "gradients/termwise",
     "optimizer": "optimizers/contract",

@@ -10,27 +10,40 @@ evidence is gathered once and serves for all its mutants.
 import argparse
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.shared.programs import POINTS, Program, mutants, program
-from jaxsvm.gradients.measure import Evidence, claims, gather, question
-from jaxsvm.gradients.piecewise import Judged, judge
+from jaxsvm.gradients.beside import pieces_beside
+from jaxsvm.gradients.claims import claims
+from jaxsvm.gradients.judgement import Judged, at_kink, judge
+from jaxsvm.gradients.measure import gather
+from jaxsvm.gradients.question import question
 from jaxsvm.gradients.verdict import Verdict
 
+RIGHT = (Verdict.SMOOTH, Verdict.KINK, Verdict.JUMP)
 
-def gathered(one: Program) -> tuple[Evidence, np.ndarray, np.ndarray]:
-    """Return what the check measures of a program: also autodiff's slopes and their rounding."""
+
+def gathered(one: Program) -> tuple[Callable[[np.ndarray], Judged], np.ndarray]:
+    """Return a program's judge, and autodiff's slopes.
+
+    The judge knows at once of all lines at kinks what lies beside them; the check asks that only
+    of lines in doubt.
+    """
     asked = question(one.f, one.params, 1, one.mode, 4096, None, jax.random.key(0))
     evidence = gather(asked)
-    return evidence, *claims(asked, evidence, one.mode)
+    g, rounding = claims(asked, evidence, one.mode)
+    kinks = map(int, np.flatnonzero(at_kink(evidence)))
+    beside = pieces_beside(asked, evidence, kinks)
+    return lambda slopes: judge(slopes, rounding, evidence, beside), g
 
 
 def is_large(wrong: np.ndarray, judged: Judged) -> np.ndarray:
     """Return where an error is at least twice the stated resolution, and has to be found."""
-    resolved = np.isin(judged.verdict, (Verdict.SMOOTH, Verdict.KINK)) & np.isfinite(judged.low)
+    resolved = np.isin(judged.verdict, RIGHT) & np.isfinite(judged.low)
     low, high = judged.low - judged.tolerance, judged.high + judged.tolerance
     return resolved & (np.isnan(wrong) | (wrong < low) | (wrong > high))
 
@@ -48,15 +61,15 @@ def main() -> None:
         point, dtype = POINTS[seed % 3], (jnp.float32, jnp.float64)[seed // 3 % 2]
         with jax.enable_x64(dtype == jnp.float64):
             one = program(seed, point, dtype)
-            evidence, g, rounding = gathered(one)
-        judged = judge(g, rounding, evidence)
+            judge_of, g = gathered(one)
+        judged = judge_of(g)
         for verdict in Verdict:
             rows[f"{point} {jnp.dtype(dtype).name}", verdict.name] += int(
                 np.sum(judged.verdict == verdict)
             )
         if np.any(judged.verdict == Verdict.WRONG):
             told[f"{seed}: {one.name}"] += int(np.sum(judged.verdict == Verdict.WRONG))
-        resolved = np.isin(judged.verdict, (Verdict.SMOOTH, Verdict.KINK))
+        resolved = np.isin(judged.verdict, RIGHT)
         size = np.max(np.abs(g), initial=1e-300)
         resolution.append(float(np.median(judged.tolerance[resolved] / size)))
         rng = np.random.default_rng(seed)
@@ -65,7 +78,7 @@ def main() -> None:
                 large = is_large(wrong, judged)
                 if large.any():
                     tried[name] += 1
-                    given = judge(wrong, rounding, evidence).verdict
+                    given = judge_of(wrong).verdict
                     missed[name] += bool(np.any(given[large] != Verdict.WRONG))
     seconds = time.monotonic() - begin
     print(f"{options.count} programs from {options.first}, {seconds:.0f} s")

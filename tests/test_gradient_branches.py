@@ -14,10 +14,9 @@ import jaxsvm
 from experiments.shared import programs
 from jaxsvm.gradients import Verdict, assert_numerical_grads
 from jaxsvm.gradients.branches import branches
-from jaxsvm.gradients.piecewise import judge
 from jaxsvm.gradients.primitives import BRANCHES, NESTED, OPAQUE, SMOOTH
 from tests.problems import float_dtype
-from tests.programs import gathered, is_large
+from tests.programs import RIGHT, gathered, is_large
 
 
 def array(*numbers):
@@ -85,8 +84,13 @@ PIECES: dict[str, Any] = {
     "sort": (jnp.sort, (1, 2, 3), (1, 2.5, 9), [(2, 1, 3), (1, 1, 3)]),
     "top_k": (lambda x: lax.top_k(x, 2)[0], (1, 2, 3), (2, 2.5, 3), [(4, 2, 3), (2, 2, 3)]),
     "argmax": (lambda x: x[jnp.argmax(x)], (1, 2, 3), (2, 1, 3), [(4, 2, 3)]),
+    "ties of top_k": (lambda x: lax.top_k(x, 3)[0], (2, 2, 1), (3, 3, 0), [(3, 2, 1), (2, 2, 2)]),
     "largest": (jnp.max, (1, 2, 3), (2, 1, 3), [(4, 2, 3), (3, 2, 3)]),
     "cummin": (lax.cummin, (3, 2, 5), (9, 4, 5), [(3, 2, 1), (3, 2, 2)]),
+    "ties of cummax": (lax.cummax, (1, 1, 1), (2, 2, 2), [(0, 1, 1), (2, 1, 1), (1, 2, 2)]),
+    "cummax from the end": (
+        lambda x: lax.cummax(x, reverse=True), (3, 2, 2), (4, 1, 1), [(3, 2, 1), (3, 1, 2)],
+    ),
     "where": (lambda x: jnp.where(x > 1, x, x**2), (2, 0, 0), (3, 0, -1), [(1, 0, 0), (0, 0, 0)]),
     "floor": (jnp.floor, (0.5, 1.5, 2.5), (0.9, 1, 2), [(1, 1.5, 2.5)]),
     "rem": (lambda x: x % 1, (0.5, 1.5, 2.5), (0.9, 1.1, 2.2), [(1.1, 1.5, 2.5)]),
@@ -187,6 +191,63 @@ def test_it_finds_where_autodiff_is_wrong():
     assert zero.num_kink == 2
 
 
+def test_where_three_pieces_meet_the_one_between_counts_too():
+    w, point = array(0.1, 0.3, -0.5), array(1, 1, 1)
+
+    def f(p):
+        return jnp.sum(lax.top_k(p, 3)[0] * w) + p[0] ** 2
+
+    # Of equal numbers the first stays first: along its line the second becomes the first or last.
+    check = jaxsvm.check_gradient(f, point)
+    assert list(check.verdict) == [Verdict.KINK] * 3
+    assert max(check.left[1], check.right[1]) + check.tolerance[1] < check.gradient[1]
+    np.testing.assert_allclose(check.gradient, [2.1, 0.3, -0.5], rtol=1e-6)
+    other = jaxsvm.check_gradient(f, point, gradient=array(2.29, 0.31, -0.51), h=1e-2)
+    assert list(other.verdict) == [Verdict.KINK, Verdict.WRONG, Verdict.WRONG]
+    # Conventions that do not fit together: 1/3 of the largest and all of the median is no piece's.
+    check = jaxsvm.check_gradient(lambda p: jnp.max(p) + 2 * jnp.median(p), point)
+    assert list(check.verdict) == [Verdict.KINK, Verdict.WRONG, Verdict.KINK]
+
+
+def test_of_very_many_pieces_not_all_are_seen():
+    with jax.enable_x64(True):
+        p, w = jnp.ones(40, jnp.float64), jnp.linspace(-1, 1, 40, dtype=jnp.float64)
+        g = w.at[0].set(-1.5).at[1].set(9)
+        check = jaxsvm.check_gradient(lambda p: jnp.sum(jnp.sort(p) * w), p, gradient=g)
+    # Autodiff's is: the params in their own order. What no piece can have is wrong all the same.
+    assert list(check.verdict) == [Verdict.UNRESOLVED, Verdict.WRONG] + [Verdict.KINK] * 38
+
+
+def test_a_jump_is_told_from_a_kink_and_hides_no_mistake():
+    def f(p):
+        return jnp.sum(jnp.floor(p) + p**2 + jnp.abs(p - 1))
+
+    point = array(1, -2, 0.5, 3)
+    gradient = jax.grad(f)(point).at[3].add(0.1)
+    check = jaxsvm.check_gradient(f, point, gradient=gradient)
+    verdicts = [Verdict.JUMP, Verdict.JUMP, Verdict.SMOOTH, Verdict.WRONG]
+    assert list(check.verdict) == verdicts
+    assert "jump 2" in str(check)
+    np.testing.assert_allclose(check.left, [1, -5, 0, 7], atol=0.01)
+    np.testing.assert_allclose(check.right, [3, -5, 0, 7], atol=0.01)
+    assert np.max(check.tolerance) < 0.02
+    jaxsvm.assert_gradient(jnp.round, array(0.5, 1.5))
+
+
+def test_params_and_values_too_small_for_floats_raise_no_alarm():
+    tiny = float(jnp.finfo(float_dtype()).tiny)
+
+    def f(p):
+        return jnp.sum(3 * p["subnormal"]) + jnp.sum(p["root"] ** 2)
+
+    params = {"root": array(np.sqrt(tiny) / 64), "subnormal": array(tiny / 4, 0)}
+    gradient = jax.grad(f)(params)
+    check = jaxsvm.check_gradient(f, params, gradient=gradient)
+    assert check.num_smooth == 3
+    gradient["subnormal"] *= 1.01
+    assert jaxsvm.check_gradient(f, params, gradient=gradient).num_wrong == 2
+
+
 def test_what_is_not_finite_or_has_no_piece_is_not_right():
     steps = 1e7 if float_dtype() == jnp.float32 else 1e12
     for f in (lambda p: jnp.sum(jnp.log(p)), lambda p: jnp.sum(jnp.round(p * steps))):
@@ -270,19 +331,20 @@ def test_of_many_coordinates_some_and_directions():
 # --- random programs ---
 
 
-@pytest.mark.parametrize("seed", [2, 5, 7, 10])
+# 5066: numbers are tied, and autodiff's derivative is that of a piece that no line enters.
+@pytest.mark.parametrize("seed", [5066, 5, 7, 10])
 def test_no_false_alarm_and_no_mutant_missed(seed):
     point, dtype = programs.POINTS[seed % 3], (jnp.float32, jnp.float64)[seed // 3 % 2]
     with jax.enable_x64(dtype == jnp.float64):
-        evidence, g, rounding = gathered(programs.program(seed, point, dtype))
-    right = judge(g, rounding, evidence)
-    assert np.isin(right.verdict, (Verdict.SMOOTH, Verdict.KINK)).all()
+        judge, g = gathered(programs.program(seed, point, dtype))
+    right = judge(g)
+    assert np.isin(right.verdict, RIGHT).all()
     for name, mutant in programs.mutants(g, np.random.default_rng(seed)).items():
         large = is_large(mutant, right)
-        assert np.all(judge(mutant, rounding, evidence).verdict[large] == Verdict.WRONG), name
+        assert np.all(judge(mutant).verdict[large] == Verdict.WRONG), name
     # The stated resolution is one: twice of it is found, everywhere.
     for end, sign in ((right.high, 1), (right.low, -1)):
         off = end + sign * 1.01 * right.tolerance
-        assert np.all(judge(off, rounding, evidence).verdict == Verdict.WRONG)
+        assert np.all(judge(off).verdict == Verdict.WRONG)
         # And it is fine: within 1 % of the largest entry, in float32 as well.
     assert np.median(right.tolerance) < 0.01 * np.max(np.abs(g))

@@ -171,6 +171,7 @@ def declared():
     """The declared modules: (of the package, of the extras, of the tests)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     modules = {"scikit-learn": "sklearn", "pillow": "PIL", "markdown-it-py": "markdown_it"}
+    modules["dm-haiku"] = "haiku"
 
     def names(lines):
         found = {re.split(r"[<>=\[]", line)[0].strip() for line in lines}

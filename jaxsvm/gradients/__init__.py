@@ -14,8 +14,8 @@ from jaxsvm.gradients.assertions import check_gradient as check_gradient
 from jaxsvm.gradients.budget import error_budget as error_budget
 from jaxsvm.gradients.budget import suggest_h as suggest_h
 from jaxsvm.gradients.check import GradientCheck as GradientCheck
+from jaxsvm.gradients.function_check import FunctionCheck as FunctionCheck
 from jaxsvm.gradients.numerical import numerical_gradient as numerical_gradient
 from jaxsvm.gradients.numerical import relative_error as relative_error
-from jaxsvm.gradients.piecewise import FunctionCheck as FunctionCheck
 from jaxsvm.gradients.termwise import termwise_numerical_gradient as termwise_numerical_gradient
 from jaxsvm.gradients.verdict import Verdict as Verdict

@@ -41,7 +41,7 @@ from jaxsvm.core.types import Data, Weights
 from jaxsvm.gradients.analytic import analytic_gradient
 from jaxsvm.gradients.budget import suggest_h
 from jaxsvm.gradients.evidence import Evidence, blocks, distance, gather
-from jaxsvm.gradients.verdict import Verdict
+from jaxsvm.gradients.verdict import Counted, Verdict
 
 NUM_WORST = 5
 # Of an objective nothing is unresolved.
@@ -68,7 +68,7 @@ class Coordinate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GradientCheck:
+class GradientCheck(Counted):
     """The answer of `check_gradient`: NumPy arrays (C, D), counts, and a report as its ``str``.
 
     Attributes:
@@ -94,24 +94,9 @@ class GradientCheck:
     worst: tuple[Coordinate, ...]
 
     @property
-    def num_smooth(self) -> int:
-        """How many coordinates agree with the numerical gradient."""
-        return self._count(Verdict.SMOOTH)
-
-    @property
-    def num_kink(self) -> int:
-        """How many do not, and a crossed or tied hinge explains it."""
-        return self._count(Verdict.KINK)
-
-    @property
     def num_rounding(self) -> int:
         """How many are right to float32 only, in a float64 gradient."""
-        return self._count(Verdict.ROUNDING)
-
-    @property
-    def num_wrong(self) -> int:
-        """How many are wrong (NaN is)."""
-        return self._count(Verdict.WRONG)
+        return self.count(Verdict.ROUNDING)
 
     @property
     def is_right(self) -> bool:
@@ -126,9 +111,6 @@ class GradientCheck:
         eps, own = (jnp.finfo(a.dtype).eps for a in (self.gradient, self.left))
         return f"right to {self.gradient.dtype} rounding" if eps > own else "right"
 
-    def _count(self, verdict: Verdict, part: Any = ...) -> int:
-        return int(np.sum(self.verdict[part] == verdict))
-
     def __str__(self) -> str:
         lines = [
             f"gradient check of {self.verdict.size} coordinates, h = {self.h:.3g}, "
@@ -138,7 +120,7 @@ class GradientCheck:
         error = distance(self.gradient, self.left, self.right)
         parts = (("weights", np.s_[:, :-1]), ("bias column", np.s_[:, -1:]))
         for name, part in parts:
-            counts = "".join(f"{self._count(v, part):9d}" for v in SAID)
+            counts = "".join(f"{self.count(v, part):9d}" for v in SAID)
             largest = np.max(error[part], initial=0.0)
             lines.append(f"  {name:12}{counts}{largest:15.3g}")
         lines.append(self._penalty_line())

@@ -143,7 +143,11 @@ def _attained(axes: str) -> Outcome:
 
 
 def _running(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
-    return [(inputs[0] == outputs[0]).astype(jnp.int32)]
+    """Return on which side of the extremum of those before it each number is."""
+    axis, size = params["axis"], inputs[0].shape[params["axis"]]
+    x, so_far = (lax.rev(a, [axis]) if params["reverse"] else a for a in (inputs[0], outputs[0]))
+    before = lax.slice_in_dim(so_far, 0, max(size - 1, 0), axis=axis)
+    return [_side(lax.slice_in_dim(x, min(1, size), size, axis=axis), before)]
 
 
 def _order(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
@@ -162,11 +166,13 @@ def _equal_neighbours(x: Array, axis: int) -> Array:
 
 
 def _best(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
-    """Return the indices that top_k chose, and which numbers are tied with the last of them."""
+    """Return the indices that top_k chose, and which are tied, also with the last of them."""
     axis = params["axis"]
     values, indices = outputs
+    if not values.size:
+        return [indices]
     last = lax.slice_in_dim(values, values.shape[axis] - 1, values.shape[axis], axis=axis)
-    return [indices, (inputs[0] == last).astype(jnp.int32)] if values.size else [indices]
+    return [indices, _equal_neighbours(values, axis), (inputs[0] == last).astype(jnp.int32)]
 
 
 def _every_order(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:

@@ -71,12 +71,18 @@ def beyond(values: np.ndarray, distance: np.ndarray, noise: np.ndarray) -> Slope
         noise: what rounding does to a value.
     """
     gap = distance[:, :-1] - distance[:, 1:]
-    D, rounding = (
-        (values[:, :-1] - values[:, 1:]) / gap,
-        (noise[:, :-1] + noise[:, 1:]) / np.abs(gap),
-    )
-    straight = _extrapolated(D, rounding, RATIO)
-    return most_precise(_judged(D, rounding), _judged(*straight))
+    rounding = (noise[:, :-1] + noise[:, 1:]) / np.abs(gap)
+    return approaching((values[:, :-1] - values[:, 1:]) / gap, rounding)
+
+
+def approaching(D: np.ndarray, rounding: np.ndarray) -> Slopes:
+    """Return what slopes at the rungs tend to at the point.
+
+    Args:
+        D: slopes, each off by about as much as its distance.
+        rounding: of each.
+    """
+    return most_precise(_judged(D, rounding), _judged(*_extrapolated(D, rounding, RATIO)))
 
 
 def most_precise(*slopes: Slopes) -> Slopes:
