@@ -1,0 +1,5 @@
+"""Pages."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
