@@ -59,6 +59,7 @@ export class Bottom {
     this.ahead = this.best = this.slopes;
     this.momentum = 1;
     this.value = -Infinity;
+    this.steps = 0;
     const { reg, loss } = objective;
     const size = sum(data.X.map((x) => dot(x, x))) / data.X.length;
     // ‖pull_back‖² is at most C; a conjugate's curvature is at most C/2 for the maximum, 1/(2·weight) else.
@@ -73,7 +74,7 @@ export class Bottom {
   climb(num) {
     const { loss, delta, reg } = this.objective;
     const { X, y } = this.data;
-    for (let n = 0; n < num && !this.isClosed; n++) {
+    for (let n = 0; n < num && !this.isClosed; n++, this.steps++) {
       const { V } = parts(this.objective, this.ahead, this.data, this.C);
       const margins = scores(scaled(V, 1 / (2 * reg)), X).map((s, i) => loss.margins(s, y[i], delta));
       // N times D's derivative is the margin minus the conjugate's.

@@ -15,12 +15,22 @@
 
 import { envelope } from "./hinges.mjs";
 
-export const sum = (numbers) => numbers.reduce((total, x) => total + x, 0);
+// Loops where a frame spends its time: they are several times as fast as reduce.
+export function sum(numbers) {
+  let total = 0;
+  for (let n = 0; n < numbers.length; n++) total += numbers[n];
+  return total;
+}
+
 // max(0, margin), with NaN kept.
 export const positivePart = (margin) => (margin <= 0 ? 0 : margin);
 
 const signed = (s, y) => s.map((s_j, j) => (j === y ? -s_j : s_j));
-const centre = (s) => s.map((s_j) => s_j - sum(s) / s.length);
+
+function centre(s) {
+  const mean = sum(s) / s.length;
+  return s.map((s_j) => s_j - mean);
+}
 
 // The linear part of the margins, and its transpose: slopes on the margins as slopes on the scores.
 const MARGINS = {
@@ -43,8 +53,16 @@ export class Hinge {
 
   value(s, y, delta) {
     const margins = this.margins(s, y, delta);
-    if (this.takesMax) return positivePart(Math.max(...margins)) ** this.power;
-    return sum(margins.map((m, j) => this.weight(j, y) * positivePart(m) ** this.power));
+    if (this.takesMax) return this.height(Math.max(...margins));
+    let total = 0;
+    for (let j = 0; j < margins.length; j++) total += this.weight(j, y) * this.height(margins[j]);
+    return total;
+  }
+
+  /** max(0, margin)**power */
+  height(margin) {
+    const h = positivePart(margin);
+    return this.power === 1 ? h : h * h;
   }
 
   /** The derivative of the loss by the scores. */
@@ -54,7 +72,11 @@ export class Hinge {
 
   /** The margins: a positive one is a violation; 0 where there is no term. */
   margins(s, y, delta) {
-    return this.linear(s, y).map((m, j) => (this.isTerm(j, y) ? m + this.target(j, y, s.length, delta) : 0));
+    const margins = this.kind.linear(s, y);
+    for (let j = 0; j < margins.length; j++) {
+      margins[j] = this.isTerm(j, y) ? margins[j] + this.target(j, y, s.length, delta) : 0;
+    }
+    return margins;
   }
 
   /** The derivative of the loss by the margins. */

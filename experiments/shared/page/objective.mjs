@@ -7,7 +7,12 @@
 
 import { sum } from "./losses.mjs";
 
-export const dot = (a, b) => a.reduce((total, x, d) => total + x * b[d], 0);
+export function dot(a, b) {
+  let total = 0;
+  for (let d = 0; d < a.length; d++) total += a[d] * b[d];
+  return total;
+}
+
 export const scores = (W, X) => X.map((x) => W.map((row) => dot(row, x)));
 export const combine = (A, t, B) => A.map((row, k) => row.map((a, d) => a + t * B[k][d]));
 export const inner = (A, B) => sum(A.map((row, k) => dot(row, B[k])));
@@ -28,10 +33,13 @@ export function accuracy(W, { X, y }) {
 
 /** Gᵀ X / N: slopes on the scores (N, C) as slopes on W (C, D). */
 export function onWeights(G, X, C) {
-  const D = X[0].length;
-  return Array.from({ length: C }, (_, k) =>
-    Array.from({ length: D }, (_, d) => sum(X.map((x, i) => G[i][k] * x[d])) / X.length),
-  );
+  const total = Array.from({ length: C }, () => Array(X[0].length).fill(0));
+  X.forEach((x, i) => {
+    for (let k = 0; k < C; k++) {
+      for (let d = 0; d < x.length; d++) total[k][d] += G[i][k] * x[d];
+    }
+  });
+  return scaled(total, 1 / X.length);
 }
 
 /** The gradient in closed form; a margin of exactly 0 contributes 0. */
