@@ -7,10 +7,14 @@ that a fragment needs are joined into one script, each after the ones that it im
 
 import base64
 import hashlib
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import numpy as np
 
 FOLDER = Path(__file__).parent
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), trim_blocks=True)
@@ -28,6 +32,18 @@ SLIDERS = (
 def hiker() -> str:
     """Return the hiker, a small problem to play with, as a section of a page."""
     return _fragment("hiker", sliders=SLIDERS)
+
+
+def landscape(arrays: Mapping[str, Any]) -> str:
+    """Return a plane of the objective with the paths over it, as a section of a page.
+
+    Args:
+        arrays: as `experiments.shared.live_plane.live_plane` returns them, and perhaps ``share``,
+            of the paths' variance, along the two directions.
+    """
+    told = _encoded(arrays)
+    # What may end a script is written otherwise: a strategy's name is text from outside.
+    return _fragment("landscape", arrays=json.dumps(told).replace("<", "\\u003c"))
 
 
 def script(name: str) -> str:
@@ -60,7 +76,19 @@ def document(title: str, *fragments: str) -> str:
     )
 
 
+def _encoded(value: Any) -> Any:
+    """Return what JSON can say of arrays: small ones as lists, others as float32 in base64."""
+    if isinstance(value, Mapping):
+        return {name: _encoded(part) for name, part in value.items()}
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.size <= 2 or value.dtype.kind == "i":
+        return value.tolist()
+    data = base64.b64encode(value.astype("<f4").tobytes()).decode()
+    return {"data": data, "shape": value.shape}
+
+
 def _fragment(name: str, **more: object) -> str:
     template = TEMPLATES.get_template(f"{name}.html.jinja")
-    style = (FOLDER / f"{name}.css").read_text()
+    style = "".join((FOLDER / f"{part}.css").read_text() for part in ("common", name))
     return template.render(style=style, script=script(name), **more)

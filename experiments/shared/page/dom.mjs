@@ -39,6 +39,13 @@ export function ticks(low, high, num = 5) {
   return Array.from({ length: count }, (_, n) => Number(((first + n) * step).toPrecision(12)));
 }
 
+/** Give an SVG the units of the screen, so that its text is as large as the page's; `ratio` is height to width. */
+export function fit(svg, ratio) {
+  const width = Math.max(240, Math.round(svg.getBoundingClientRect().width));
+  const box = `0 0 ${width} ${Math.round(ratio * width)}`;
+  if (svg.getAttribute("viewBox") !== box) svg.setAttribute("viewBox", box);
+}
+
 /** Axes in an SVG; returns where a value lies: { x, y, left, right, top, bottom }. */
 export function axes(svg, { x, y, xlabel, ylabel, isLog = false }) {
   const { width, height } = svg.viewBox.baseVal;

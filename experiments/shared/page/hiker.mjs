@@ -303,6 +303,7 @@ class Hiker {
     });
     this.listenToPoints(on);
     root.addEventListener("keydown", (event) => this.press(event));
+    new ResizeObserver(() => this.redraw()).observe(root);
     addEventListener("hashchange", () => location.hash.startsWith(ADDRESS) && this.restore());
   }
 

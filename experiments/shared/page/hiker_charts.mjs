@@ -1,14 +1,15 @@
 // Two charts: the line ahead with its kinks and its lowest point, and the way so far.
 
-import { axes, make, number, pathOf, role } from "./dom.mjs";
+import { axes, fit, make, number, pathOf, role } from "./dom.mjs";
 import { along, minimum } from "./line.mjs";
 import { inner, value } from "./objective.mjs";
 
-const SAMPLES = 160;
+const SAMPLES = 160, RATIO = 0.625;
 
 /** The objective along the next step's direction; returns what is to be said of it. */
 export function drawLine(root, { objective, walk, data, proposal, bottom }) {
   const svg = role(root, "line"), { D, t } = proposal;
+  fit(svg, RATIO);
   const size = Math.sqrt(inner(D, D));
   const line = along(objective, walk.W, D, data), lowest = minimum(line);
   const best = Math.min(Math.max(0, lowest.low), lowest.high);
@@ -49,6 +50,7 @@ export function drawLine(root, { objective, walk, data, proposal, bottom }) {
 /** The objective so far, above the bottom where that is known. */
 export function drawHistory(root, { objective, walk, data, bottom, values }) {
   const svg = role(root, "history");
+  fit(svg, RATIO);
   while (values.length < walk.path.length) values.push(value(objective, walk.path[values.length], data));
   const isLog = Boolean(bottom);
   const heights = values.map((v) => (isLog ? Math.log10(Math.max(v - bottom.lower, 1e-9)) : v));

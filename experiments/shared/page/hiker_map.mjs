@@ -1,7 +1,7 @@
 // Where the hiker stands: the objective over a plane through W, with the lines on which a margin is
 // 0, the path, and the bottom. The plane is W + a·A + b·B with A and B at right angles.
 
-import { axes, make, number, pathOf, role, segment, set } from "./dom.mjs";
+import { axes, fit, make, number, pathOf, role, segment, set } from "./dom.mjs";
 import { combine, inner, scaled, scores } from "./objective.mjs";
 import { contour, levels, paint, range } from "./surface.mjs";
 import { CLASSES } from "./settings.mjs";
@@ -74,6 +74,7 @@ export class MapView {
     const reach = [1, 2, 3, 5, 10, 20, 50, 100].find((r) => r >= 1.1 * Math.max(...seen)) ?? 1.1 * Math.max(...seen);
     [this.low, this.high] = [-reach, reach];
     const ends = [-reach, reach];
+    fit(this.svg, 1);
     this.frame = axes(this.svg, { x: ends, y: ends, xlabel: this.plane.labels[0], ylabel: this.plane.labels[1] });
     const terms = this.termsOnPlane(objective, data);
     this.drawSurface(objective, terms, data, reach);

@@ -1,6 +1,6 @@
 // The points in the plane of their two features, with the regions of the classes.
 
-import { clip, make, number, pathOf, role, segment, set, ticks } from "./dom.mjs";
+import { clip, fit, make, number, pathOf, role, segment, set, ticks } from "./dom.mjs";
 import { CLASSES } from "./settings.mjs";
 
 const SHAPES = ["M-7 0a7 7 0 1 0 14 0a7 7 0 1 0 -14 0", "M-6.5 -6.5h13v13h-13z", "M0 -8.5L8.5 6.5H-8.5z"];
@@ -23,6 +23,7 @@ export class PointsView {
     const furthest = Math.max(...points.flatMap(([a, b]) => [Math.abs(a), Math.abs(b)]));
     // While a point is dragged the view stands still.
     if (!this.dragging) this.reach = furthest <= 1.15 ? 1.25 : 1.15 * furthest;
+    fit(this.svg, 1);
     const { width } = this.svg.viewBox.baseVal;
     this.at = (x) => (width / 2) * (1 + x / this.reach);
     this.up = (y) => (width / 2) * (1 - y / this.reach);

@@ -25,7 +25,7 @@ export const DEFAULTS = {
 };
 export const PRESETS = {
   "Nine points": {
-    says: "Three classes that lines can separate. Press play: the hiker reaches the bottom in some hundred steps.",
+    says: "Three classes that lines can separate. In a hundred steps the hiker is near the bottom; then it hops about there, since a fixed step does not come to rest in a kink.",
     change: {},
   },
   "Step far too large": {
@@ -45,7 +45,7 @@ export const PRESETS = {
     change: { strategy: "blind search", stepSize: 3 },
   },
   "Local search": {
-    says: "A random step from the best so far. Better than blind, with half of the trials in vain.",
+    says: "A random step from the best so far. Better than blind; but the lower it is, the fewer trials are lower: of the first thousand some forty are taken.",
     change: { strategy: "local search", stepSize: 0.2 },
   },
   "Exact steps get stuck": {
@@ -77,7 +77,7 @@ export const PRESETS = {
     change: { points: WHOLE, reg: 0, h: 0.01, start: [[1, 0, 0], [0, 1, 0], [-1, 0, 0]] },
   },
   "Only the own class": {
-    says: "The machine MMR looks at the own class's score alone. It is cheap, and it may be wrong about easy points.",
+    says: "The machine MMR looks at the own class's score alone: one hinge a point. These points are easy enough for it.",
     change: { loss: "MMR" },
   },
 };

@@ -51,7 +51,8 @@ export function contour(values, level, x, y) {
       const cuts = [];
       for (let n = 0; n < 4; n++) {
         const u = heights[n], v = heights[(n + 1) % 4];
-        if (u > 0 === v > 0) continue;
+        // Outside a grid there is nothing.
+        if (u > 0 === v > 0 || Number.isNaN(u + v)) continue;
         const s = u / (u - v), [a, b] = corners[n], [c, d] = corners[(n + 1) % 4];
         cuts.push(`${x(a + s * (c - a)).toFixed(1)} ${y(b + s * (d - b)).toFixed(1)}`);
       }
