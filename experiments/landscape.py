@@ -181,9 +181,9 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     reach = 1.15 * max(float(jnp.max(jnp.abs(s.coordinates))) for s in shadows.values())
     surface = compiled.slice_2d(objective, origin, a, b, data, start=-reach, stop=reach, num=num)
     # Where it is the work of a moment, what is proved of the bottom.
-    solution = (
-        kept_solve(objective, data, gap_tolerance=1e-4) if settings.is_small(dataset) else None
-    )
+    solution = None
+    if settings.is_small(dataset):
+        solution = kept_solve(objective, data, gap_tolerance=1e-4)
     here, there = (jnp.asarray(found[name][-1]) for name in BETWEEN)
     way = jaxsvm.lines.direction_between(here, there)
     between = compiled.slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)

@@ -1,6 +1,7 @@
 """A real browser for the tests of pages: Debian's Chromium, driven by selenium."""
 
 import json
+import os
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -104,6 +105,16 @@ class Page:
     def complaints(self):
         """Console messages."""
         return [entry["message"] for entry in self.browser.get_log("browser")]
+
+    def violations(self):
+        """What axe-core finds that is serious; skips the test where it is not at hand."""
+        source = os.environ.get("AXE_CORE")
+        if not source:
+            pytest.skip("needs AXE_CORE=path of axe.min.js, from the npm package axe-core")
+        self.js(Path(source).read_text())
+        found = self.browser.execute_async_script("axe.run().then(arguments[0])")["violations"]
+        bad = [entry for entry in found if entry["impact"] in ("serious", "critical")]
+        return [(v["id"], v["nodes"][0]["failureSummary"], len(v["nodes"])) for v in bad]
 
     def requests(self):
         """The addresses that were asked for since the page was opened."""

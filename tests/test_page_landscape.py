@@ -135,6 +135,15 @@ def test_the_page_shows_the_arrays(made, tmp_path):
         assert browser.complaints() == []
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_serious_violation(made, tmp_path, dark):
+    path = tmp_path / "landscape.html"
+    path.write_text(page.document("The landscape", page.landscape(made[0])))
+    with chromium() as browser:
+        browser.open(path, dark=dark)
+        assert browser.violations() == []
+
+
 def test_a_page_allows_its_own_scripts_and_nothing_else():
     html = page.document("The hiker", page.hiker())
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)

@@ -41,11 +41,12 @@ def live_plane(
         solution: a certified optimum, where there is one.
 
     Returns:
-        t (num,), loss and accuracy (num, num), steps (T,), the strategies' names, for each of
-        them coordinates (T, 2), and off_plane, loss and plane_loss (T,); pieces (K, 3) and the penalty's
-        coefficients of 1, p, q, p², pq and q² (6,), how many examples have them and how many there
-        are; and of the bottom its coordinates, its distance off the plane, the two numbers between
-        which the lowest value lies, and the radius, on the plane, in which the optimum's shadow is.
+        t (num,), loss and accuracy (num, num); steps (T,), the strategies' names, and the paths by
+        name: coordinates (T, 2), and off_plane, loss and plane_loss (T,). pieces (K, 3) and the
+        penalty's coefficients of 1, p, q, p², pq and q² (6,), how many examples have them and how
+        many there are. Of the bottom its coordinates, its distance off the plane, the two numbers
+        between which the lowest value lies, and, in units of the directions, the radius about it in
+        which the shadow of the lowest W is.
     """
     origin, a, b = plane
     some = Data(data.X[:EXACT_EXAMPLES], data.y[:EXACT_EXAMPLES])
