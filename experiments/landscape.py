@@ -23,6 +23,8 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import compiled, options, recipes, runner, settings, timing
+from experiments.shared.kept_runs import kept_solve
+from experiments.shared.live_plane import live_plane
 from experiments.shared.progress import progress_run
 from experiments.shared.report import Figures, table_of
 from jaxsvm import Data, Dataset, Objective
@@ -164,10 +166,11 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     }
     W = scale * jax.random.normal(jax.random.key(3), recipes.zero_weights(dataset).shape)
     key, T = jax.random.key(4), config.num_steps
-    found = {
-        name: progress_run(optimizer, key, W, data, T, description=name).path
+    runs = {
+        name: progress_run(optimizer, key, W, data, T, description=name)
         for name, optimizer in strategies.items()
     }
+    found, steps = {name: run.path for name, run in runs.items()}, runs[BETWEEN[0]].path_steps
     every_point = jnp.concatenate(list(found.values()))
     directions, share = jax.jit(jaxsvm.lines.principal_directions)(every_point)
     # The plane through the end of gradient descent; its axes as long as the start is far away.
@@ -177,6 +180,10 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     shadows = {name: project(objective, p, origin, a, b, data) for name, p in found.items()}
     reach = 1.15 * max(float(jnp.max(jnp.abs(s.coordinates))) for s in shadows.values())
     surface = compiled.slice_2d(objective, origin, a, b, data, start=-reach, stop=reach, num=num)
+    # Where it is the work of a moment, what is proved of the bottom.
+    solution = None
+    if settings.is_small(dataset):
+        solution = kept_solve(objective, data, gap_tolerance=1e-4)
     here, there = (jnp.asarray(found[name][-1]) for name in BETWEEN)
     way = jaxsvm.lines.direction_between(here, there)
     between = compiled.slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
@@ -190,6 +197,7 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
         "distance": np.array([np.linalg.norm(path[-1] - path[0]) for path in found.values()]),
         **{k: np.array([getattr(s, at)[-1] for s in shadows.values()]) for k, at in ends.items()},
         "between": {name: np.asarray(getattr(between, name)) for name in ("t", "loss", "accuracy")},
+        "live": live_plane(objective, data, (origin, a, b), surface, steps, shadows, solution),
     }
 
 

@@ -93,10 +93,15 @@ FIRST_STEP_TIMES_SQUARE = 4e-4  # 1.2e-4 and 1.2e-3, powers of ten
 SOME_ROWS = 1024  # over which ‖x‖² is averaged
 
 
+def is_small(dataset: Dataset) -> bool:
+    """Return whether a pass over the training part takes no time to speak of."""
+    N, D = dataset.train.X.shape
+    return N * D <= SMALL_SIZE
+
+
 def suiting(dataset: Dataset) -> Settings:
     """Return the settings that suit a dataset, in the form that it is in."""
-    N, D = dataset.train.X.shape
-    sized = SMALL if N * D <= SMALL_SIZE else LARGE
+    sized = SMALL if is_small(dataset) else LARGE
     if TUNED.get(dataset.name.split(":")[0]) == dataset.image_shape:
         return sized
     square = mean_square(dataset.train.X)

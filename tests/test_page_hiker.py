@@ -1,0 +1,242 @@
+"""The hiker in a real browser: what it loads, what it prints, and every control by keyboard."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsvm
+from experiments.shared import page
+from jaxsvm import Data, Objective
+from tests.page_browser import chromium
+from tests.test_page_numbers import LOSSES
+
+pytestmark = pytest.mark.any_precision
+POINTS = [(0.5, 0.4, 0), (-0.25, 1.0, 1), (0.3, -0.7, 2), (0.8, 0.3, 1), (-1.0, -0.5, 0)]
+START = [[0.5, -1.0, 0.25], [1.0, 0.75, 0.0], [-0.5, 0.25, -0.25]]
+LEFT, RIGHT, UP, DELETE, TAB = "\ue012", "\ue014", "\ue013", "\ue017", "\ue004"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "hiker.html"
+    path.write_text(page.document("The hiker", page.hiker()))
+    return path
+
+
+@pytest.fixture
+def hiker(browser, path):
+    """The page, afresh; at the end of a test nothing was asked for and nothing complained."""
+    browser.open(path)
+    yield browser
+    assert browser.complaints() == []
+    assert {url.split("#")[0] for url in browser.requests()} <= {path.as_uri(), "about:blank"}
+
+
+def address(**settings):
+    points = "_".join(" ".join(map(str, point)) for point in POINTS)
+    start = "_".join(str(w) for row in START for w in row)
+    words = {"points": points, "start": start, **settings}
+    return "#hiker?" + "&".join(f"{name}={value}" for name, value in words.items())
+
+
+def dots(hiker):
+    return hiker.browser.find_elements("css selector", ".hiker .dot")
+
+
+def numbers(hiker, role):
+    """The numbers in a table's cells, row by row; NaN where there is none."""
+    rows = hiker.js(
+        "return [...document.querySelectorAll(`[data-role=${arguments[0]}] tr`)].map((row) =>"
+        " [...row.querySelectorAll('td')].map((cell) => cell.innerText))",
+        role,
+    )
+    found = [[re.findall(r"-?\d+\.\d+", cell.replace("−", "-")) for cell in row] for row in rows]
+    return [[list(map(float, cell)) for cell in row] for row in found]
+
+
+@pytest.mark.parametrize("loss", ["squared ATM", "softmax"])
+def test_the_numbers_are_those_that_python_computes(hiker, path, x64, loss):
+    hiker.open(path, address(loss=loss, reg=0.1, delta=1.5))
+    record = LOSSES.get(loss, jaxsvm.softmax_loss)
+    objective = Objective(record, reg=0.1, delta=1.5)
+    W, X = jnp.array(START), jnp.array([[a, b, 1.0] for a, b, _ in POINTS])
+    data = Data(X, jnp.array([k for *_, k in POINTS], jnp.int32))
+    gradient = jax.grad(objective)(W, data)
+    scores = np.asarray(jaxsvm.score(W, X))
+    losses = np.asarray(record(jnp.asarray(scores), data.y, delta=1.5))
+    assert hiker.text("objective") == f"{float(objective(W, data)):.4f}"
+    assert hiker.text("accuracy") == f"{100 * float(jaxsvm.accuracy(W, data)):.0f} %"
+    shown = numbers(hiker, "weights")
+    for k, d in np.ndindex(3, 3):
+        weight, slope = shown[k][d]
+        assert abs(weight - W[k, d]) < 6e-3
+        assert abs(slope - gradient[k, d]) < 6e-4
+    for i, cells in enumerate(numbers(hiker, "examples")):
+        found = [cell[0] for cell in cells[1:6]]
+        np.testing.assert_allclose(found, [*POINTS[i][:2], *scores[i]], rtol=0, atol=6e-3)
+        assert abs(cells[9][0] - losses[i]) < 6e-4
+
+
+def test_the_page_paints_soon_and_fits_a_phone(browser, path):
+    for width in (360, 800, 1400):
+        browser.open(path, width=width, dark=width == 800)
+        paint = browser.js("return performance.getEntriesByName('first-paint')[0].startTime")
+        print(f"first paint at {width} px: {paint:.0f} ms")
+        assert paint < 10_000
+        assert browser.js("return document.documentElement.scrollWidth") <= width
+    assert browser.complaints() == []
+
+
+def test_every_control_is_reached_by_the_tab_key(hiker):
+    every = "button:not(:disabled), select:not(:disabled), input, textarea, summary, [tabindex='0']"
+    wanted = hiker.js(
+        "document.querySelector('.hiker details').open = true;"
+        f"return [...document.querySelector('.hiker').querySelectorAll(`{every}`)].length"
+    )
+    hiker.press(*[TAB] * (wanted + 1), on=hiker.browser.find_element("tag name", "body"))
+    assert wanted > 50
+    reached = set()
+    hiker.js("document.activeElement.blur()")
+    for _ in range(wanted):
+        hiker.press(TAB)
+        reached.add(hiker.browser.switch_to.active_element.id)
+    assert len(reached) == wanted
+
+
+def test_the_keys_walk(hiker):
+    plane = hiker.role("map")
+    hiker.press(".", ".", on=plane)
+    assert hiker.text("steps") == "2"
+    assert hiker.text("status").startswith("Step 2: objective")
+    before = hiker.js("return [...document.querySelectorAll('.weights b')].map((b) => b.innerText)")
+    hiker.press(RIGHT, on=plane)
+    after = hiker.js("return [...document.querySelectorAll('.weights b')].map((b) => b.innerText)")
+    number = [float(text.replace("−", "-")) for text in (before[0], after[0])]
+    assert number[1] - number[0] == pytest.approx(0.1, abs=0.011)
+    assert before[1:] == after[1:]
+    hiker.press(" ", on=plane)
+    assert hiker.text("play") == "Pause"
+    hiker.frames(20)
+    hiker.press(" ", on=plane)
+    assert hiker.text("play") == "Play"
+    assert int(hiker.text("steps")) > 2
+
+
+def test_the_keys_move_points(hiker):
+    first = dots(hiker)[0]
+    hiker.press(RIGHT, UP, on=first)
+    assert first.get_attribute("aria-label").startswith("point 1, blue, at 0.55, 0.45")
+    hiker.press("3")
+    assert first.get_attribute("aria-label").startswith("point 1, green")
+    hiker.press(DELETE)
+    assert len(dots(hiker)) == 8
+    hiker.click("add")
+    assert len(dots(hiker)) == 9
+
+
+def test_a_rewound_walk_is_the_same_and_a_reseeded_one_is_not(hiker):
+    hiker.choose("strategy", "local search")
+    seen = []
+    for again in ("rewind", "rewind", "reseed"):
+        hiker.click(again)
+        for _ in range(5):
+            hiker.click("step")
+        seen.append(hiker.text("objective"))
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_the_address_holds_the_settings(hiker, path):
+    hiker.choose("preset", "An outlier")
+    hiker.choose("loss", "squared ATM")
+    objective = hiker.text("objective")
+    hiker.browser.execute_async_script("setTimeout(arguments[0], 600)")
+    kept = hiker.browser.current_url.partition("#")[2]
+    hiker.open(path, f"#{kept}")
+    assert hiker.text("objective") == objective
+    assert hiker.role("loss").get_property("value") == "squared ATM"
+    # What an address has wrong is as by default.
+    hiker.open(path, "#hiker?loss=nothing&reg=-1&stepSize=0&points=a%20b&start=1")
+    assert len(dots(hiker)) == 9
+    assert hiker.text("reg-value") == "0.01"
+
+
+def test_the_gradient_check_names_the_hinges_in_the_way(hiker):
+    hiker.choose("preset", "Standing on kinks")
+    hiker.click("check")
+    says = hiker.text("check-says")
+    assert " 0 wrong" in says
+    assert " at a kink" in says
+    assert "In the way: the hinges of point" in says
+    assert "kink" in hiker.role("weights").text
+
+
+def test_points_of_ones_own(hiker):
+    hiker.js("document.querySelector('.hiker details').open = true")
+    hiker.role("csv").send_keys("a,b,kind\n0.1,0.2,cat\n3,4,dog\n")
+    hiker.click("take")
+    assert hiker.text("import-says") == "2 points taken over."
+    assert len(dots(hiker)) == 2
+    hiker.role("csv").send_keys("1,x,cat\n")
+    hiker.click("take")
+    assert hiker.text("import-says") == 'line 4, "1,x,cat": expected two numbers and a class'
+    assert len(dots(hiker)) == 2
+
+
+def test_every_preset_walks_without_a_complaint(hiker):
+    names = hiker.js(
+        "return [...document.querySelector('[data-role=preset]').options].map((o) => o.value)"
+    )
+    for name in filter(None, names):
+        hiker.choose("preset", name)
+        hiker.press(*"...", on=hiker.role("map"))
+        assert np.isfinite(float(hiker.text("objective"))), name
+        assert "NaN" not in hiker.js("return document.querySelector('.pictures').outerHTML"), name
+
+
+def test_a_point_is_dragged(hiker):
+    """Prints the frame rate; it is not asserted, since it is that of the machine."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    first = dots(hiker)[0]
+    hiker.js("arguments[0].scrollIntoView({block: 'center'})", first)
+    idle = hiker.frames(30)
+    ActionChains(hiker.browser).click_and_hold(first).perform()
+    box = first.rect
+    script = """const [dot, x, y, done] = arguments, begin = performance.now(); let n = 0;
+        (function next() {
+          const at = { pointerId: 1, clientX: x + n, clientY: y, bubbles: true };
+          dot.dispatchEvent(new PointerEvent("pointermove", at));
+          if (n++ < 40) requestAnimationFrame(next);
+          else done(40_000 / (performance.now() - begin));
+        })();"""
+    place = hiker.js(
+        "const r = arguments[0].getBoundingClientRect(); return [r.x + r.width / 2, r.y]", first
+    )
+    rate = hiker.browser.execute_async_script(script, first, *place)
+    ActionChains(hiker.browser).release().perform()
+    print(f"dragging: {rate:.0f} frames a second, {idle:.0f} at rest")
+    assert first.rect["x"] > box["x"] + 10
+    assert "at 0.50" not in first.get_attribute("aria-label")
+
+
+def test_less_motion_is_respected(hiker, path):
+    hiker.open(path, calm=True)
+    hiker.press(" ", on=hiker.role("map"))
+    hiker.frames(15)
+    assert int(hiker.text("steps")) <= 2
+    hiker.press(" ", on=hiker.role("map"))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_serious_violation(hiker, path, dark):
+    hiker.open(path, dark=dark)
+    assert hiker.violations() == []
