@@ -60,23 +60,26 @@ class Config(options.Config):
     Attributes:
         sections: Which sections, in which order; optax_comparison, certificate, losses and
             features may be named too.
+        animate: Whether the landscape is also written as a GIF of hikers that walk down it.
         workers: Sections run at a time. Those whose seconds are measured run alone in any case.
     """
 
     sections: Annotated[
         tuple[Annotated[str, options.one_of(SECTIONS + FURTHER)], ...], options.distinct
     ] = SECTIONS
+    animate: bool = False
     workers: options.Count = 2
 
 
 def main() -> None:
     keep_programs()
     config = command_line.read(Config, __doc__)
-    same = {field.name: getattr(config, field.name) for field in dataclasses.fields(options.Config)}
-    sections = []
+    given, sections = vars(config), []
     for name in config.sections:
         module = importlib.import_module(f"experiments.{name}")
-        sections.append((module, module.Config(**same)))
+        fields = {field.name for field in dataclasses.fields(module.Config)}
+        # Each section takes what it has of these options.
+        sections.append((module, module.Config(**{k: given[k] for k in fields & given.keys()})))
     sys.exit(runner.execute("notes", sections, config, config.workers, FRONT))
 
 

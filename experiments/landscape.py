@@ -14,7 +14,10 @@ training examples over the whole grid in about the time of a few hundred single 
 on digits at 128 × 128; a minute on CIFAR-10 at 1024 × 1024, on two cores.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import jax
@@ -47,6 +50,13 @@ two products with the data give all margins along a line, and three give a whole
     "But the hiker wears a blindfold. What if he just jumps to random places?",
 )
 ZOOMS = (1, 10, 100, 1000)
+# Of the plane of the paths.
+PLANE = {
+    "xlabel": "a, along the first principal direction",
+    "ylabel": "b, along the second",
+    "label": "log₁₀ of the objective",
+}
+FRAMES = 61  # of the animation
 # The two strategies between whose ends a line is drawn.
 BETWEEN = ("gradient descent", "momentum")
 
@@ -59,11 +69,13 @@ class Config(options.Config):
         grid: Nodes on each axis of the planes; by default 1024, and 128 on anything small.
         num_steps: Steps of the strategies whose paths are drawn.
         scale: Standard deviation of W's entries, for features of about [-1, 1].
+        animate: Whether the strategies' walks are also written as `hiker.gif`.
     """
 
     grid: Annotated[int, options.at_least(2)] | None = None
     num_steps: Annotated[int, options.at_least(20)] = 60
     scale: options.Positive = 0.1
+    animate: bool = False
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -73,6 +85,7 @@ def run(config: Config) -> dict[str, Any]:
     a, b = (jaxsvm.random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
     return {
         "dataset": settings.facts(dataset),
+        "animate": config.animate,
         "scale": config.scale,
         "grid": num,
         "one_line": one_line(objective, W, a, recipes.first(data, 1)),
@@ -242,9 +255,7 @@ def plot(arrays: dict[str, Any]) -> Figures:
         "paths": Picture(
             surface(
                 found, "Seven strategies on one plane", paths=found["coordinates"],
-                values=np.log10(found["loss"]), label="log₁₀ of the objective",
-                xlabel="a, along the first principal direction",
-                ylabel="b, along the second", zoom=near_the_start(found["coordinates"]),
+                values=np.log10(found["loss"]), zoom=near_the_start(found["coordinates"]), **PLANE,
             ),
             "All strategies set out at the ringed point; a mark of its own is where each ends. The "
             f"plane holds {100 * found['share'].sum():.0f} % of the paths' variance. In the corner "
@@ -292,7 +303,7 @@ def small_figures(arrays: dict[str, Any]) -> Figures:
         "svm_one": Picture(
             surface(
                 facets, "One example: flat facets between kink lines", levels=0,
-                segments=facets["segments"],
+                segments=list(facets["segments"]),
             ),
             "One example over a plane. On each white line one margin is 0; between the "
             "lines the land is a flat facet, as on a cut stone.",
@@ -305,6 +316,21 @@ def small_figures(arrays: dict[str, Any]) -> Figures:
             "Coloured plane with rings of equal loss that are nearly round.",
         ),
     }  # fmt: skip
+
+
+def files(arrays: dict[str, Any]) -> dict[str, Callable[[Path], Any]]:
+    found = arrays["paths"]
+    if not arrays["animate"]:
+        return {}
+
+    def walked(path: np.ndarray) -> np.ndarray:
+        """Return where a path is in each frame, on the straight way between its points."""
+        place = np.linspace(0, len(path) - 1, FRAMES)
+        return np.stack([np.interp(place, np.arange(len(path)), axis) for axis in path.T], axis=1)
+
+    figure = surface(found, "Seven hikers, one bowl", values=np.log10(found["loss"]), **PLANE)
+    walks = {name: walked(path) for name, path in found["coordinates"].items()}
+    return {"hiker.gif": functools.partial(draw.save_walks, figure, walks)}
 
 
 def surface(part: dict[str, Any], title: str, **options: Any) -> Any:
@@ -368,7 +394,7 @@ def report(arrays: dict[str, Any]) -> str:
     way = found["between"]
     shown = [*ends_of(way["t"]), np.argmin(way["loss"])]
     between = {
-        "": (*BETWEEN, "lowest on the line"),
+        "where": (*BETWEEN, "lowest on the line"),
         "place on the line": ("0", "1", f"{way['t'][shown[2]]:.2f}"),
         "objective {:.4g}": way["loss"][shown],
         "accuracy on the same data, % {:.2%}": way["accuracy"][shown],

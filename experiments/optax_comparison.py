@@ -213,7 +213,7 @@ def report(arrays: dict[str, Any]) -> str:
     return (
         f"{best} ends lowest, at {np.median(best_first[best]['loss'][:, -1]):.4f} (median over "
         "seeds).\n\n[[against_passes]]\n\n[[against_seconds]]\n\n"
-        f"{arrays['num_examples']} training examples, all of them at every step. The largest "
+        f"{arrays['num_examples']:,} training examples, all of them at every step. The largest "
         f"relative difference between our loss traces and `optax.sgd`'s: {same}.\n\n"
         "Median [quartiles] over seeds after the last step; seconds without compilation.\n\n"
         + table_of(columns)

@@ -14,8 +14,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib import patheffects, rcsetup
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from PIL import Image
 
 from jaxsvm.files import atomic_file
 
@@ -319,6 +321,46 @@ def _draw_zoom(ax: Any, mesh: Any, paths: Mapping[str, Any], zoom: Sequence[floa
     for spine in corner.spines.values():
         spine.set(visible=True, edgecolor="white", linewidth=1.5)
     ax.indicate_inset_zoom(corner, edgecolor="white")
+
+
+def save_walks(figure: Figure, walks: Mapping[str, Any], path: Path | str) -> Path:
+    """Write a GIF in which all walks are walked at once over a `plane`, and return the path.
+
+    Args:
+        figure: of `plane`, without paths; what is drawn on it stays.
+        walks: label to (k, 2) points, k the same for all; a frame a point.
+        path: of the file, which is written atomically.
+
+    Raises:
+        OSError: the folder is not there or cannot be written.
+    """
+    with style():
+        ax, canvas = figure.axes[0], FigureCanvasAgg(figure)
+        artists = []
+        for walk, color, marker in zip(walks.values(), COLORS[1:], MARKERS, strict=False):
+            end = {"markeredgecolor": "white", "markersize": 9, "animated": True}
+            (trail,) = ax.plot([], [], "-", color=color, linewidth=1.2, animated=True)
+            (hiker,) = ax.plot([], [], marker, color=color, **end)
+            artists.append((trail, hiker, np.asarray(walk)))
+        handles = [hiker for _, hiker, _ in artists]
+        figure.legend(handles, list(walks), loc="outside lower center", ncols=3)
+        canvas.draw()
+        land, frames = canvas.copy_from_bbox(figure.bbox), []
+        for k in range(len(next(iter(walks.values())))):
+            canvas.restore_region(land)
+            for trail, hiker, walk in artists:
+                trail.set_data(*walk[: k + 1].T)
+                hiker.set_data(*walk[k : k + 1].T)
+                ax.draw_artist(trail)
+                ax.draw_artist(hiker)
+            frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+    # One palette for all, which leaves no colour out: the marks are few pixels.
+    palette = frames[-1].quantize(method=Image.Quantize.MAXCOVERAGE)
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    looks: Any = {"duration": [60] * (len(frames) - 1) + [2000], "loop": 0}  # milliseconds
+    with atomic_file(path) as file:
+        frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], **looks)
+    return Path(path)
 
 
 def panels(

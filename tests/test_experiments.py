@@ -2,12 +2,10 @@
 
 import ast
 import contextlib
-import dataclasses
 import html.parser
 import importlib
 import json
 import os
-import shlex
 import sys
 import threading
 import time
@@ -25,14 +23,12 @@ import scipy.stats
 
 import experiments.__main__ as notes
 import jaxsvm
-from experiments import claims, gradient_check, local_search, losses, minibatch, race, random_search
+from experiments import claims, local_search, losses, minibatch, race, random_search
 from experiments import gradient_descent as descent
 from experiments import templates as templates_section
 from experiments.shared import (
     batches,
     bottom,
-    command_line,
-    made,
     options,
     progress,
     report,
@@ -45,7 +41,7 @@ from experiments.shared.figures import Picture, Shown, save_figures
 from experiments.shared.options import Source
 from experiments.shared.progress import progress_run
 from experiments.shared.results import read_result, write_result
-from experiments.shared.text import MARKDOWN, table
+from experiments.shared.text import table
 from experiments.shared.timing import Row
 from jaxsvm import Objective
 from jaxsvm import plot as draw
@@ -462,59 +458,6 @@ def test_text_from_outside_stays_text(tmp_path):
     assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in text
     # Title twice, about, contents, a claim's four cells, heading, text and cell.
     assert text.count("&lt;script&gt;x&lt;/script&gt; ![a](https://example.org/a.png)") == 11
-
-
-def test_a_report_puts_figures_in_their_places_and_formulas_into_stories_only(tmp_path):
-    x = np.arange(50_000.0)
-    pictures = {
-        "few": draw.lines({"": (x[:9], x[:9])}, xlabel="", ylabel=""),
-        "many": draw.lines({"": (x, np.sin(x))}, xlabel="", ylabel=""),
-        "image": draw.heat_map(np.eye(2), "ab", "ab", xlabel="", ylabel="", label=""),
-    }
-    shown = save_figures(
-        {name: Picture(f, f"{name}.", name) for name, f in pictures.items()}, tmp_path
-    )
-    assert [figure.path.name for figure in shown.values()] == ["few.svg", "many.png", "image.png"]
-    assert [figure.is_drawing for figure in shown.values()] == [True, True, False]
-    assert len(list(tmp_path.iterdir())) == 3
-    first = (tmp_path / "few.svg").read_bytes()
-    save_figures({"few": Picture(pictures["few"], "", "")}, tmp_path)
-    assert (tmp_path / "few.svg").read_bytes() == first
-    body = "Found $x$.\n\none\n\n[[image]]\n\ntwo [[few]] two\n\n[[other]]\n\n[[few]]"
-    chapter = report.Chapter("a", body, shown, story=report.Story("Is it $x$?", "$x$", "$$y$$"))
-    assert chapter.found == "Found $x$."
-    kinds = [piece if isinstance(piece, str) else piece.path.stem for piece in chapter.pieces]
-    assert kinds == ["one", "image", "two [[few]] two", "few", "many"]
-    report.write_report(tmp_path, report.Top(chapter.story, picture=shown["few"]), [chapter])
-    text = (tmp_path / "report.html").read_text()
-    page = Page(text)
-    assert page.seen.count("math") == 3  # the page's introduction, and the chapter's two parts
-    assert page.seen.count("img") == 4
-    assert text.count("Found $x$.") == 2
-
-
-def test_claims_that_the_data_cannot_judge_come_last():
-    claims = [report.Claim(name, "m", "v", judged) for name, judged in (("a", False), ("b", True))]
-    rows = report.Top(report.Story(""), claims={"x": claims, "y": claims[1:]}).verdicts.split("\n")
-    assert [row[2] for row in rows[2:]] == ["b", "b", "a"]
-    assert report.Top(report.Story("")).verdicts == ""
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        race.Config(seeds=2, strategies=("random search", "mini-batch"), reg=0.5, out=Path("x")),
-        gradient_check.Config(X=Path("my `data`/X.npy"), y="the label", library=True),
-    ],
-)
-def test_the_printed_command_gives_the_same_options(config, monkeypatch):
-    said = made.command("experiments.some", config)
-    words = shlex.split(said.strip("`"))
-    assert words[:3] == ["python", "-m", "experiments.some"]
-    monkeypatch.setattr(sys, "argv", words[2:])
-    again: Any = command_line.read(type(config), "")
-    assert dataclasses.replace(again, out=config.out) == config
-    assert MARKDOWN.renderInline(said).count("<code>") == 1
 
 
 def test_results_are_never_overwritten(tmp_path, capsys):

@@ -93,7 +93,7 @@ def code(text: str) -> str:
 
 def reader() -> MarkdownIt:
     """Return what turns markdown into HTML; a wide table can be moved sideways in its box."""
-    box = '<div class="wide" tabindex="0" role="region" aria-label="table">'
+    box = '<div class="wide" tabindex="0" role="group" aria-label="table">'
     reader = MarkdownIt("zero", {"html": False}).enable(
         ["heading", "table", "list", "fence", "backticks", "emphasis", "escape"]
     )
