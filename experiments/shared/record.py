@@ -28,11 +28,11 @@ MOST_INLINE = 2000
 # report prints some of these numbers; metrics.jsonl has none of them.
 CLOCK = (
     ".seconds", "_seconds", ".timings", ".at_once_speedup", ".powers", ".peak", ".summary",
-    ".claims.results.rows",  # some of whose texts quote times
+    ".verdicts",  # some of whose texts quote times
     ".files", ".sha256",  # of what holds times; and a section's files are paths below --out
 )  # fmt: skip
 HOST = (
-    ".versions", ".commit", ".uncommitted_changes", ".device", ".num_devices", ".platform",
+    ".versions", ".date", ".commit", ".uncommitted_changes", ".device", ".num_devices", ".platform",
     ".processor", ".cores", ".sections_at_a_time", ".config.out", ".config.name", ".config.again",
 )  # fmt: skip
 NOT_REPRODUCIBLE = CLOCK + HOST
