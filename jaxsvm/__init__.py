@@ -4,38 +4,51 @@ The scores are linear in W and the loss is piecewise linear in the scores, so li
 weights, searches, gradient checks and optimality certificates can be exact and fast. Start with
 `load_dataset`, `Objective` and `run`; every function takes its data as an argument and is pure.
 
-Data
-    load_dataset, Dataset, DatasetError     images by name, split and centred ("digits", "cifar10")
-    data_from_arrays, validate              arrays of your own, checked
-    Data, StandardizedFeatures              X and y; X as bytes with the centring folded in
-The objective
-    score, predict, accuracy, margins       linear scores and what follows from them
-    Objective                               mean loss + reg · penalty, callable
-    Hinge                                   every multiclass hinge loss, by four choices
-    hinge_loss, squared_hinge_loss, crammer_singer_loss, one_vs_rest_loss
-    softmax_loss                            cross-entropy, which has no hinges
-    l2_penalty, l1_penalty
-Lines and landscapes
-    along, Line                             the objective along a direction, exact
-    slice_1d, slice_2d, project_path        landscapes, and paths on them
-    random_direction
-Gradients
-    analytic_gradient                       the notes' closed form
-    numerical_gradient                      black box, one parameter at a time
-    termwise_numerical_gradient             all coordinates at once
-    check_gradient, assert_gradient         a verdict for every coordinate
-Optimizers
-    Optimizer, run, advance                 the contract and the loop
-    run_resumable                           the loop, killed and continued without losing a bit
-    random_search, pruned_random_search, local_search, local_searches
-    gradient_descent, minibatch_gradient_descent, line_search_descent
-    minibatch, from_optax                   mini-batches of, or an optimizer from, another
-Certificates
-    lower_bound                             how low any W can get
-    solve, Solution, regularization_path    weights that are proved to be nearly optimal
-Models
-    Model, model_of                         weights that classify raw inputs; of a Solution
-    save, load                              one file, no pickle
+Data:
+
+- `load_dataset`, `Dataset`, `DatasetError`: images and tables, by name or path, split and centred
+- `data_from_arrays`, `validate`: arrays of your own, checked
+- `Data`, `StandardizedFeatures`: X and y; X as bytes with the centring folded in
+
+The objective:
+
+- `score`, `predict`, `accuracy`, `margins`: linear scores and what follows from them
+- `Objective`: mean loss + reg · penalty, callable
+- `Hinge`: every multiclass hinge loss, by four choices, such as `hinge_loss`, `squared_hinge_loss`,
+  `crammer_singer_loss`, `one_vs_rest_loss`
+- `softmax_loss`: cross-entropy, which has no hinges
+- `l2_penalty`, `l1_penalty`
+
+Lines and landscapes:
+
+- `along`, `Line`: the objective along a direction, exact
+- `slice_1d`, `slice_2d`, `project_path`: landscapes, and paths on them
+- `random_direction`
+
+Gradients:
+
+- `analytic_gradient`: the notes' closed form
+- `numerical_gradient`: black box, one parameter at a time
+- `termwise_numerical_gradient`: all coordinates at once
+- `check_gradient`, `assert_gradient`: a verdict for every coordinate
+
+Optimizers:
+
+- `Optimizer`, `run`, `advance`: the contract and the loop
+- `run_resumable`: the loop, killed and continued without losing a bit
+- `random_search`, `pruned_random_search`, `local_search`, `local_searches`
+- `gradient_descent`, `minibatch_gradient_descent`, `line_search_descent`
+- `minibatch`, `from_optax`: mini-batches of, or an optimizer from, another
+
+Certificates:
+
+- `lower_bound`: how low any W can get
+- `solve`, `Solution`, `regularization_path`: weights that are proved to be nearly optimal
+
+Models:
+
+- `Model`, `model_of`: weights that classify raw inputs; of a Solution
+- `save`, `load`: one file, no pickle
 
 The rooms hold the rest: `jaxsvm.core`, `jaxsvm.lines`, `jaxsvm.gradients`, `jaxsvm.optimizers`,
 `jaxsvm.certificate`, `jaxsvm.datasets`, `jaxsvm.patches` for features of images, and two that need

@@ -178,7 +178,8 @@ def declared():
         return {modules.get(name, name).replace("-", "_") for name in found} - {"jaxsvm"}
 
     extras = project["optional-dependencies"]
-    optional = names([*extras["experiments"], *extras["parquet"], *extras["safetensors"]])
+    needed = ("experiments", "parquet", "safetensors", "docs")
+    optional = names(line for extra in needed for line in extras[extra])
     return names(project["dependencies"]), optional, names(extras["test"])
 
 

@@ -1,0 +1,1 @@
+"""The guide (guide.md), and the reference that `python -m experiments.docs` writes."""

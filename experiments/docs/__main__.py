@@ -1,0 +1,107 @@
+"""Write the reference: a page for every room, every public name with its equation and its example.
+
+    pip install -e '.[docs]' && python -m experiments.docs
+    python -m experiments.docs --out runs/<name>/docs    # beside a report
+
+The docstrings are the text. index.html is the guide: recipes, which function to take, error
+messages. The pages open from disk and fetch nothing.
+"""
+
+import importlib
+import inspect
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import jaxsvm
+from experiments.shared import command_line
+from experiments.shared.failures import CANNOT_WRITE, fail
+from experiments.shared.record import write_text
+
+HERE = Path(__file__).parent
+ROOMS = (
+    "core", "lines", "gradients", "optimizers", "certificate", "datasets", "patches", "model",
+    "checkpoint", "estimator", "plot",
+)  # fmt: skip
+_BLOCK = re.compile(r"<pre><code>(.*?)</code></pre>", re.DOTALL)
+_SUBSCRIPT = re.compile(r"_(?:\{([^}\n]*)\}|([^\W_]\b))")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Write the reference.
+
+    Attributes:
+        out: The folder for the pages.
+    """
+
+    out: Path = Path("runs/docs")
+
+
+def main() -> None:
+    config = command_line.read(Config, __doc__)
+    try:
+        write(config.out)
+    except OSError as error:
+        sys.exit(fail(CANNOT_WRITE, f"cannot write {error.filename}: {error.strerror}"))
+    print(f"wrote {config.out / 'index.html'}")
+
+
+def write(out: Path) -> None:
+    """Write index.html, a page for the top level and one for each room, and search.js."""
+    from pdoc import doc, render  # of the extra `docs`
+
+    markdown = render.env.filters["to_html"]
+    render.env.filters["to_html"] = lambda text: typeset(markdown(text))
+    render.env.globals["guide"] = (HERE / "guide.md").read_text()
+    render.configure(
+        docformat="google", show_source=False, template_directory=HERE,
+        footer_text=f"jaxsvm {jaxsvm.__version__}",
+    )  # fmt: skip
+    for room in ROOMS:
+        show_all_names(f"jaxsvm.{room}")
+    names = ["jaxsvm", *(f"jaxsvm.{room}" for room in ROOMS)]
+    pages = {name: doc.Module.from_name(name) for name in names}
+    for page in pages.values():
+        for (
+            member
+        ) in page.variables:  # losses and penalties are records with docstrings of their own
+            own = getattr(vars(page.obj)[member.name], "__dict__", {})
+            member.docstring = inspect.cleandoc(own.get("__doc__") or member.docstring)
+    (out / "jaxsvm").mkdir(parents=True, exist_ok=True)
+    for name, page in pages.items():
+        write_text(out / f"{name.replace('.', '/')}.html", render.html_module(page, pages))
+    write_text(out / "index.html", render.html_index(pages))
+    write_text(out / "search.js", render.search_index(pages))
+
+
+def show_all_names(room: str) -> None:
+    """Tell pdoc that a room's public names are all that its `__init__` has but modules.
+
+    It would otherwise show them on pages of the files that they come from.
+    """
+    module = importlib.import_module(room)
+    if hasattr(module, "__path__"):
+        shown = (name for name, value in vars(module).items() if not hasattr(value, "__spec__"))
+        vars(module)["__all__"] = [name for name in shown if not name.startswith("_")]
+
+
+def typeset(html: str) -> str:
+    """Return HTML in which the indented formulas of docstrings have subscripts and a serif type.
+
+    >>> typeset("<pre><code>loss_i = Σ_{j≠y} m_j</code></pre>")
+    '<pre class="formula">loss<sub>i</sub> = Σ<sub>j≠y</sub> m<sub>j</sub></pre>'
+    """
+
+    def formula(block: re.Match[str]) -> str:
+        if "&gt;&gt;&gt;" in block[1]:
+            return block[0]
+        text = _SUBSCRIPT.sub(lambda found: f"<sub>{found[1] or found[2]}</sub>", block[1])
+        return f'<pre class="formula">{text.rstrip()}</pre>'
+
+    return _BLOCK.sub(formula, html)
+
+
+if __name__ == "__main__":
+    main()
