@@ -80,9 +80,9 @@ def _encoded(value: Any) -> Any:
     """Return what JSON can say of arrays: small ones as lists, others as float32 in base64."""
     if isinstance(value, Mapping):
         return {name: _encoded(part) for name, part in value.items()}
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray | np.generic):
         return value
-    if value.size <= 2 or value.dtype.kind == "i":
+    if value.size <= 2 or value.dtype.kind != "f":
         return value.tolist()
     data = base64.b64encode(value.astype("<f4").tobytes()).decode()
     return {"data": data, "shape": value.shape}
