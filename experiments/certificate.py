@@ -20,10 +20,12 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import options, runner, settings
+from experiments.shared.figures import LOG_LOG, Figures, Picture, accuracy_against_reg
 from experiments.shared.kept_runs import kept_path, kept_solve
 from experiments.shared.pictures import hardest, hardest_figures, hardest_table
-from experiments.shared.report import LOG_LOG, Figures, accuracy_against_reg, table, table_of
+from experiments.shared.report import Story
 from experiments.shared.strategies import follow, near_zero, strategies
+from experiments.shared.text import table, table_of
 from jaxsvm import Data, Objective, accuracy
 from jaxsvm import plot as draw
 
@@ -31,6 +33,22 @@ STRATEGIES = (
     "random search", "local search", "gradient descent", "exact line search", "mini-batch",
     "Adam (optax), mini-batch",
 )  # fmt: skip
+# Relative gap to prove at each reg of the path: accuracies tell no smaller one apart.
+PATH_GAP = 2e-2
+
+STORY = Story(
+    "How is the bottom proved, and what does it tell?",
+    r"""To each objective of this family belongs a *dual* one, $D(\alpha)$, with one variable for
+each hinge, and every value of it is a bound that no $W$ is below:
+
+$$D(\alpha) \;\leq\; \min_W L(W) \;\leq\; L(W).$$
+
+The solver raises the left side and lowers the right one until they nearly meet. What is between
+them is all that anyone could still gain. So a strategy's distance from the bottom is known too: at
+least its objective less the right side, at most less the left one.""",
+    "The dual variables name the examples that hold the optimum where it is. All others could be "
+    "taken away.",
+)
 
 
 @dataclass(frozen=True)
@@ -65,10 +83,13 @@ def run(config: Config) -> dict[str, Any]:
     start = near_zero(dataset, seed=0)
     courses = {n: follow(known[n], dataset, objective, *start, n) for n in STRATEGIES}
     paths = {name: course.path for name, course in courses.items()}
-    regs: dict[str, Any] = {"regs": config.regs, "gap_tolerance": 0.02, "max_passes": 300}
+    regs: dict[str, Any] = {"gap_tolerance": PATH_GAP, "max_passes": 300, "regs": config.regs}
     held_out = dataset.validation
     path = kept_path(Objective(), data, held_out, num_classes=C, **regs)
     return {
+        "dataset": settings.facts(dataset),
+        "gap_tolerance": config.gap_tolerance,
+        "path_gap_tolerance": PATH_GAP,
         "strategies": {
             name: {"passes": c.loss_evaluations + c.gradient_evaluations, "objective": c.objective}
             for name, c in courses.items()
@@ -116,24 +137,35 @@ def plot(arrays: dict[str, Any]) -> Figures:
         # The minimum is between the dual and the primal: the true distance is in this band.
         bands[name] = (np.maximum(value - primal, 1e-3 * (primal - dual)), value - dual)
     t = arrays["plane_t"]
+    regs = {"held out": arrays["path_accuracy"], "test": arrays["path_test_accuracy"]}
     return {
-        "suboptimality": draw.lines(
-            series, bands=bands, horizontal={"the proof's own gap": primal - dual}, **LOG_LOG,
-            xlabel="passes over the data: loss evaluations + gradient evaluations",
-            ylabel="objective above the proved bottom",
-            title="How far from the bottom: at most (line), at least (band)",
+        "suboptimality": Picture(
+            draw.lines(
+                series, bands=bands, horizontal={"the proof's own gap": primal - dual}, **LOG_LOG,
+                xlabel="passes over the data: loss + gradient evaluations",
+                ylabel="objective above the proved bottom",
+                title="At most (line) and at least (band) so far up",
+            ),
+            "A line is the most that a strategy can be above the minimum, the foot of its band the "
+            "least. Where the band reaches down to the dotted line the proof cannot tell more.",
+            "Line chart on logarithmic axes: objective above the proved bottom against passes, for "
+            f"each of {', '.join(series)}.",
         ),
-        "landscape_around_the_optimum": draw.plane(
-            t, t, np.log10(arrays["plane"] - dual),
-            paths=arrays["paths"], points={"optimum": (0.0, 0.0)},
-            xlabel="towards the mini-batch end (norm of W)",
-            ylabel="towards the gradient descent end (norm of W)",
-            label="log10 of the objective above the bottom", title="Around the certified optimum",
+        "landscape_around_the_optimum": Picture(
+            draw.plane(
+                t, t, np.log10(arrays["plane"] - dual),
+                paths=arrays["paths"], points={"optimum": (0.0, 0.0)},
+                xlabel="towards the mini-batch end (norm of W)",
+                ylabel="towards the gradient descent end (norm of W)",
+                label="log₁₀ of the objective above the bottom",
+                title="Around the certified optimum",
+            ),
+            "The plane through the optimum and two ends of strategies. All set out at the ring; "
+            "the optimum is the dot in the darkest place.",
+            "Coloured plane with the paths of three strategies that end near the optimum.",
         ),
         "regularization_path": accuracy_against_reg(
-            arrays["path_reg"],
-            {"held out": arrays["path_accuracy"], "test": arrays["path_test_accuracy"]},
-            "accuracy, %", title="Choosing reg: each point certified",
+            arrays["path_reg"], regs, "accuracy, %", title="Choosing reg: each point certified"
         ),
         **hardest_figures(arrays),
     }  # fmt: skip
@@ -156,13 +188,21 @@ def report(arrays: dict[str, Any]) -> str:
     at_an_end = len(test_accuracy) > 1 and best in (0, len(test_accuracy) - 1)
     edge = " It is at an end of `--regs`: the best may lie beyond." if at_an_end else ""
     return (
-        f"reg {arrays['reg']:g}. The minimum is between {dual:.5f} and {primal:.5f}, proved in "
-        f"{arrays['passes']} passes; test accuracy there {100 * arrays['test_accuracy']:.2f} %; "
-        f"{100 * arrays['support']:.1f} % of the examples are support vectors. One seed.\n\n"
+        f"The minimum is between {dual:.5f} and {primal:.5f}: proved in {arrays['passes']} passes "
+        f"over the data. The W that was found answers {100 * arrays['test_accuracy']:.2f} % of the "
+        "test examples rightly.\n\n[[suboptimality]]\n\n"
+        f"reg is {arrays['reg']:g}, one seed. A relative gap of {arrays['gap_tolerance']:g} was "
+        "asked for.\n\n"
         + table("strategy | passes {:.0f} | objective {:.4f} | above the minimum", ends)
-        + f"\n\n{table_of(path)}\n\n{hardest_table(arrays)}"
+        + "\n\n[[landscape_around_the_optimum]]\n\n### Choosing reg\n\n"
+        f"Each optimum along reg, from the one before, to a relative gap of "
+        f"{arrays['path_gap_tolerance']:g}: enough to compare accuracies by."
+        f"\n\n[[regularization_path]]\n\n{table_of(path)}\n\n"
         f"Chosen by the held-out part: reg {arrays['path_reg'][best]:g}, with a test accuracy of "
-        f"{100 * test_accuracy[best]:.2f} %.{edge}"
+        f"{100 * test_accuracy[best]:.2f} %.{edge}\n\n"
+        "### The examples that matter\n\n"
+        f"{100 * arrays['support']:.1f} % of the examples are support vectors: W depends on no "
+        f"others.\n\n{hardest_table(arrays)}[[hardest_examples]]"
     )
 
 

@@ -7,8 +7,10 @@ preprocessings where they matter: raw pixels, pixels with the mean image subtrac
 scaled to about [-1, 1]; likewise the columns of a table), and a verdict: reproduced, depends on
 something, or not reproducible and why. The verdicts are computed from the measurements. Figures
 that belong to CIFAR-10 are measured on whatever data there are, but get a verdict on CIFAR-10 only.
+Claims that another section measures are judged there (`claims` of its file, such as those on time
+in `experiments.minibatch`); the report's table has them all.
 
-About fifteen seconds on digits, a quarter of an hour on CIFAR-10 with five seeds, on two cores.
+About ten seconds on digits, a quarter of an hour on CIFAR-10 with five seeds, on two cores.
 """
 
 from collections.abc import Callable
@@ -19,16 +21,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared import batches, options, recipes, runner, settings
+from experiments.shared import options, recipes, runner, settings
+from experiments.shared.figures import Figures, Picture
 from experiments.shared.progress import progress_run
-from experiments.shared.report import Figures, spread, table
+from experiments.shared.report import Claim, Story
 from experiments.shared.searches import search_at_random, search_locally
+from experiments.shared.text import spread
 from jaxsvm import Data, Dataset, Objective, gradient_descent, hinge_loss, l2_penalty
 from jaxsvm import plot as draw
 
 # The first seven losses that the notes' random search prints.
 LISTING = (9.401632, 8.959668, 9.044034, 9.278948, 8.857370, 8.943151, 8.605604)
 CIFAR_ONLY = "a figure for CIFAR-10: no verdict on this dataset"
+# The test accuracies, in %, that the notes report of the two searches on CIFAR-10.
+NOTES = {"random search": 15.5, "local search": 21.4}
+STORY = Story(
+    "Which of the notes' numbers come back?",
+    """The table near the top of this page has every sentence of the notes with a number in it that
+a section of this run could judge. This section measures what no other one does: the two searches
+over several seeds and under the three usual preprocessings, so that a single number of the notes
+becomes a place in a distribution.""",
+)
 
 
 @dataclass(frozen=True)
@@ -37,11 +50,9 @@ class Config(options.Config):
 
     Attributes:
         num_steps: Draws of random search and tries of local search.
-        repeats: Timed runs behind the claims about time.
     """
 
     num_steps: Annotated[int, options.at_least(7)] = 1000
-    repeats: options.Count = 15
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -57,23 +68,18 @@ def run(config: Config) -> dict[str, Any]:
             "range": pixel_range(dataset.train),
         }
     centred, scaled = (settings.load(config.source, p) for p in ("centred", "scaled"))
-    times = batches.measure_times(config.source, config.repeats)
-    found = {
+    return {
+        "dataset": settings.facts(centred),
         "is_cifar10": config.source.name.split(":")[0] == "cifar10",
         "scaling": settings.scaling(centred),
-        "num_examples": len(centred.train.X) + len(centred.validation.X),
         "shape": recipes.zero_weights(centred).shape,
         "searches": searches,
         "small_scale": search_at_random(centred, 1e-5, num_steps, seeds),
         "at_zero": recipes.evaluate(Objective(), recipes.zero_weights(centred), centred.train).loss,
-        "at_once_speedup": times["at_once_speedup"],
-        "powers": times["powers"],
-        "duplicates": batches.duplicate_error(12, scaled, 0.0),
         "overfit": overfit(scaled),
         "chords": chord_excess(scaled),
         **worked_examples(),
     }
-    return {**found, "rows": rows(found)}
 
 
 def pixel_range(data: Data) -> tuple[float, float]:
@@ -126,7 +132,7 @@ def facts(found: dict[str, Any]) -> dict[str, Any]:
     return found | {
         "wrong_classes": C - 1,
         "parameters": C * D,
-        "terms": found["num_examples"] * (C - 1),
+        "terms": (found["dataset"]["train"] + found["dataset"]["validation"]) * (C - 1),
         "evaluations": (C * D + 1, 2 * C * D),
         "percent_right": 100 * found["overfit"]["accuracy"],
         "pixels": (*centred["range"], *searches["scaled"]["range"]),
@@ -140,9 +146,8 @@ def facts(found: dict[str, Any]) -> dict[str, Any]:
         "lowest": spread(lowest, ".3f"),
         "ends": f"{spread(final, '.2f')}, random search at {spread(lowest, '.2f')}",
         "higher": final.mean() > lowest.mean(),
-        "ratios": "; ".join(
-            "{batch_size}: × {time_ratio:.2f}".format(**p) for p in found["powers"]
-        ),
+        "below": "at least" if found["chords"] <= 0 else "at worst",
+        "sag": -found["chords"],
     }
 
 
@@ -211,14 +216,7 @@ def lowest_start(found: dict[str, Any]) -> str:
     )
 
 
-def powers_are_faster(found: dict[str, Any]) -> bool | str:
-    if {power["verdict"] for power in found["powers"]} == {"faster"}:
-        return True
-    verdicts = ("{batch_size} {verdict}".format(**power) for power in found["powers"])
-    return f"not on this device: {', '.join(verdicts)}"
-
-
-class Claim(NamedTuple):
+class Sentence(NamedTuple):
     """A sentence of the notes with a number in it.
 
     Attributes:
@@ -234,91 +232,98 @@ class Claim(NamedTuple):
     cifar_only: bool = False
 
 
-CLAIMS = (
-    Claim("W is 10 × 3073: 30,730 parameters", "{shape[0]} × {shape[1]}: {parameters:,}",
-          lambda f: f["parameters"] == 30_730, cifar_only=True),
-    Claim("up to 450,000 max(0, ·) terms",
-          "{num_examples:,} training examples × {wrong_classes}: {terms:,}",
-          lambda f: f["terms"] == 450_000, cifar_only=True),
-    Claim("a numerical gradient takes 30,731 evaluations",
-          "one-sided {evaluations[0]:,}; the centred formula takes {evaluations[1]:,}",
-          lambda f: "depends on the formula: the figure is the one-sided one's", cifar_only=True),
-    Claim("subtracting the mean image leaves pixels in about [-127, 127]; they may then be scaled "
-          "to [-1, 1]",
-          "[{pixels[0]:.0f}, {pixels[1]:.0f}], scaled [{pixels[2]:.2f}, {pixels[3]:.2f}]",
-          lambda f: "reproduced as “about”: the mean image is not 127 everywhere", cifar_only=True),
-    Claim("scores [13, -7, 11], label 0, Δ = 10: the loss is 8", "{worked_loss:g}",
-          lambda f: f["worked_loss"] == 8),
-    Claim("R = 1 for w = [1, 0, 0, 0] and 0.25 for [.25, .25, .25, .25]",
-          "{worked_peak:g} and {worked_spread:g}",
-          lambda f: (f["worked_peak"], f["worked_spread"]) == (1, 0.25)),
-    Claim("for a tiny W the loss is 9 (10 classes)", "{at_zero:.6g} at W = 0",
-          lambda f: f["at_zero"] == f["wrong_classes"]),
-    Claim("the loss is convex",
-          "midpoints exceed chords by at most {chords:.1e} (20 random chords)",
-          lambda f: f["chords"] < 1e-5),
-    Claim("20 examples can be fitted to a cost of zero",
-          "loss {overfit[loss]:.2g}, {percent_right:.0f} % right", fits_twenty),
-    Claim("random search prints losses 9.40, 8.96, 9.04, 9.28, 8.86, 8.94, 8.61",
-          "mean ± deviation of a draw: {draws}; theirs {listing}", fitting_draws, cifar_only=True),
-    Claim("random search, 1000 draws: 15.5 % of the test images; chance is 10 %",
-          "{random_accuracy}", lambda f: within_seeds(f, 15.5, "random"), cifar_only=True),
-    Claim("the scale of the draws is 1e-4 in one source and 1e-5 in another",
-          "test accuracy at 1e-5: {small_accuracy}; lowest loss {small_lowest} against {lowest}",
-          scale_matters),
-    Claim("random local search, 1000 tries: 21.4 %",
-          "{local_accuracy}", lambda f: within_seeds(f, 21.4, "local"), cifar_only=True),
-    Claim("(implied) a better strategy has a lower loss",
-          "centred: local search ends at loss {ends}", better_is_lower),
-    Claim("the step-size table starts at loss 2.200718 for W = rand · 0.001", "{starts}",
-          lowest_start, cifar_only=True),
-    Claim("the gradient of 100 examples is much cheaper than 100 gradients of one",
-          "{at_once_speedup:.1f} times cheaper", lambda f: f["at_once_speedup"] > 2),
-    Claim("batch sizes that are powers of two are faster",
-          "time an example takes against the sizes beside it: {ratios}", powers_are_faster),
-    Claim("1.2 million images that are 1200 copies of 1000 have the gradient of the 1000",
-          "{duplicates[copies]} copies of {duplicates[examples]}: loss and gradient differ by "
-          "{duplicates[loss]:.0e} and {duplicates[gradient]:.0e} of themselves in float64",
-          lambda f: max(f["duplicates"]["loss"], f["duplicates"]["gradient"]) < 1e-12),
+SENTENCES = (
+    Sentence("W is 10 × 3073: 30,730 parameters", "{shape[0]} × {shape[1]}: {parameters:,}",
+             lambda f: f["parameters"] == 30_730, cifar_only=True),
+    Sentence("up to 450,000 max(0, ·) terms",
+             "{dataset[train]:,} training and {dataset[validation]:,} held-out examples × "
+             "{wrong_classes}: {terms:,}",
+             lambda f: f["terms"] == 450_000, cifar_only=True),
+    Sentence("a numerical gradient takes 30,731 evaluations",
+             "one-sided {evaluations[0]:,}; the centred formula takes {evaluations[1]:,}",
+             lambda f: "depends on the formula: the figure is the one-sided one's",
+             cifar_only=True),
+    Sentence("subtracting the mean image leaves pixels in about [-127, 127]; they may then be "
+             "scaled to [-1, 1]",
+             "[{pixels[0]:.0f}, {pixels[1]:.0f}], scaled [{pixels[2]:.2f}, {pixels[3]:.2f}]",
+             lambda f: "reproduced as “about”: the mean image is not 127 everywhere",
+             cifar_only=True),
+    Sentence("scores [13, -7, 11], label 0, Δ = 10: the loss is 8", "{worked_loss:g}",
+             lambda f: f["worked_loss"] == 8),
+    Sentence("R = 1 for w = [1, 0, 0, 0] and 0.25 for [.25, .25, .25, .25]",
+             "{worked_peak:g} and {worked_spread:g}",
+             lambda f: (f["worked_peak"], f["worked_spread"]) == (1, 0.25)),
+    Sentence("for a tiny W the loss is 9 (10 classes)", "{at_zero:.6g} at W = 0",
+             lambda f: f["at_zero"] == f["wrong_classes"]),
+    Sentence("the loss is convex",
+             "every midpoint lies {below} {sag:.2g} below its chord (20 random chords)",
+             lambda f: f["chords"] < 1e-5),
+    Sentence("20 examples can be fitted to a cost of zero",
+             "loss {overfit[loss]:.2g}, {percent_right:.0f} % right", fits_twenty),
+    Sentence("random search prints losses 9.40, 8.96, 9.04, 9.28, 8.86, 8.94, 8.61",
+             "mean ± deviation of a draw: {draws}; theirs {listing}", fitting_draws,
+             cifar_only=True),
+    Sentence("random search, 1000 draws: 15.5 % of the test images; chance is 10 %",
+             "{random_accuracy}", lambda f: within_seeds(f, 15.5, "random"), cifar_only=True),
+    Sentence("the scale of the draws is 1e-4 in one source and 1e-5 in another",
+             "test accuracy at 1e-5: {small_accuracy}; lowest loss {small_lowest} against {lowest}",
+             scale_matters),
+    Sentence("random local search, 1000 tries: 21.4 %",
+             "{local_accuracy}", lambda f: within_seeds(f, 21.4, "local"), cifar_only=True),
+    Sentence("(implied) a better strategy has a lower loss",
+             "centred: local search ends at loss {ends}", better_is_lower),
+    Sentence("the step-size table starts at loss 2.200718 for W = rand · 0.001", "{starts}",
+             lowest_start, cifar_only=True),
 )  # fmt: skip
 
 
-def rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (the source says, measured, verdict) of every claim, from the measurements alone."""
+def claims(found: dict[str, Any]) -> list[Claim]:
     known, words = facts(found), {True: "reproduced", False: "not reproduced"}
-    verdicts = []
-    for claim in CLAIMS:
-        judged = found["is_cifar10"] or not claim.cifar_only
-        verdict = claim.judge(known) if judged else CIFAR_ONLY
+    judged = []
+    for one in SENTENCES:
+        can_tell = found["is_cifar10"] or not one.cifar_only
+        verdict = one.judge(known) if can_tell else CIFAR_ONLY
         text = verdict if isinstance(verdict, str) else words[bool(verdict)]
-        verdicts.append((claim.source, claim.measured.format(**known), text))
-    return verdicts
+        judged.append(Claim(one.source, one.measured.format(**known), text, can_tell))
+    return judged
 
 
 def plot(arrays: dict[str, Any]) -> Figures:
     found = {
-        f"{kind} search, {name}": 100 * part[kind]["test_accuracy"]
+        (f"{kind} search", name): 100 * part[kind]["test_accuracy"]
         for name, part in arrays["searches"].items()
         for kind in ("random", "local")
     }
     low, median, high = np.percentile(list(found.values()), [0, 50, 100], axis=1)
-    marks = {"chance": 100 / arrays["shape"][0]}
-    if arrays["is_cifar10"]:
-        marks |= {"notes, random search": 15.5, "notes, local search": 21.4}
+    where = "" if arrays["is_cifar10"] else " on CIFAR-10"
+    marks = {f"the notes' {kind}{where}, {figure} %": figure for kind, figure in NOTES.items()}
     figure = draw.bars(
-        list(found), median, errors=np.array([median - low, high - median]), vertical=marks,
-        xlabel="test accuracy, %: median, lowest and highest over seeds",
+        [f"{name} pixels" for _, name in found], median, kinds=[kind for kind, _ in found],
+        errors=np.array([median - low, high - median]),
+        vertical={"chance": 100 / arrays["shape"][0], **marks},
+        xlabel="test accuracy, % (median, lowest, highest)",
         title="The two searches under three preprocessings",
     )  # fmt: skip
-    return {"searches": figure}
+    picture = Picture(
+        figure,
+        "Bars are medians over seeds, whiskers reach from the worst seed to the best. Look how "
+        "long those of blind draws are: one run of it says little."
+        + (" The notes' two numbers are of other data." if where else ""),
+        "Bar chart of the test accuracy of random and local search for raw, centred and scaled "
+        "pixels, with marks at chance and at the notes' two numbers.",
+    )
+    return {"searches": picture}
 
 
 def report(arrays: dict[str, Any]) -> str:
     seeds = len(arrays["small_scale"]["test_accuracy"])
+    judged = [claim for claim in claims(arrays) if claim.judged]
+    same = sum(claim.verdict.startswith("reproduced") for claim in judged)
     return (
-        f"{seeds} seeds. Cells say median [lowest, highest] over seeds; raw, centred (the mean "
-        f"subtracted) and scaled ({arrays['scaling']}) are the features.\n\n"
-        + table("the source says | measured | verdict", arrays["rows"])
+        f"Of this section's {len(judged)} sentences that these data can judge, {same} are "
+        f"reproduced as they stand ({seeds} seeds).\n\n"
+        f"Raw, centred (the mean subtracted) and scaled ({arrays['scaling']}) are the features. "
+        "In the table at the top, cells say median [lowest, highest] over seeds.\n\n[[searches]]"
     )
 
 

@@ -28,8 +28,10 @@ import numpy as np
 
 import jaxsvm
 from experiments.shared import options, pictures, runner, settings
+from experiments.shared.figures import Figures, Picture, accuracy_against_reg
 from experiments.shared.kept_runs import kept_path, kept_solve
-from experiments.shared.report import Figures, accuracy_against_reg, as_text, table_of
+from experiments.shared.report import Story
+from experiments.shared.text import as_text, table_of
 from jaxsvm import Data, Dataset, Model, Objective, StandardizedFeatures
 from jaxsvm import plot as draw
 from jaxsvm.core import FAMILY
@@ -43,6 +45,13 @@ GRID = (8.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 FEW_HELD_OUT, FOLDS = 100, 5
 # Errors of an accuracy beyond which a difference is taken to be one.
 ERRORS = 3
+
+STORY = Story(
+    "How good is a linear classifier of these examples?",
+    r"""Each feature is shifted and scaled by its mean and deviation. The weight of the penalty,
+$\mathrm{reg}$, is chosen on examples that were held out. Then $W$ is solved on all but the test
+part, until it is *proved* to be near the best there is, and the test part is looked at once.""",
+)
 
 
 def fold_count(name: str, value: int) -> None:
@@ -89,6 +98,7 @@ def run(config: Config) -> dict[str, Any]:
     confusion = np.zeros((C, C), int)
     np.add.at(confusion, (test, answers[len(known) :]), 1)
     return {
+        "dataset": settings.facts(dataset),
         "path": path,
         "reg": reg,
         "confusion": confusion,
@@ -210,10 +220,14 @@ def plot(arrays: dict[str, Any]) -> Figures:
     share = 100 * confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     weights = model["W"][:, :-1].reshape(len(classes), *model["image_shape"])
     return {
-        "confusion": draw.heat_map(
-            share, classes, classes, limits=(0.0, 100.0), cells=confusion.astype(str).tolist(),
-            xlabel="answer", ylabel="class", label="share of the class's test examples, %",
-            title="The test part: counts",
+        "confusion": Picture(
+            draw.heat_map(
+                share, classes, classes, limits=(0.0, 100.0), cells=confusion.astype(str).tolist(),
+                xlabel="answer", ylabel="class", label="share of the class's test examples, %",
+                title="The test part: counts",
+            ),
+            "A row is a class and a column an answer. Off the diagonal are the mistakes.",
+            f"Coloured matrix of {len(classes)} classes by {len(classes)} answers.",
         ),
         "accuracy_against_reg": accuracy_against_reg(
             path["regs"], {"held out": path["accuracy"]}, "accuracy on held-out examples, %",
@@ -235,11 +249,11 @@ def report(arrays: dict[str, Any]) -> str:
         "relative gap proved {:.1e}": path["gap"],
     }
     return (
+        f"**{100 * accuracy:.2f} % of the test part is right**, ± {100 * error:.2f} (a standard "
+        f"error); of the examples it learned from, {100 * arrays['train_accuracy']:.2f} %.\n\n"
         f"{train + validation:,} examples to learn from, of {len(model['classes'])} classes and "
         f"{len(arrays['features']):,} features, and {test:,} to test with. Loss: {loss}, reg "
         f"{reg:g}.\n\n"
-        f"**{100 * accuracy:.2f} % of the test part is right**, ± {100 * error:.2f} (a standard "
-        f"error); of the examples it learned from, {100 * arrays['train_accuracy']:.2f} %.\n\n"
         f"How far from the optimum? The objective at this W is {proof.primal:.6g}, and no W has "
         f"one below {proof.dual:.6g}: that is proved, in {proof.passes} passes over the data. So "
         f"this W is at most {100 * relative_gap(arrays):.2f} % above the best, and optimizing it "
@@ -248,14 +262,15 @@ def report(arrays: dict[str, Any]) -> str:
         "`jaxsvm.load('model.npz').predict(X)`, or "
         "`python -m experiments.predict model.npz X.npy`.\n\n"
         f"### What to try next\n\n{bullets(advice(arrays))}\n\n"
-        f"### The test part, class by class\n\n{class_table(arrays)}\n\n"
+        f"### The test part, class by class\n\n[[confusion]]\n\n{class_table(arrays)}\n\n"
         f"### Choosing reg\n\nOn {path['num_held_out']:,} held-out examples; the others, "
         "filled up with repeats to the number of all, were solved on.\n\n"
-        f"{table_of(by_reg)}\n\n"
+        f"[[accuracy_against_reg]]\n\n{table_of(by_reg)}\n\n"
         "### The hardest examples\n\n"
         f"W depends on {100 * arrays['support']:.1f} % of the examples only, the support vectors. "
         "Look at the hardest of them first: a wrong label is often among them."
-        f"\n\n{pictures.hardest_table(arrays)}"
+        f"\n\n{pictures.hardest_table(arrays)}[[hardest_examples]]\n\n"
+        "### What W looks for\n\n[[templates]]"
     )
 
 

@@ -22,9 +22,11 @@ import numpy as np
 import optax
 from jax import Array
 
-from experiments.shared import options, recipes, runner, settings
+from experiments.shared import bottom, options, recipes, runner, settings
+from experiments.shared.figures import LOG_LOG, Figures, Picture
 from experiments.shared.progress import Progress, progress_run
-from experiments.shared.report import LOG_LOG, Figures, table
+from experiments.shared.report import Story
+from experiments.shared.text import table
 from jaxsvm import Data, Dataset, Objective, Optimizer, gradient_descent
 from jaxsvm import plot as draw
 
@@ -32,6 +34,24 @@ RUNS = (
     "constant", "step decay", "exponential", "1/t", "linear to 0", "momentum", "Nesterov",
     "too large",
 )  # fmt: skip
+STORY = Story(
+    "What do a thousand steps do, and does it matter how they shrink?",
+    r"""Take the gradient, step against it, repeat:
+
+$$W_{t+1} = W_t - \eta_t\, \nabla L(W_t).$$
+
+That loop trains most of what is trained today. Two things about it are up to us. The step size
+$\eta_t$ may shrink on the way, by halves, exponentially, as $1/t$ or in a straight line to zero;
+and the hiker may have *momentum*, as a ball that keeps some of its speed. All runs start at $W = 0$
+and take the same number of steps. The steps of one are much too long, to show what that looks like.
+
+How far is each from the bottom? The minimum is known: a solver proved two numbers that it lies
+between, and the figure shows heights above the lower one.""",
+    "A step here looks at every example, and its direction is exact. Is that exactness worth its "
+    "price, when a few examples would say nearly the same?",
+)
+# The figure ends at so many times the start's height: a run above it has only left.
+TOP = 5.0
 
 
 def fraction(name: str, value: float) -> None:
@@ -131,6 +151,8 @@ def run(config: Config) -> dict[str, Any]:
         "step_size": np.concatenate([info.step_size for info in infos.values()]),
     }
     return {
+        "dataset": settings.facts(dataset),
+        "bottom": bottom.proved_bottom(objective, dataset),
         "rows": [row(name, progress, objective, dataset) for name, progress in runs.items()],
         "losses": {name: info.loss for name, info in infos.items()},
         "reg": config.reg,
@@ -155,28 +177,58 @@ def row(name: str, progress: Progress, objective: Objective, dataset: Dataset) -
 
 
 def plot(arrays: dict[str, Any]) -> Figures:
-    losses = arrays["losses"]
-    finished = [row["name"] for row in arrays["rows"] if row["outcome"] == "finished"]
+    losses, known = arrays["losses"], arrays["bottom"]
+    above = {row["name"]: losses[row["name"]] - known["dual"] for row in arrays["rows"]}
+    lost = {row["name"] for row in arrays["rows"] if row["outcome"] != "finished"}
+    kept = [values for name, values in above.items() if name not in lost] or list(above.values())
+    low = min(float(values.min()) for values in kept)
+    high = TOP * max(float(values[0]) for values in kept)
+    proof = known["primal"] - known["dual"]
     figure = draw.lines(
-        {name: (np.arange(1, len(losses[name]) + 1), losses[name]) for name in finished},
-        xlabel="steps (gradients of all the data)", ylabel="training objective", **LOG_LOG,
-        title="Gradient descent: schedules and momentum",
+        {
+            f"{name} (diverges)" if name in lost else name: (2 * np.arange(1, len(v) + 1), v)
+            for name, v in above.items()
+        },
+        horizontal={"what the proof leaves open": proof} if np.isfinite(proof) else {},
+        xlabel="passes over the data (loss and gradient: two a step)",
+        ylabel="objective above the proved bottom", ylim=(0.5 * min(low, proof), high), **LOG_LOG,
+        title="Schedules and momentum",
     )  # fmt: skip
-    return {"schedules_and_momentum": figure}
+    picture = Picture(
+        figure,
+        "Down is better, and below the dotted line the proof cannot tell. Look at the right end, "
+        "where the curves part: only there is seen what a schedule's short steps gain or cost. A "
+        "run whose steps are too long leaves the picture at the top.",
+        "Line chart on logarithmic axes of the objective above the proved bottom against passes, "
+        "for each schedule and for momentum; the divergent run leaves at the top.",
+    )
+    return {"schedules_and_momentum": picture}
 
 
 def report(arrays: dict[str, Any]) -> str:
     header = (
         "run | last objective {:.4g} | lowest objective {:.4g} | training accuracy, % {:.2%} | "
-        "test accuracy, % {:.2%} | seconds {:.2f} | outcome"
+        "test accuracy, % {:.2%} | outcome"
     )
-    shown = itemgetter(
-        "name", "loss", "lowest_loss", "train_accuracy", "test_accuracy", "seconds", "outcome"
-    )
+    names = "name", "loss", "lowest_loss", "train_accuracy", "test_accuracy", "outcome"
+    shown = itemgetter(*names)
+    finished = [row for row in arrays["rows"] if row["outcome"] == "finished"]
+    found = "No run finished: every step size was too large for these data."
+    if finished:
+        best = min(finished, key=itemgetter("loss"))
+        share = best["loss"] / arrays["bottom"]["dual"] - 1 if arrays["bottom"]["dual"] > 0 else 0
+        found = (
+            f"The lowest end is that of “{best['name']}”: objective {best['loss']:.4g} after "
+            f"{arrays['num_steps']:,} steps"
+            + (f", at most {100 * share:.1f} % above the minimum" if share else "")
+            + f", and {100 * best['test_accuracy']:.2f} % of the test examples right."
+        )
     return (
-        f"{arrays['num_steps']} steps from W = 0, reg {arrays['reg']:g}. A step costs one loss and "
-        "one gradient of all the training data. A run that diverges keeps its last W with a finite "
-        "loss.\n\n" + table(header, map(shown, arrays["rows"]))
+        f"{found}\n\n"
+        f"reg is {arrays['reg']:g}. {bottom.described(arrays['bottom'])}\n\n"
+        "[[schedules_and_momentum]]\n\n"
+        "A run that diverges keeps its last W with a finite loss.\n\n"
+        + table(header, map(shown, arrays["rows"]))
     )
 
 

@@ -14,7 +14,10 @@ training examples over the whole grid in about the time of a few hundred single 
 on digits at 128 × 128; a minute on CIFAR-10 at 1024 × 1024, on two cores.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import jax
@@ -22,17 +25,40 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments.shared import compiled, options, recipes, runner, settings, timing
-from experiments.shared.kept_runs import kept_solve
+from experiments.shared import compiled, options, page, recipes, runner, settings, timing
+from experiments.shared.bottom import proved_solution
+from experiments.shared.figures import Figures, Picture
 from experiments.shared.live_plane import live_plane
 from experiments.shared.progress import progress_run
-from experiments.shared.report import Figures, table_of
+from experiments.shared.report import Story
+from experiments.shared.text import table_of
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
 from jaxsvm.lines import spanned
 from jaxsvm.lines.line import Line
 
+STORY = Story(
+    "What does the land look like?",
+    r"""A point of this land is a whole $W$: on CIFAR-10 a list of 30,730 numbers. Nobody can draw
+that, so the notes cut it open. Start at a random $W$, walk in one random direction $A$ and plot
+$L(W + aA)$ against $a$; or take two directions and colour the plane, $L(W + aA + bB)$.
+
+One example is made of hinges. Its loss is a sum of terms $\max(0, m_j)$, and along a line each
+margin $m_j$ is a straight function of $a$. So the loss of one example is a chain of straight
+pieces, bent upwards at the *kinks* where a margin passes 0. The whole dataset is a mean of such
+chains: many kinks, close together, look round. That is also why these pictures are cheap and exact:
+two products with the data give all margins along a line, and three give a whole plane.""",
+    "So the land is one wide bowl, bent only upwards: there is no second valley to get stuck in. "
+    "But the hiker wears a blindfold. What if he just jumps to random places?",
+)
 ZOOMS = (1, 10, 100, 1000)
+# Of the plane of the paths.
+PLANE = {
+    "xlabel": "a, along the first principal direction",
+    "ylabel": "b, along the second",
+    "label": "log₁₀ of the objective",
+}
+FRAMES = 61  # of the animation
 # The two strategies between whose ends a line is drawn.
 BETWEEN = ("gradient descent", "momentum")
 
@@ -45,11 +71,13 @@ class Config(options.Config):
         grid: Nodes on each axis of the planes; by default 1024, and 128 on anything small.
         num_steps: Steps of the strategies whose paths are drawn.
         scale: Standard deviation of W's entries, for features of about [-1, 1].
+        animate: Whether the strategies' walks are also written as `hiker.gif`.
     """
 
     grid: Annotated[int, options.at_least(2)] | None = None
     num_steps: Annotated[int, options.at_least(20)] = 60
     scale: options.Positive = 0.1
+    animate: bool = False
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -58,6 +86,8 @@ def run(config: Config) -> dict[str, Any]:
     W = config.scale * jax.random.normal(jax.random.key(0), recipes.zero_weights(dataset).shape)
     a, b = (jaxsvm.random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
     return {
+        "dataset": settings.facts(dataset),
+        "animate": config.animate,
         "scale": config.scale,
         "grid": num,
         "one_line": one_line(objective, W, a, recipes.first(data, 1)),
@@ -183,7 +213,7 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     # Where it is the work of a moment, what is proved of the bottom.
     solution = None
     if settings.is_small(dataset):
-        solution = kept_solve(objective, data, gap_tolerance=1e-4)
+        solution = proved_solution(objective, dataset)
     here, there = (jnp.asarray(found[name][-1]) for name in BETWEEN)
     way = jaxsvm.lines.direction_between(here, there)
     between = compiled.slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
@@ -201,60 +231,158 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     }
 
 
+def play(arrays: dict[str, Any]) -> str:
+    """Return the plane of the paths as a part of the page that one can play with."""
+    found = arrays["paths"]
+    return page.landscape(found["live"] | {"share": found["share"]}, level=3)
+
+
 def plot(arrays: dict[str, Any]) -> Figures:
-    one, facets, every = arrays["one_line"], arrays["one_plane"], arrays["all"]
-    three, near, found = arrays["bowl"], arrays["zooms"], arrays["paths"]
-    hundred = arrays["hundred"]
-    way, share = found["between"], 100 * found["share"]
-    examples = f"{every['examples']:,} examples"
-    chord = ([0, 1], way["loss"][ends_of(way["t"])])
-
-    def surface(part: dict[str, Any], title: str, **options: Any) -> Any:
-        texts = {"xlabel": "along a (rows of W's own length)", "ylabel": "along b (the same)"}
-        look = {"values": part["loss"], "label": "loss", **texts, **options}
-        return draw.plane(part["t"], part["t"], title=title, **look)
-
+    every, found = arrays["all"], arrays["paths"]
+    examples = f"All {every['examples']:,} examples"
     return {
-        "svm1d": draw.lines(
-            {"loss": (one["t"], one["loss"])}, points={"kinks": (one["kinks"], one["kink_losses"])},
-            xlabel="t, along a random direction", ylabel="loss of one example",
-            title="One example along a line",
+        **small_figures(arrays),
+        "svm_all": Picture(
+            surface(every, f"{examples}: loss"),
+            "The mean over all training examples. The rings are lines of equal loss, and they are "
+            "round: a bowl, though every piece of it is straight.",
+            "Coloured plane with round rings of equal loss about one lowest point.",
         ),
-        "svm_one": surface(
-            facets, "One example: a flat facet between kink lines", levels=0,
-            segments=facets["segments"],
+        "svm_all_accuracy": Picture(
+            surface(
+                every, f"{examples}: accuracy", values=100 * every["accuracy"],
+                label="accuracy on the same examples, %", levels=0,
+            ),
+            "The same plane, coloured by how many examples are answered rightly. It goes up where "
+            "the loss goes down, roughly, and it is rugged: nobody can walk down this one, "
+            "which is why training minimizes the loss instead.",
+            "Coloured plane of the accuracy: rugged, highest in a broad patch near the middle.",
         ),
-        "svm_hundred": surface(hundred, f"{hundred['examples']} examples"),
-        "svm_all": surface(every, examples),
-        "svm_all_accuracy": surface(
-            every, examples, values=100 * every["accuracy"], label="accuracy, %", levels=0
+        "zooms": Picture(
+            zoomed(arrays["zooms"]),
+            "Ever nearer to the lowest point of a line through all examples, ten times from one "
+            "picture to the next. What looks like a smooth bowl turns out to be a chain of "
+            "straight pieces.",
+            "Four line charts of the same curve, each enlarged ten times more than the last: a "
+            "smooth bowl at first, a few straight pieces at the end.",
         ),
-        "svmbowl": draw.lines(
-            {f"L{'₀₁₂'[i]}": (three["w"], loss) for i, loss in enumerate(three["examples"])}
-            | {"mean of the three": (three["w"], three["mean"])},
-            xlabel="the first class's weight", ylabel="loss",
-            title="Three hinge losses add up to a bowl",
+        "paths": Picture(
+            surface(
+                found, "Seven strategies on one plane", paths=found["coordinates"],
+                values=np.log10(found["loss"]), zoom=near_the_start(found["coordinates"]), **PLANE,
+            ),
+            "All strategies set out at the ringed point; a mark of its own is where each ends. The "
+            f"plane holds {100 * found['share'].sum():.0f} % of the paths' variance. In the corner "
+            "the part about the start once more: there are those that hardly moved. The land is of "
+            "this plane, and the paths are shadows on it, so a mark need not be at its own height.",
+            "Coloured plane with the paths of seven strategies from one start. The descents curve "
+            "towards the dark valley, the two searches stay near the start.",
         ),
-        "zooms": draw.panels(
-            [
-                ({"": (near["t"][i], near["rise"][i])}, f"{zoom}×: {near['num_kinks'][i]:,} kinks")
-                for i, zoom in enumerate(ZOOMS)
-            ],
-            xlabel="t, from the lowest point", ylabel="loss above its lowest",
-        ),
-        "paths": surface(
-            found, "The strategies' shadows on one plane", paths=found["coordinates"],
-            values=np.log10(found["loss"]), label="log₁₀ of the objective",
-            xlabel=f"first principal direction ({share[0]:.0f} % of the variance)",
-            ylabel=f"second ({share[1]:.0f} %)",
-        ),
-        "between": draw.lines(
-            {"objective": (way["t"], way["loss"])}, dashed={"chord": chord},
-            points={"the two ends": chord}, ylabel="objective",
-            xlabel=f"t, from {BETWEEN[0]} (0) to {BETWEEN[1]} (1)",
-            title="Between two solutions there is no barrier",
+        "between": Picture(
+            between_two(found["between"]),
+            f"On the straight line between the ends of {BETWEEN[0]} and of {BETWEEN[1]} the "
+            "objective stays below its chord: there is no hill between two solutions.",
+            "Line chart: a curve that sags below the straight line between its two marked points.",
         ),
     }  # fmt: skip
+
+
+def small_figures(arrays: dict[str, Any]) -> Figures:
+    """The notes' own figures, of one, three and a hundred examples."""
+    one, facets, hundred, three = (arrays[k] for k in ("one_line", "one_plane", "hundred", "bowl"))
+    terms = {f"L{'₀₁₂'[i]}": (three["w"], loss) for i, loss in enumerate(three["examples"])}
+    return {
+        "svm1d": Picture(
+            draw.lines(
+                {"loss": (one["t"], one["loss"])},
+                points={"kinks": (one["kinks"], one["kink_losses"])},
+                xlabel="a, steps along a random direction", ylabel="loss of one example",
+                title="One example along a line",
+            ),
+            "Straight pieces that bend upwards at the marked kinks, and nowhere else.",
+            "Line chart of one example's loss: straight pieces that meet at marked kinks.",
+        ),
+        "svmbowl": Picture(
+            draw.lines(
+                terms | {"mean of the three": (three["w"], three["mean"])},
+                xlabel="the first class's weight", ylabel="loss",
+                title="Three hinge losses add up to a bowl",
+            ),
+            "The smallest possible case: three examples, three classes, one feature. "
+            "L₀ falls as the first class's weight grows, the other two rise, each from a "
+            "kink of its own on. Their mean is a bowl of straight pieces.",
+            "Line chart of three piecewise straight losses, one falling and two rising, and of "
+            "their mean, which falls and then rises.",
+        ),
+        "svm_one": Picture(
+            surface(
+                facets, "One example: flat facets between kink lines", levels=0,
+                segments=list(facets["segments"]),
+            ),
+            "One example over a plane. On each white line one margin is 0; between the "
+            "lines the land is a flat facet, as on a cut stone.",
+            "Coloured plane crossed by white straight lines, with flat shading between them.",
+        ),
+        "svm_hundred": Picture(
+            surface(hundred, f"{hundred['examples']} examples: loss"),
+            "The mean of a hundred examples: so many facets that the rings of equal loss look "
+            "round, with corners still to be seen.",
+            "Coloured plane with rings of equal loss that are nearly round.",
+        ),
+    }  # fmt: skip
+
+
+def files(arrays: dict[str, Any]) -> dict[str, Callable[[Path], Any]]:
+    found = arrays["paths"]
+    if not arrays["animate"]:
+        return {}
+
+    def walked(path: np.ndarray) -> np.ndarray:
+        """Return where a path is in each frame, on the straight way between its points."""
+        place = np.linspace(0, len(path) - 1, FRAMES)
+        return np.stack([np.interp(place, np.arange(len(path)), axis) for axis in path.T], axis=1)
+
+    figure = surface(found, "Seven hikers, one bowl", values=np.log10(found["loss"]), **PLANE)
+    walks = {name: walked(path) for name, path in found["coordinates"].items()}
+    return {"hiker.gif": functools.partial(draw.save_walks, figure, walks)}
+
+
+def surface(part: dict[str, Any], title: str, **options: Any) -> Any:
+    """The loss over a plane, or what the options say instead."""
+    texts = {"xlabel": "a, along A (1: as long as W)", "ylabel": "b, along B (1: as long as W)"}
+    look = {"values": part["loss"], "label": "loss", **texts, **options}
+    return draw.plane(part["t"], part["t"], title=title, **look)
+
+
+def near_the_start(paths: dict[str, np.ndarray]) -> tuple[float, float, float, float]:
+    """Return (left, right, bottom, top) about the half of the paths that stayed nearest."""
+    reach = {name: np.abs(path - path[0]).max() for name, path in paths.items()}
+    nearest = sorted(paths, key=lambda name: reach[name])[: (len(paths) + 1) // 2]
+    points = np.concatenate([paths[name] for name in nearest])
+    low, high = points.min(axis=0), points.max(axis=0)
+    room = 0.2 * np.max(high - low)
+    left, bottom, right, top = map(float, (*(low - room), *(high + room)))
+    return left, right, bottom, top
+
+
+def zoomed(near: dict[str, Any]) -> Any:
+    """The same line in smaller and smaller windows."""
+    parts = [
+        ({"": (near["t"][i], near["rise"][i])}, f"{zoom}×: {near['num_kinks'][i]:,} kinks")
+        for i, zoom in enumerate(ZOOMS)
+    ]
+    return draw.panels(parts, xlabel="a, from the lowest point", ylabel="loss above its lowest")
+
+
+def between_two(way: dict[str, Any]) -> Any:
+    """The objective on the line between two ends."""
+    chord = ([0, 1], way["loss"][ends_of(way["t"])])
+    return draw.lines(
+        {"objective": (way["t"], way["loss"])}, dashed={"chord": chord},
+        points={"the two ends": chord}, ylabel="objective",
+        xlabel=f"from {BETWEEN[0]} (0) to {BETWEEN[1]} (1)",
+        title="Between two solutions there is no barrier",
+    )  # fmt: skip
 
 
 def ends_of(t: np.ndarray) -> np.ndarray:
@@ -280,20 +408,31 @@ def report(arrays: dict[str, Any]) -> str:
     way = found["between"]
     shown = [*ends_of(way["t"]), np.argmin(way["loss"])]
     between = {
-        "": (*BETWEEN, "lowest on the line"),
-        "t": ("0", "1", f"{way['t'][shown[2]]:.2f}"),
+        "where": (*BETWEEN, "lowest on the line"),
+        "place on the line": ("0", "1", f"{way['t'][shown[2]]:.2f}"),
         "objective {:.4g}": way["loss"][shown],
         "accuracy on the same data, % {:.2%}": way["accuracy"][shown],
     }
     return (
-        f"Around a normal W of scale {arrays['scale']:g}, along directions whose rows are as long "
-        f"as W's. The plane over all {every['examples']:,} examples has {nodes:,} nodes, loss and "
-        f"accuracy, and took {every['seconds']:.2f} s: "
-        f"{1e6 * every['seconds'] / nodes:.2f} µs a node.\n\n{table_of(kinks)}\n\n"
-        "A path is drawn where its nearest point of the plane is. It is not on the surface there: "
-        f"the table says how far off it ends and what the surface claims.\n\n{table_of(ends)}\n\n"
-        "The objective is convex, so there is no barrier between two of those ends: it stays under "
-        f"its chord, and a mixture of the two can be better than either.\n\n{table_of(between)}"
+        f"A bowl, and yet made of straight pieces: along one line through the mean of all "
+        f"{every['examples']:,} examples there are {near['num_kinks'][0]:,} kinks, and between two "
+        "of them the land is exactly straight.\n\n"
+        "### From one example to a bowl\n\n[[svm1d]]\n\n[[svmbowl]]\n\n[[svm_one]]\n\n"
+        "[[svm_hundred]]\n\n"
+        f"W is normal of scale {arrays['scale']:g}; the rows of the directions are as long as W's. "
+        f"The plane over all {every['examples']:,} examples has {nodes:,} nodes, each with the "
+        "exact loss and accuracy; three products with the data gave all of them.\n\n"
+        "[[svm_all]]\n\n[[svm_all_accuracy]]\n\n"
+        f"### The bowl from nearby\n\n[[zooms]]\n\n{table_of(kinks)}\n\n"
+        "### Who walks where\n\n"
+        "The strategies of the sections below, from one start. A path of so many numbers has a "
+        "shadow on a plane, as a bird has one on the ground. The table says how far off the plane "
+        "each path ends, and what the land says at its shadow.\n\n[[paths]]\n\n"
+        f"{table_of(ends)}\n\n"
+        "### Between two solutions\n\n"
+        "The objective is convex: between two points it is never above the straight line that "
+        "joins their heights. So a mixture of two solutions may be better than both.\n\n"
+        f"[[between]]\n\n{table_of(between)}"
     )
 
 

@@ -21,10 +21,27 @@ import jax
 import numpy as np
 
 from experiments.shared import batches, options, recipes, record, runner, settings, strategies
+from experiments.shared.figures import LOG_LOG, Figures, Picture
 from experiments.shared.progress import divergences, stacked
-from experiments.shared.report import LOG_LOG, Figures, spread, table, table_of
+from experiments.shared.report import Claim, Story
+from experiments.shared.text import spread, table, table_of
 from jaxsvm import Dataset, Objective
 from jaxsvm import plot as draw
+
+STORY = Story(
+    "Is it enough to ask a few examples?",
+    r"""The gradient is a mean over all examples. A mean over a few of them, drawn anew each time,
+points nearly the same way and costs a fraction:
+
+$$\nabla L(W) \approx \frac{1}{B} \sum_{i \in \mathrm{batch}} \nabla L_i(W)
++ 2\, \mathrm{reg}\, W.$$
+
+The notes say why this works (much of a large dataset says the same again), how large batches are
+(256, say), and that a batch should fit the machine: 100 examples at once are cheaper than one
+example 100 times, and powers of two are faster. The last two are about time, so they are timed
+here, with nothing else running.""",
+    "So a few examples will do for a step. What has such a W learned?",
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,7 @@ def run(config: Config) -> dict[str, Any]:
     # Of few examples several sizes may mean all of them.
     sizes = dict.fromkeys(min(B or N, N) for B in config.batch_sizes)
     return {
+        "dataset": settings.facts(dataset),
         "recipe": {
             **recipe,
             "seconds": np.array([run.seconds[-1] for run in runs]),
@@ -116,18 +134,47 @@ def plot(arrays: dict[str, Any]) -> Figures:
         figures[f"loss_against_{axis}"] = draw.lines(
             {label: (x[1:], loss[1:]) for label, (x, loss) in curves.items()},
             xlabel=xlabel, ylabel="training objective", marker="o", **LOG_LOG,
-            title="One budget of examples, batch by batch",
+            title="Step sizes by a rule, not tuned",
         )  # fmt: skip
     rows = arrays["timings"]
     names = [row["peer"] for row in rows]
     examples = np.array([int(name.split()[0]) for name in names])
     quartiles = np.array([[row[q] for row in rows] for q in ("lower", "median", "upper")])
     low, median, high = 1e6 * quartiles / examples
+    sizes = [int(name) for name in names if name.isdigit()]
+    kinds = [
+        "one at a time" if not name.isdigit()
+        else "power of two" if (size := int(name)) & (size - 1) == 0
+        else "other size"
+        for name in names
+    ]  # fmt: skip
     figures["time_per_example"] = draw.bars(
         names, median, errors=np.stack([median - low, high - median]), ylabel="batch size",
-        xlabel="microseconds an example, median and quartiles", title="Time of a gradient",
+        xlabel="µs an example (median and quartiles)", title="Time of a gradient",
+        kinds=kinds,
     )  # fmt: skip
-    return figures
+    words = {
+        "loss_against_examples": (
+            "Every curve has seen the same examples when it ends. Small batches take many more "
+            "steps for them. The step size goes with the square root of the batch size; none was "
+            "tuned, so this compares a rule, not the best of each size.",
+            "Line chart on logarithmic axes: the training objective against examples seen, one "
+            "curve for each batch size.",
+        ),
+        "loss_against_seconds": (
+            "The same runs against the clock, where many small steps are dear: a small batch "
+            "starts further to the right.",
+            "Line chart on logarithmic axes: the training objective against seconds, one curve "
+            "for each batch size.",
+        ),
+        "time_per_example": (
+            f"Look whether the powers of two, among {min(sizes)} to {max(sizes)}, are shorter than "
+            "their neighbours by more than the whiskers, and how much longer the last bar is.",
+            "Bar chart of the time that an example takes in batches of several sizes, and one at a "
+            "time.",
+        ),
+    }
+    return {name: Picture(figure, *words[name]) for name, figure in figures.items()}
 
 
 def report(arrays: dict[str, Any]) -> str:
@@ -150,7 +197,11 @@ def report(arrays: dict[str, Any]) -> str:
         "test accuracy, % {:.2%}": [curve["test_accuracy"] for curve in curves],
     }
     powers = (power.values() for power in arrays["powers"])
+    N = twice["examples"]
     return (
+        f"Batches of {recipe['batch_size']} reach {spread(recipe['test_accuracy'], '.2%')} % of "
+        f"the test examples in {np.median(recipe['seconds']):.2f} s of training, and 100 examples "
+        f"at once cost 1/{arrays['at_once_speedup']:.1f} of 100 examples one by one.\n\n"
         "### The recipe\n\n"
         f"Batches of {recipe['batch_size']}, {recipe['num_steps']} steps from W = 0, step size "
         f"{recipe['step_size']:g} falling linearly to 0, reg {recipe['reg']:g}; "
@@ -159,17 +210,44 @@ def report(arrays: dict[str, Any]) -> str:
         + "\n\n### Batch sizes\n\n"
         "Every batch size sees the same number of examples. The first step size goes with the "
         "square root of the batch size; none is tuned.\n\n"
-        + table_of(sizes)
-        + "\n\n### The claims\n\n"
+        f"[[loss_against_examples]]\n\n[[loss_against_seconds]]\n\n{table_of(sizes)}"
+        + "\n\n### What a batch costs\n\n[[time_per_example]]\n\n"
         f"The gradient of 100 examples at once takes 1/{arrays['at_once_speedup']:.1f} of the "
         "time of 100 gradients of one example.\n\n"
         "Time an example takes in a batch of a power of two, over the mean of the two sizes "
         "beside it; below 1 is faster. The verdict asks for separate quartiles.\n\n"
         + table("batch size | time ratio {:.3f} | verdict", powers)
-        + f"\n\n{twice['copies']} copies of {twice['examples']} examples: the loss differs from "
-        f"that of one copy by {twice['loss']:.1e} of itself and the gradient by "
+        + f"\n\n### Copies\n\n{twice['copies']} copies of {N} of the training examples: the "
+        f"loss differs from that of one copy by {twice['loss']:.1e} of itself and the gradient by "
         f"{twice['gradient']:.1e} of its largest entry, in float64: rounding."
     )
+
+
+def claims(arrays: dict[str, Any]) -> list[Claim]:
+    speedup, twice = arrays["at_once_speedup"], arrays["duplicates"]
+    powers, same = arrays["powers"], max(twice["loss"], twice["gradient"]) < 1e-12
+    ratios = "; ".join("{batch_size}: × {time_ratio:.2f}".format(**p) for p in powers)
+    faster = "reproduced"
+    if {power["verdict"] for power in powers} != {"faster"}:
+        each = ", ".join("{batch_size} {verdict}".format(**power) for power in powers)
+        faster = f"not on this device: {each}"
+    return [
+        Claim(
+            "the gradient of 100 examples is much cheaper than 100 gradients of one",
+            f"{speedup:.1f} times cheaper",
+            "reproduced" if speedup > 2 else "not reproduced",
+        ),
+        Claim(
+            "batch sizes that are powers of two are faster",
+            f"time an example takes against the sizes beside it: {ratios}", faster,
+        ),
+        Claim(
+            "1.2 million images that are 1200 copies of 1000 have the gradient of the 1000",
+            f"{twice['copies']} copies of {twice['examples']}: loss and gradient differ by "
+            f"{twice['loss']:.0e} and {twice['gradient']:.0e} of themselves in float64",
+            "reproduced" if same else "not reproduced",
+        ),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -22,15 +22,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.shared import compiled, options, recipes, runner, settings
-from experiments.shared.report import LOG_LOG, Figures, table
+from experiments.shared.figures import LOG_LOG, Figures, Picture
+from experiments.shared.report import Claim, Story
+from experiments.shared.text import table
 from jaxsvm import Objective, random_direction
 from jaxsvm import plot as draw
 from jaxsvm.lines.line import Line
 
-# In the plane's axes a step down the gradient moves both coordinates alike: W is at (−1, −1).
-LINE = {"start": (-1.0, -1.0), "arrow": (-0.3, -0.3), "end": (2.0, 2.0)}
+# From W along minus the gradient, in units of the best step.
+LINE = {"start": (0.0, 0.0), "arrow": (0.7, 0.0), "end": (3.0, 0.0)}
 # What a loss of 0 is drawn as, where a logarithm is taken.
 SMALLEST = 1e-6
+
+STORY = Story(
+    "The gradient says where to. How far?",
+    r"""Along minus the gradient the land falls most steeply, and nothing says for how long. The
+notes print a table: ten step sizes $\eta$, each ten times the one before, and the loss after each
+step,
+
+$$L(\eta) = L(W - \eta\, \nabla L(W)).$$
+
+Too short a step hardly moves, too long a step ends on the other side, higher than before. The table
+samples a curve that needs no sampling: along a line the loss is a sum of hinges, so two products
+with the data give it at *every* $\eta$, with its kinks and its lowest point.""",
+    "So one step can be taken as far as it is worth. Nobody gets to the bottom in one. What "
+    "happens when the hiker takes a thousand?",
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +74,12 @@ def run(config: Config) -> dict[str, Any]:
     lowest = settings.suiting(dataset).first_power if config.lowest is None else config.lowest
     with jax.enable_x64(True):
         found = exact_curve(recipes.in_float64(ahead), lowest, config.num)
-    a, b, bottom = axes(W, gradient, found["best_step"])
-    ends = {"start": -2.0, "stop": 2.0}
-    plane = compiled.slice_2d(objective, bottom, a, b, data, num=config.grid, **ends)
+    down, sideways = axes(W, gradient, found["best_step"])
+    ends, middle = {"start": -2.0, "stop": 2.0}, W + down
+    plane = compiled.slice_2d(objective, middle, down, sideways, data, num=config.grid, **ends)
     return {
         **found,
+        "dataset": settings.facts(dataset),
         "num_classes": len(W),
         "gradient_norm_squared": float(np.sum(np.square(np.asarray(gradient), dtype=np.float64))),
         "plane": {"t": np.asarray(plane.t), "loss": np.asarray(plane.loss)},
@@ -117,18 +135,13 @@ def break_even(ahead: Line, start: float, best_step: float) -> float:
     return high
 
 
-def axes(W: Any, gradient: Any, best_step: float) -> tuple[Any, Any, Any]:
-    """Return the two axes of a plane about the best step's end, and that end.
-
-    The plane is that of the gradient and a random direction. Its axes are the half sum and the half
-    difference of the two, so that the way down runs along the diagonal, where no axis hides it.
-    """
+def axes(W: Any, gradient: Any, best_step: float) -> tuple[Any, Any]:
+    """Return two directions: the best step, and one across it that is random and as long."""
     down = -best_step * gradient
     sideways = random_direction(jax.random.key(1), W, normalize="unit")
     unit = down / jnp.linalg.norm(down)
     sideways = sideways - jnp.sum(sideways * unit) * unit
-    sideways = sideways * (jnp.linalg.norm(down) / jnp.linalg.norm(sideways))
-    return (down + sideways) / 2, (down - sideways) / 2, W + down
+    return down, sideways * (jnp.linalg.norm(down) / jnp.linalg.norm(sideways))
 
 
 def secants(arrays: dict[str, Any]) -> np.ndarray:
@@ -151,26 +164,45 @@ def plot(arrays: dict[str, Any]) -> Figures:
     steps, losses = arrays["step_sizes"], arrays["losses"]
     inside = steps <= near["step_size"][-1]
     return {
-        "step_table": draw.lines(
-            {"exact": (curve["step_size"], curve["loss"])},
-            dashed={f"tail {intercept:.4g} + {slope:.4g} η": (curve["step_size"], tail)},
-            points={"the table's steps": (steps, losses)}, vertical=marks, horizontal=start,
-            xlabel="step size η", ylabel="loss after the step, L(W − η ∇L)", **LOG_LOG,
-            title="The step size: every one of them",
+        "stepsize": Picture(
+            draw.plane(
+                plane["t"] + 1, plane["t"], np.log10(np.maximum(plane["loss"], SMALLEST)),
+                points={"W": LINE["start"]},
+                arrow=(LINE["start"], LINE["arrow"]), dashes=[(LINE["start"], LINE["end"])],
+                xlabel="step along minus the gradient (1: the best step)",
+                ylabel="as far across it, at random",
+                label="log₁₀ of the loss", title="Which way is known. How far is not",
+            ),
+            "Seen from above: the hiker stands at W, the arrow is minus the gradient, and the "
+            "dashed line goes on where the arrow points. The dark valley ends soon: past the best "
+            "step, at 1, the line climbs again.",
+            "Coloured plane with an arrow from W towards a dark valley, and a dashed line through "
+            "the valley and up its other side.",
         ),
-        "near_the_best_step": draw.lines(
-            {"exact": (near["step_size"], near["loss"])},
-            points={"the table's steps": (steps[inside], losses[inside])},
-            vertical=dict(list(marks.items())[:2]), horizontal=start,
-            xlabel="step size η", ylabel="loss after the step", title="Near the best step",
+        "step_table": Picture(
+            draw.lines(
+                {"exact": (curve["step_size"], curve["loss"])},
+                dashed={f"tail {intercept:.4g} + {slope:.4g} η": (curve["step_size"], tail)},
+                points={"the table's steps": (steps, losses)}, vertical=marks, horizontal=start,
+                xlabel="step size η", ylabel="loss after the step", **LOG_LOG,
+                title="The notes' table, and everything between its rows",
+            ),
+            "The dots are the table, the curve is exact. Nothing happens for the shortest steps, "
+            "then comes a narrow valley, and then a wall: past the last kink the loss is a "
+            "straight line, the dashed tail.",
+            "Line chart on logarithmic axes: level at first, a valley at the best step, then a "
+            "straight rise; the table's ten steps are dots on it.",
         ),
-        "stepsize": draw.plane(
-            plane["t"], plane["t"], np.log10(np.maximum(plane["loss"], SMALLEST)),
-            points={"W": LINE["start"]},
-            arrow=(LINE["start"], LINE["arrow"]), dashes=[(LINE["start"], LINE["end"])],
-            xlabel="half the best step and as far to one side",
-            ylabel="half the best step and as far to the other",
-            label="log₁₀ of the loss", title="Along minus the gradient: how far?",
+        "near_the_best_step": Picture(
+            draw.lines(
+                {"exact": (near["step_size"], near["loss"])},
+                points={"the table's steps": (steps[inside], losses[inside])},
+                vertical=dict(list(marks.items())[:2]), horizontal=start,
+                xlabel="step size η", ylabel="loss after the step", title="Near the best step",
+            ),
+            "The same valley on plain axes: steep on the near side, gentle on the far one, so that "
+            "a step somewhat too long loses little.",
+            "Line chart of the loss near the best step: a steep fall and a gentle rise.",
         ),
     }  # fmt: skip
 
@@ -209,13 +241,38 @@ def report(arrays: dict[str, Any]) -> str:
         ("the tail's line misses the last row by", missed),
     ]
     return (
-        "W is uniform in [0, 0.001), no penalty. The notes' table has these properties too: it "
-        "starts straight, its secants never fall, and it ends in a straight line, so no penalty is "
-        "in it. Its digits do not come from its listing: scores that do not depend on the label "
-        "give a loss near C − 1 or above, 9 for the notes' ten classes; here, with "
-        f"{arrays['num_classes']} classes, it starts at {start:.4f}.\n\n{sampled}\n\n"
+        f"The best step, {arrays['best_step']:.3g}, brings the loss from {start:.3f} to "
+        f"{arrays['best_loss']:.3f} at once; "
+        + (f"a step beyond {even:.3g} is worse than none.\n\n" if np.isfinite(even)
+           else "no step is so long that it is worse than none.\n\n")
+        + "[[stepsize]]\n\n"
+        f"W is uniform in [0, 0.001), as in the notes, and there is no penalty.\n\n{sampled}\n\n"
+        "[[step_table]]\n\n[[near_the_best_step]]\n\n"
+        "### Is it the notes' table?\n\n"
+        "It has the same shape: it starts straight, its secants never fall, and it ends in a "
+        "straight line, so that no penalty is in it. Its digits are others, and the notes' own "
+        "cannot come from their listing: scores that know no labels give a loss near C − 1 or "
+        f"above, 9 for ten classes. Here, with {arrays['num_classes']} classes, it starts at "
+        f"{start:.4f}.\n\n"
         + table("of the curve | measured", facts)
-    )
+    )  # fmt: skip
+
+
+def claims(arrays: dict[str, Any]) -> list[Claim]:
+    start, losses = arrays["loss_before"], arrays["losses"]
+    slopes = secants(arrays)
+    convex = bool((np.diff(slopes) > -1e-9 * np.max(np.abs(slopes))).all())
+    lowest = int(np.argmin(losses))
+    shape = convex and losses[lowest] < start < losses[-1]
+    return [
+        Claim(
+            "the table of step sizes falls, reaches a lowest loss and then explodes",
+            f"from {start:.3f} down to {losses[lowest]:.3f} at η = "
+            f"{arrays['step_sizes'][lowest]:.0e}, then up to {losses[-1]:.3g}; its secants "
+            + ("never fall" if convex else "fall somewhere"),
+            "reproduced, with other digits" if shape else "not reproduced",
+        )
+    ]
 
 
 if __name__ == "__main__":

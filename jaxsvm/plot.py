@@ -14,16 +14,20 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib import patheffects, rcsetup
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from PIL import Image
 
 from jaxsvm.files import atomic_file
 
-# Okabe & Ito (2008), in an order whose neighbours differ in lightness as well as in hue.
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#F0E442")
+# Okabe & Ito (2008), in an order whose neighbours differ in lightness as well as in hue; grey is in
+# the place of their yellow, which is hardly seen on white.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#777777")
 STYLE: dict[str, Any] = {
-    # Solid lines in every colour, then dashed ones.
-    "axes.prop_cycle": rcsetup.cycler(linestyle=["-", "--"]) * rcsetup.cycler(color=COLORS),
+    # Neighbours differ in colour and in dashes, so that one that lies on another hides it nowhere.
+    "axes.prop_cycle": rcsetup.cycler(color=2 * COLORS)
+    + rcsetup.cycler(linestyle=[*4 * ["-", "--"], *4 * ["--", "-"]]),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -31,7 +35,7 @@ STYLE: dict[str, Any] = {
     "axes.titlesize": "medium",
     "grid.color": "#d9d9d9",
     "grid.linewidth": 0.6,
-    "font.size": 10.0,
+    "font.size": 11.0,
     # Without an edge, and nothing that is drawn shines through it.
     "legend.facecolor": "white",
     "legend.edgecolor": "none",
@@ -41,9 +45,14 @@ STYLE: dict[str, Any] = {
     "figure.dpi": 144.0,
     "figure.constrained_layout.use": True,
     "savefig.dpi": 144.0,
+    "svg.hashsalt": "jaxsvm",  # the same names inside for the same figure
     "image.cmap": "viridis",
 }
-SIZE = (6.4, 4.0)  # inches
+SIZE = (5.2, 3.7)  # inches
+# Names that may be beside the curves, inside the axes.
+MOST_INSIDE = 4
+# At the ends of paths, and of points of a kind.
+MARKERS = "osD^vP*X"
 # Of a heat map: names on an axis at most, letters of a name, and rows or columns of which each cell
 # is labelled.
 MOST_NAMES, LONGEST_NAME, MOST_CELLS = 40, 30, 25
@@ -59,14 +68,20 @@ def style() -> Iterator[None]:
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:
-    """Write a figure as PNG, atomically and without a date in it; return the path.
+    """Write a figure as SVG or PNG, atomically and without a date in it; return the path.
+
+    Args:
+        figure: of this module.
+        path: whose suffix is .svg, or else the file is PNG.
 
     Raises:
         OSError: the folder is not there or cannot be written.
     """
+    path = Path(path)
+    kind, undated = ("svg", "Date") if path.suffix == ".svg" else ("png", "Software")
     with style(), atomic_file(path) as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return Path(path)
+        figure.savefig(file, format=kind, metadata={undated: None})
+    return path
 
 
 def lines(
@@ -84,6 +99,7 @@ def lines(
     step: bool = False,
     points: Mapping[str, tuple[Any, Any]] | None = None,
     dashed: Mapping[str, tuple[Any, Any]] | None = None,
+    ylim: tuple[float, float] | None = None,
 ) -> Figure:
     """Draw named curves ``(x, y)``, each with an optional band ``(low, high)`` around it.
 
@@ -99,8 +115,9 @@ def lines(
         horizontal: label to the height of a dotted line.
         vertical: label to the place of a dotted line.
         step: draw stairs, each value holding until the next x.
-        points: label to (x, y) of dots on their own, such as the few that a table has.
+        points: label to (x, y) of marks on their own, such as the few that a table has.
         dashed: label to (x, y) of a thin black curve, such as an asymptote or a chord.
+        ylim: the lowest and the highest y that are drawn; by default all.
 
     Returns:
         The figure; its only axes are ``figure.axes[0]``.
@@ -113,20 +130,27 @@ def lines(
                 x, y, marker=marker, markersize=4, label=label,
                 drawstyle="steps-post" if step else "default",
             )  # fmt: skip
+            # Dashes lie on top: what they cover is seen between them.
+            line.set_zorder(2.0 + 0.1 * line.is_dashed())
             if bands and label in bands:
                 low, high = bands[label]
                 ax.fill_between(
                     x, low, high, color=line.get_color(), alpha=0.2, linewidth=0,
                     step="post" if step else None,
                 )  # fmt: skip
-        for label, (x, y) in (dashed or {}).items():
-            ax.plot(x, y, color="#000000", linestyle=(0, (4, 2)), linewidth=1.0, label=label)
-        for label, (x, y) in (points or {}).items():
-            ax.plot(x, y, marker="o", markersize=5, linestyle="", label=label)
+        for k, (label, (x, y)) in enumerate((dashed or {}).items()):
+            dashes = ((4, 2), (1, 1.5))[k % 2]
+            ax.plot(x, y, color="#000000", linestyle=(0, dashes), linewidth=1.2, label=label)
+        for marked, (label, (x, y)) in zip(MARKERS, (points or {}).items(), strict=False):
+            ax.plot(x, y, marker=marked, markersize=6, linestyle="", label=label, zorder=3)
         _mark(ax, horizontal or {}, vertical or {})
-        ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale)
+        ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale, ylim=ylim)
         _label_few_decades(ax)
-        if len(ax.get_legend_handles_labels()[1]) > 1:
+        if (named := len(ax.get_legend_handles_labels()[1])) > MOST_INSIDE:
+            # Below the axes, where they cover nothing.
+            figure.set_size_inches(SIZE[0], SIZE[1] + 0.12 * named)
+            figure.legend(loc="outside lower center", ncols=2)
+        elif named > 1:
             ax.legend()
         return figure
 
@@ -168,8 +192,12 @@ def histogram(
         # In float64: between float32 numbers that differ in the last digits no bin would fit.
         every = np.concatenate([np.ravel(sample) for sample in values.values()]).astype(float)
         edges = np.histogram_bin_edges(every, bins=bins).tolist()
-        for label, sample in values.items():
-            ax.hist(np.ravel(sample), bins=edges, density=True, alpha=0.55, label=label)
+        for k, (label, sample) in enumerate(values.items()):
+            # The first is filled and the others are outlines, which hide nothing.
+            look: dict[str, Any] = {"alpha": 0.45, "color": COLORS[0]}
+            if k:
+                look = {"histtype": "step", "linewidth": 1.8, "color": COLORS[k % 8]}
+            ax.hist(np.ravel(sample), bins=edges, density=True, label=label, **look)
         for label, (x, density) in (curves or {}).items():
             ax.plot(x, density, color="#000000", label=label)
         _mark(ax, {}, vertical or {})
@@ -194,6 +222,7 @@ def plane(
     segments: Sequence[Any] = (),
     dashes: Sequence[Any] = (),
     cmap: str = "viridis",
+    zoom: tuple[float, float, float, float] | None = None,
 ) -> Figure:
     """Draw a surface over a plane as colours (dark low, light high) with contours.
 
@@ -206,18 +235,20 @@ def plane(
         label: of the colour bar, with its unit.
         title: one line, or nothing.
         levels: how many contours; 0 for none.
-        paths: label to (k, 2) points joined by a line with dots, such as an optimizer's.
+        paths: label to (k, 2) points joined by a line, its end marked, such as an optimizer's. All
+            begin where the first one does, which is marked too.
         points: label to (a, b) of a marked point.
         arrow: (start, end) in the coordinates of the plane.
         segments: straight lines, each (2, 2): kinks, say.
         dashes: the same, white and dashed: where a line goes on, say.
         cmap: a matplotlib colour map.
+        zoom: (left, right, bottom, top) of a part that is drawn once more, larger, in the corner.
 
     Returns:
         The figure; its first axes hold the plane.
     """
     with style():
-        figure = Figure(figsize=(5.6, 4.6))
+        figure = Figure(figsize=(SIZE[0], 4.1 + 0.8 * bool(paths)))
         ax = figure.add_subplot()
         ax.grid(False)
         surface = np.ma.masked_invalid(np.asarray(values).T)
@@ -234,14 +265,11 @@ def plane(
             )  # fmt: skip
         for segment in segments:
             (x0, y0), (x1, y1) = segment
-            ax.plot([x0, x1], [y0, y1], color="white", linewidth=0.8)
+            ax.plot([x0, x1], [y0, y1], "-", color="white", linewidth=0.8)
         for (x0, y0), (x1, y1) in dashes:
             ax.plot([x0, x1], [y0, y1], color="white", linestyle="--", linewidth=1.2)
-        # A white rim keeps every colour apart from the surface's own.
-        rim = [patheffects.withStroke(linewidth=2.4, foreground="white")]
-        for (name, path), color in zip((paths or {}).items(), COLORS[1:], strict=False):
-            ax.plot(*path.T, "-", color=color, linewidth=1.2, path_effects=rim)
-            ax.plot(*path.T, ".-", color=color, linewidth=1.2, markersize=5, label=name)
+        if paths:
+            _draw_paths(ax, paths, 1.0)
         for name, (x, y) in (points or {}).items():
             ax.plot([x], [y], marker="o", markeredgecolor="white", linestyle="", label=name)
         if arrow is not None:
@@ -249,20 +277,96 @@ def plane(
                 "", xy=arrow[1], xytext=arrow[0],
                 arrowprops={"arrowstyle": "-|>", "color": "white", "linewidth": 1.6},
             )  # fmt: skip
-        if points or paths:
+        if paths:  # outside, where it covers nothing
+            figure.legend(loc="outside lower center", ncols=3)
+        elif points:
             ax.legend(facecolor="#333333", labelcolor="white")
         figure.colorbar(mesh, ax=ax, label=label)
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
         ax.locator_params(nbins=6)
         ax.set_xlim(np.min(a), np.max(a))
         ax.set_ylim(np.min(b), np.max(b))
+        if zoom is not None and paths:
+            _draw_zoom(ax, mesh, paths, zoom)
         return figure
+
+
+def _draw_paths(ax: Any, paths: Mapping[str, Any], size: float) -> None:
+    """Draw paths over a plane, each with a mark of its own at its end, and their common start."""
+    # A white rim keeps every colour apart from the surface's own.
+    rim = [patheffects.withStroke(linewidth=2.4 * size, foreground="white")]
+    looks = zip(paths.items(), COLORS[1:], MARKERS, strict=False)
+    for (name, path), color, marker in looks:
+        ax.plot(*path.T, "-", color=color, linewidth=1.2 * size, path_effects=rim)
+        end = {"markeredgecolor": "white", "markersize": 8 * size, "zorder": 3}
+        ax.plot(*path[-1:].T, marker, color=color, label=name, **end)
+    start = next(iter(paths.values()))[:1].T
+    ring = [patheffects.withStroke(linewidth=4 * size, foreground="black")]
+    ax.plot(
+        *start, "o", markerfacecolor="none", markeredgecolor="white", markersize=11 * size,
+        markeredgewidth=2 * size, zorder=4, path_effects=ring, label="start of all",
+    )  # fmt: skip
+
+
+def _draw_zoom(ax: Any, mesh: Any, paths: Mapping[str, Any], zoom: Sequence[float]) -> None:
+    """Draw a part of a plane once more in the corner, with lines to where it is from."""
+    left, right, bottom, top = zoom
+    corner = ax.inset_axes([0.53, 0.62, 0.45, 0.36])
+    corner.imshow(
+        mesh.get_array(), cmap=mesh.get_cmap(), norm=mesh.norm, origin="lower", aspect="auto",
+        interpolation="bilinear", extent=mesh.get_extent(),
+    )  # fmt: skip
+    _draw_paths(corner, paths, 0.8)
+    corner.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
+    for spine in corner.spines.values():
+        spine.set(visible=True, edgecolor="white", linewidth=1.5)
+    ax.indicate_inset_zoom(corner, edgecolor="white")
+
+
+def save_walks(figure: Figure, walks: Mapping[str, Any], path: Path | str) -> Path:
+    """Write a GIF in which all walks are walked at once over a `plane`, and return the path.
+
+    Args:
+        figure: of `plane`, without paths; what is drawn on it stays.
+        walks: label to (k, 2) points, k the same for all; a frame a point.
+        path: of the file, which is written atomically.
+
+    Raises:
+        OSError: the folder is not there or cannot be written.
+    """
+    with style():
+        ax, canvas = figure.axes[0], FigureCanvasAgg(figure)
+        artists = []
+        for walk, color, marker in zip(walks.values(), COLORS[1:], MARKERS, strict=False):
+            end = {"markeredgecolor": "white", "markersize": 9, "animated": True}
+            (trail,) = ax.plot([], [], "-", color=color, linewidth=1.2, animated=True)
+            (hiker,) = ax.plot([], [], marker, color=color, **end)
+            artists.append((trail, hiker, np.asarray(walk)))
+        handles = [hiker for _, hiker, _ in artists]
+        figure.legend(handles, list(walks), loc="outside lower center", ncols=3)
+        canvas.draw()
+        land, frames = canvas.copy_from_bbox(figure.bbox), []
+        for k in range(len(next(iter(walks.values())))):
+            canvas.restore_region(land)
+            for trail, hiker, walk in artists:
+                trail.set_data(*walk[: k + 1].T)
+                hiker.set_data(*walk[k : k + 1].T)
+                ax.draw_artist(trail)
+                ax.draw_artist(hiker)
+            frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
+    # One palette for all, which leaves no colour out: the marks are few pixels.
+    palette = frames[-1].quantize(method=Image.Quantize.MAXCOVERAGE)
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    looks: Any = {"duration": [60] * (len(frames) - 1) + [2000], "loop": 0}  # milliseconds
+    with atomic_file(path) as file:
+        frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], **looks)
+    return Path(path)
 
 
 def panels(
     parts: Sequence[tuple[Mapping[str, tuple[Any, Any]], str]], *, xlabel: str, ylabel: str
 ) -> Figure:
-    """Draw small line plots side by side, each with its own axes: the same thing nearer and nearer.
+    """Draw small line plots, two in a row, each with its own axes: the same thing ever nearer.
 
     Args:
         parts: (label to (x, y), title) of each.
@@ -273,13 +377,18 @@ def panels(
         The figure.
     """
     with style():
-        figure = Figure(figsize=(3.0 * len(parts), 2.8))
-        for ax, (series, title) in zip(figure.subplots(1, len(parts)), parts, strict=True):
+        rows = -(-len(parts) // 2)
+        figure = Figure(figsize=(SIZE[0], 2.6 * rows))
+        axes = figure.subplots(rows, 2, squeeze=False).ravel()
+        for ax in axes[len(parts) :]:
+            ax.axis("off")
+        for ax, (series, title) in zip(axes, parts, strict=False):
             for label, (x, y) in series.items():
                 ax.plot(x, y, label=label)
             ax.ticklabel_format(scilimits=(-2, 3), useMathText=True)
             ax.locator_params(axis="x", nbins=4)
-            ax.set(title=title, xlabel=xlabel)
+            ax.set(title=title)
+        figure.supxlabel(xlabel, fontsize="medium")
         figure.supylabel(ylabel, fontsize="medium")
         return figure
 
@@ -310,7 +419,7 @@ def images(
     """
     rows = -(-len(names) // columns)
     with style():
-        figure = Figure(figsize=(1.45 * columns, 1.65 * rows + 0.4 * bool(title)))
+        figure = Figure(figsize=(1.1 * columns, 1.4 * rows + 0.4 * bool(title)))
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         low, high = limits or (None, None)
         for ax, picture, name in zip(axes, pictures, names, strict=False):
@@ -390,6 +499,7 @@ def bars(
     errors: Any = None,
     vertical: Mapping[str, float] | None = None,
     xscale: str = "linear",
+    kinds: Sequence[str] = (),
 ) -> Figure:
     """Draw one horizontal bar a name, the first on top, with optional error bars.
 
@@ -402,22 +512,31 @@ def bars(
         errors: (2, K) distances below and above, ≥ 0.
         vertical: label to the place of a dotted line.
         xscale: "linear" or "log".
+        kinds: K names of kinds, each with a colour of its own; by default all are alike.
 
     Returns:
         The figure.
     """
     with style():
-        figure = Figure(figsize=(SIZE[0], 1.0 + 0.36 * len(names)))
+        # What is named beside the bars takes room below them.
+        named = len(vertical or {}) + len(set(kinds))
+        figure = Figure(figsize=(SIZE[0], 1.0 + 0.36 * len(names) + 0.2 * named))
         ax = figure.add_subplot()
         place = np.arange(len(names))
-        ax.barh(place, heights, xerr=errors, color=COLORS[0], ecolor="#333333", capsize=3)
+        colors = dict(zip(dict.fromkeys(kinds), COLORS, strict=False))
+        bars = ax.barh(
+            place, heights, xerr=errors, ecolor="#333333", capsize=3,
+            color=[colors[kind] for kind in kinds] or COLORS[0],
+        )  # fmt: skip
+        for kind in colors:
+            bars.patches[list(kinds).index(kind)].set_label(kind)
         ax.set_yticks(place, [_verbatim(name) for name in names])
         ax.invert_yaxis()
         ax.grid(False, axis="y")
         _mark(ax, {}, vertical or {})
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale)
-        if vertical:
-            ax.legend()
+        if named:
+            figure.legend(loc="outside lower center", ncols=2)
         return figure
 
 

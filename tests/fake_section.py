@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from experiments.shared import options, settings
-from experiments.shared.report import table
+from experiments.shared.figures import Picture
+from experiments.shared.report import Story
+from experiments.shared.text import table
 from jaxsvm import plot as draw
 
 
@@ -24,10 +26,13 @@ class Config(options.Config):
     measures_seconds: ClassVar[bool] = True  # so that no worker needs to look at the data
 
 
+STORY = Story("What can happen?")
+
+
 def called(name: str) -> Any:
     """Return this section under another name."""
     return SimpleNamespace(
-        __name__=__name__, __file__=f"{name}.py", run=run, plot=plot, report=report
+        __name__=__name__, __file__=f"{name}.py", STORY=STORY, run=run, plot=plot, report=report
     )
 
 
@@ -88,7 +93,8 @@ EVENTS: dict[str, Any] = {
 
 def plot(arrays: dict[str, Any]) -> dict[str, Any]:
     x = np.arange(3.0)
-    return {"a_line": draw.lines({"a": (x, arrays["losses"][:3])}, xlabel="x", ylabel="y")}
+    line = draw.lines({"a": (x, arrays["losses"][:3])}, xlabel="x", ylabel="y")
+    return {"a_line": Picture(line, "A line.", "A chart of a line.")}
 
 
 def report(arrays: dict[str, Any]) -> str:

@@ -374,7 +374,7 @@ def content_of_job(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
-        if path.suffix in (".png", ".jsonl") or path.name == "options.json"
+        if path.suffix in (".png", ".svg", ".jsonl") or path.name == "options.json"
     }
     found["records"] = reproducible(json.loads((folder / "job" / "metrics.json").read_text()))
     found["left behind"] = [path.name for path in folder.rglob(".*")]

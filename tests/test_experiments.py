@@ -1,14 +1,18 @@
 """The experiments: each runs small and finds what it should, and no result is overwritten."""
 
 import ast
+import contextlib
 import html.parser
 import importlib
 import json
 import os
 import sys
+import threading
+import time
+from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +26,22 @@ import jaxsvm
 from experiments import claims, local_search, losses, minibatch, race, random_search
 from experiments import gradient_descent as descent
 from experiments import templates as templates_section
-from experiments.shared import batches, options, progress, report, runner, settings
+from experiments.shared import (
+    batches,
+    bottom,
+    options,
+    progress,
+    report,
+    runner,
+    settings,
+    workers,
+)
 from experiments.shared.failures import BAD_INPUT, CANNOT_WRITE
+from experiments.shared.figures import Picture, Shown, save_figures
 from experiments.shared.options import Source
 from experiments.shared.progress import progress_run
 from experiments.shared.results import read_result, write_result
+from experiments.shared.text import table
 from experiments.shared.timing import Row
 from jaxsvm import Objective
 from jaxsvm import plot as draw
@@ -40,12 +55,21 @@ def check_report(module, arrays, path):
     """Draw the figures and write the report of what was kept, as a run does; return its text."""
     write_result(path / "arrays.npz", arrays, {})
     arrays, _ = read_result(path / "arrays.npz")
-    figures = report.save_figures(module.plot(arrays), path)
-    assert figures
-    for figure in figures:
-        assert figure.parent == path
-        assert figure.read_bytes().startswith(b"\x89PNG")
+    figures = save_figures(module.plot(arrays), path)
     text = module.report(arrays)
+    chapter = report.Chapter(module.STORY.question, text, figures, "name", module.STORY)
+    claims = module.claims(arrays) if hasattr(module, "claims") else ()
+    assert all(isinstance(claim, report.Claim) for claim in claims)
+    report.write_report(path, report.Top(module.STORY, claims={"here": claims}), [chapter])
+    page = Page((path / "report.html").read_text())
+    assert page.seen.count("img") == len(figures) > 0
+    # Each figure has its place in the text, and says what it shows.
+    places = [piece for piece in chapter.pieces if isinstance(piece, Shown)]
+    assert [f"[[{figure.path.stem}]]" in text for figure in places] == [True] * len(figures)
+    assert all(figure.alt.endswith(".") and figure.caption.endswith(".") for figure in places)
+    assert "[[" not in "".join(piece for piece in chapter.pieces if isinstance(piece, str))
+    assert len(chapter.found) < 400
+    assert "|" not in chapter.found
     assert "nan" not in text.split()
     return text
 
@@ -97,7 +121,12 @@ def test_descent_fits_the_digits_and_a_divergent_run_says_so(tmp_path):
     assert found["momentum"]["loss"] < 0.1
     assert "step size 10000" in found["too large"]["outcome"]
     assert np.isfinite(found["too large"]["loss"])
-    assert "diverged at step" in check_report(descent, arrays, tmp_path)
+    assert arrays["bottom"]["dual"] < found["momentum"]["loss"]
+    text = check_report(descent, arrays, tmp_path)
+    assert "diverged at step" in text
+    assert "The lowest end is that of “momentum”" in text
+    rows = [found["too large"]]
+    assert "No run finished" in check_report(descent, {**arrays, "rows": rows}, tmp_path)
 
 
 def test_minibatch_recipe_timings_and_duplicates(tmp_path, monkeypatch):
@@ -111,6 +140,11 @@ def test_minibatch_recipe_timings_and_duplicates(tmp_path, monkeypatch):
     assert arrays["duplicates"]["gradient"] < 1e-12
     assert [row["peer"] for row in arrays["timings"]] == ["31", "32", "33", "100", "100 times one"]
     assert "of the time of 100 gradients" in check_report(minibatch, arrays, tmp_path)
+    once, powers, copies = minibatch.claims({**arrays, "at_once_speedup": 1.9})
+    assert once.verdict == "not reproduced"
+    assert minibatch.claims({**arrays, "at_once_speedup": 2.1})[0].verdict == "reproduced"
+    assert powers.verdict != "reproduced"
+    assert copies.verdict == "reproduced"
 
 
 def test_the_verdict_on_powers_of_two_asks_for_separate_quartiles():
@@ -149,7 +183,17 @@ def test_every_strategy_of_the_race_improves_and_is_charged_for_it(tmp_path):
     assert last["random search"] == 0
     assert last["gradient descent"] == 5
     assert last["mini-batch"] == pytest.approx(50 * 256 / 1348)
-    assert "mini-batch" in check_report(race, arrays, tmp_path)
+    known = arrays["bottom"]
+    assert known["dual"] <= known["primal"] < 1.002 * known["dual"]
+    ends = [found["objective"].min() for found in arrays["strategies"].values()]
+    assert known["dual"] < min(ends)
+    text = check_report(race, arrays, tmp_path)
+    assert "gets furthest: its objective ends" in text
+    # Without a penalty nothing but 0 is proved.
+    nothing = bottom.proved_bottom(Objective(), settings.load(Source("digits"), "scaled"))
+    assert nothing == {"dual": 0.0, "primal": np.inf, "passes": 0}
+    text = check_report(race, {**arrays, "reg": 0.0, "bottom": nothing}, tmp_path)
+    assert "only this much is proved" in text
 
 
 def test_the_family_is_compared_at_its_optima(tmp_path):
@@ -167,20 +211,23 @@ def test_the_family_is_compared_at_its_optima(tmp_path):
         losses.Config(members=("SVM",))
 
 
-def test_claims_have_verdicts(tmp_path, monkeypatch):
-    monkeypatch.setattr(batches, "POWERS", (32,))
-    arrays = claims.run(claims.Config(seeds=2, num_steps=50, repeats=2))
-    verdicts = {source: verdict for source, _, verdict in arrays["rows"]}
+def test_claims_have_verdicts(tmp_path):
+    arrays = claims.run(claims.Config(seeds=2, num_steps=50))
+    said = {claim.source: claim for claim in claims.claims(arrays)}
+    verdicts = {source: claim.verdict for source, claim in said.items()}
+    assert said["the loss is convex"].measured.startswith("every midpoint lies at least ")
+    assert "1,348 training and 149 held-out" in said["up to 450,000 max(0, ·) terms"].measured
     assert verdicts["the loss is convex"] == "reproduced"
     assert verdicts["20 examples can be fitted to a cost of zero"] == "reproduced"
     (walk,) = (source for source in verdicts if "21.4" in source)
     assert verdicts[walk] == claims.CIFAR_ONLY
+    assert not said[walk].judged
     check_report(claims, arrays, tmp_path)
     # As if it had been CIFAR-10, with 21.4 % reached from centred pixels only.
     found = {**arrays, "is_cifar10": True}
     for name, part in found["searches"].items():
         part["local"]["test_accuracy"] = np.full(2, 0.22 if name == "centred" else 0.16)
-    verdicts = {source: verdict for source, _, verdict in claims.rows(found)}
+    verdicts = {claim.source: claim.verdict for claim in claims.claims(found)}
     assert verdicts[walk].endswith("reproduced with centred pixels")
     check_report(claims, found, tmp_path)
 
@@ -289,13 +336,15 @@ def fake_section(tmp_path, run):
 
     def plot(arrays):
         x = np.arange(3.0)
-        return {"a_line": draw.lines({"a": (x, x)}, xlabel="x", ylabel="y")}
+        line = draw.lines({"a": (x, x)}, xlabel="x", ylabel="y")
+        return {"a_line": Picture(line, "A `line`.", 'A "line".')}
 
     return SimpleNamespace(
         __file__=str(tmp_path / "fake.py"),
+        STORY=report.Story("What <is> it?", r"Is $x < \frac{1}{2}$?", "What next?"),
         run=run,
         plot=plot,
-        report=lambda arrays: report.table("<b> | b|", [(1, "`x<y`"), ("**c**", 2)]),
+        report=lambda arrays: table("<b> | b|", [(1, "`x<y`"), ("**c**", 2)]),
     )
 
 
@@ -315,22 +364,40 @@ def execute(tmp_path, *runs, name="run"):
 
 
 class Page(html.parser.HTMLParser):
-    """Checks that tags are balanced and that nothing is fetched from elsewhere."""
+    """Checks that tags are balanced, links and images inside the page, and headings in order."""
 
     def __init__(self, text):
         super().__init__()
         self.open: list[str] = []
         self.seen: list[str] = []
+        self.links: set[str] = set()
+        self.ids: list[str] = []
         self.feed(text)
         self.close()
         assert not self.open
+        assert len(set(self.ids)) == len(self.ids)
+        assert self.links <= {f"#{name}" for name in self.ids}
+        # One title, and no level is left out on the way down.
+        levels = [int(tag[1]) for tag in self.seen if tag in ("h1", "h2", "h3", "h4")]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert max(np.diff(levels), default=0) <= 1
 
     def handle_starttag(self, tag, attrs):
         self.seen.append(tag)
-        assert tag != "script"
-        for name, value in attrs:
-            if name in ("src", "href"):
-                assert value.startswith("data:image/png;base64,")
+        assert tag not in ("script", "link")
+        found = dict(attrs)
+        if tag == "img":
+            assert found["src"].startswith("data:image/")
+            assert found["alt"]
+        else:
+            assert "src" not in found
+        if "href" in found:
+            self.links.add(found["href"])
+        if "aria-labelledby" in found:
+            self.links.add(f"#{found['aria-labelledby']}")
+        if "id" in found:
+            self.ids.append(found["id"])
         if tag not in ("meta", "img", "link", "br"):
             self.open.append(tag)
 
@@ -367,20 +434,30 @@ def test_a_run_leaves_a_report_and_numbers_that_others_can_read(tmp_path, capsys
     assert "<th>b|</th>" in text
     assert "<code>x&lt;y</code>" in text
     assert "<strong>c</strong>" in text
-    assert "![a line](fake/a_line.png)" in (folder / "report.md").read_text()
+    assert '<h2 id="fake">What &lt;is&gt; it?</h2>' in text
+    assert "<figcaption>A <code>line</code>.</figcaption>" in text
+    assert 'alt="A &#34;line&#34;."' in text
+    assert text.index("<mfrac>") < text.index('class="found"') < text.index("What next?")
+    assert "python -m experiments.fake --dataset digits --seeds 5" in text
+    assert '![A "line".](fake/a_line.svg)' in (folder / "report.md").read_text()
     assert not (folder / ".lock").exists()
     assert "report.html" in capsys.readouterr().out
 
 
 def test_text_from_outside_stays_text(tmp_path):
     hostile = "<script>x</script> ![a](https://example.org/a.png) [b](https://example.org) &lt;"
-    body = f"{hostile}\n\n{report.table('name', [(hostile,)])}"
-    report.write_report(tmp_path, hostile, [report.Chapter(hostile, body)])
+    body = f"{hostile}\n\n{table('name', [(hostile,)])}"
+    claim = report.Claim(hostile, hostile, hostile)
+    top = report.Top(report.Story(hostile), [hostile], claims={hostile: [claim]})
+    report.write_report(tmp_path, top, [report.Chapter(hostile, body)])
     text = (tmp_path / "report.html").read_text()
-    assert not {"script", "a", "img"} & set(Page(text).seen)
+    page = Page(text)
+    assert not {"script", "img"} & set(page.seen)
+    assert all(link.startswith("#") for link in page.links)
     assert "Content-Security-Policy" in text
     assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in text
-    assert text.count("&lt;script&gt;x&lt;/script&gt; ![a](https://example.org/a.png)") == 5
+    # Title twice, about, contents, a claim's four cells, heading, text and cell.
+    assert text.count("&lt;script&gt;x&lt;/script&gt; ![a](https://example.org/a.png)") == 11
 
 
 def test_results_are_never_overwritten(tmp_path, capsys):
@@ -495,7 +572,46 @@ def test_bad_options_exit_2_and_say_why(name, arguments, tmp_path, monkeypatch, 
     assert "Traceback" not in message
 
 
-def test_the_main_job_writes_one_report(tmp_path, monkeypatch):
+def test_sections_that_measure_seconds_come_last_and_alone(tmp_path, monkeypatch):
+    """In threads, in place of processes."""
+    running: list[Any] = []
+    beside: dict[int, list[Any]] = {}
+    both = threading.Barrier(2, timeout=60)
+
+    def serve(pipe):
+        with contextlib.suppress(EOFError):
+            while True:
+                _, section, _ = pipe.recv()
+                running.append(section)
+                if not section.measures_seconds:
+                    both.wait()  # for the other one, which has to be running too
+                time.sleep(0.2 * section.measures_seconds)  # where another one would be seen
+                beside[section.value] = running.copy()
+                running.remove(section)
+                pipe.send(section)
+
+    def started():
+        ours, theirs = Pipe()
+        threading.Thread(target=serve, args=(theirs,), daemon=True).start()
+        return workers._Worker(SimpleNamespace(kill=int, join=int), ours)
+
+    monkeypatch.setattr(workers._Worker, "started", started)
+    sections = [Number(value, value in (0, 3)) for value in range(4)]
+    asked = [(SimpleNamespace(__name__=""), section) for section in sections]
+    found = [i for i, _ in workers.outcomes(asked, 2, tmp_path)]
+    assert set(found[:2]) == {1, 2}
+    assert found[2:] == [0, 3]
+    assert (beside[0], beside[3]) == ([sections[0]], [sections[3]])
+
+
+class Number(NamedTuple):
+    """What `workers.outcomes` has to know of a section's options."""
+
+    value: int
+    measures_seconds: bool
+
+
+def test_the_main_job_writes_one_report(tmp_path, monkeypatch, capsys):
     which = ["--sections", "random_search", "local_search"]
     options = [*which, "--seeds", "1", "--name", "all", "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["experiments", *options])
@@ -507,7 +623,16 @@ def test_the_main_job_writes_one_report(tmp_path, monkeypatch):
     assert list(metrics["sections"]) == ["random_search", "local_search"]
     assert metrics["sections"]["local_search"]["config"]["seeds"] == 1
     text = (folder / "report.html").read_text()
-    assert Page(text).seen.count("img") == len(list(folder.rglob("*.png"))) == 5
+    figures = [path for path in folder.rglob("*.*") if path.suffix in (".png", ".svg")]
+    assert Page(text).seen.count("img") == len(figures) == 4
+    assert "How to get down a hill that you cannot see" in text
+    assert "1,348 training, 149 held-out and 300 test examples" in text
+    assert metrics["verdicts"]["random_search"][0][2] == "reproduced"
+    # What was found, in the terminal too.
+    said = capsys.readouterr().out.split("\n")
+    assert said[0].startswith("random search  The best of 1,000 draws answers ")
+    assert any(line.startswith("local search   1,000 tries lead from ") for line in said)
+    assert max(map(len, said)) <= 100
     steps = (folder / "metrics.jsonl").read_text().splitlines()
     assert len(steps) == 2 * 1000 + 1000
-    assert Path(folder / "report.md").read_text().count("\n## ") == 3
+    assert Path(folder / "report.md").read_text().count("\n## ") == 4

@@ -20,6 +20,7 @@ import jaxsvm
 from experiments import fit, predict, step_size, templates
 from experiments.shared import options, pictures, report, runner, settings
 from experiments.shared.failures import BAD_DATA, BAD_INPUT, CANNOT_WRITE
+from experiments.shared.figures import save_figures
 from experiments.shared.options import Source
 from experiments.shared.recipes import in_float64
 from experiments.shared.results import read_result
@@ -131,7 +132,7 @@ def test_weights_are_drawn_as_what_they_are(tmp_path):
     for shape in ((8, 8), (8, 8, 1), (4, 4, 3), (4, 4, 2), (60,), (3,)):
         figure = pictures.templates(
             rng.normal(size=(2, *shape)), ["a", "$^$"], [f"${d}$" for d in range(np.prod(shape))]
-        )
+        ).figure
         draw.save_figure(figure, tmp_path / "a.png")  # a name is no formula
         assert len(figure.axes[0].images) == 1
     texts = draw.heat_map(
@@ -147,7 +148,7 @@ def test_templates_of_a_table_have_its_columns(tmp_path):
     assert arrays["templates"].shape == (3, 4)
     assert arrays["feature_names"][0] == "sepal length (cm)"
     assert arrays["test_accuracy"] > 0.8
-    assert report.save_figures(templates.plot(arrays), tmp_path)
+    assert save_figures(templates.plot(arrays), tmp_path)
     assert "setosa" in templates.report(arrays)
 
 
@@ -164,7 +165,7 @@ def test_a_line_that_parts_the_classes_has_no_break_even_step(tmp_path):
     t = np.linspace(-2, 2, 5)
     plane = {"t": t, "loss": np.zeros((5, 5))}
     arrays = {**found, "plane": plane, "gradient_norm_squared": 1.0, "num_classes": 2}
-    assert report.save_figures(step_size.plot(arrays), tmp_path)
+    assert save_figures(step_size.plot(arrays), tmp_path)
     text = step_size.report(arrays)
     assert "none: the tail is flat" in text
     assert "nan" not in text
@@ -228,6 +229,7 @@ def test_the_report_of_a_fit_is_one_page(fitted):
         assert part in text, part
     assert "nan" not in text.split()
     figures = {path.stem for path in folder.rglob("*.png")}
+    figures |= {path.stem for path in folder.rglob("*.svg")}
     assert figures == {"confusion", "accuracy_against_reg", "templates"}
     with np.load(folder / "fit" / "arrays.npz") as arrays:
         model = jaxsvm.load(folder / "model.npz")
@@ -250,12 +252,13 @@ def test_names_from_outside_stay_text_in_both_reports(fitted, tmp_path):
     values = zip(HOSTILE, arrays["hardest_values"].values(), strict=True)
     arrays["hardest_values"] = dict(values)
     body = fit.report(arrays)
-    report.write_report(tmp_path, "fit", [report.Chapter("fit", body)])
+    report.write_report(tmp_path, report.Top(report.Story("fit")), [report.Chapter("fit", body)])
     # What an editor shows may hold any HTML; what is ours holds none.
     editor = MarkdownIt("commonmark").enable("table").render(body)
     for page in ((tmp_path / "report.html").read_text(), editor):
         tags = set(re.findall(r"<(\w+)", page))
-        assert not {"script", "img", "a", "em"} & tags
+        assert not {"script", "img", "em"} & tags
+        assert set(re.findall(r'href="(.*?)"', page)) <= {"#text", "#fit"}
         cells = re.findall(r"<t[hd].*?>(.*?)</t[hd]>", page)
         for name in HOSTILE:
             # A column of values, a row of the table of classes, and examples among the hardest.

@@ -23,7 +23,6 @@ from experiments.shared import (
     failures,
     options,
     progress,
-    report,
     searches,
     signals,
     strategies,
@@ -34,6 +33,7 @@ from experiments.shared.environment import environment
 from experiments.shared.record import reproducible, trace
 from experiments.shared.results import read_result, write_result
 from experiments.shared.runner import execute
+from experiments.shared.text import MARKDOWN, verbatim
 from jaxsvm import Model, Objective, gradient_descent, load_dataset
 from tests import fake_section
 from tests.test_experiments import Page, check_report
@@ -149,7 +149,7 @@ def test_a_run_that_was_ended_goes_on_and_has_the_same_bits(run, capsys):
     assert run.calls() == ["found", "interrupt", "interrupt", "found"]
     went_on = files_of(run.folder)
     assert went_on.keys() == unbroken.keys()
-    for name in ("metrics.jsonl", "report.html", "report.md", "a_line.png", "options.json"):
+    for name in ("metrics.jsonl", "report.html", "report.md", "a_line.svg", "options.json"):
         assert went_on[name] == unbroken[name], name
     records = [json.loads(files["metrics.json"]) for files in (went_on, unbroken)]
     assert records[0] != records[1]  # a clock is among the results
@@ -227,19 +227,19 @@ def test_a_mistake_is_shown_and_the_others_run(run, capsys):
     assert list(metrics["failed"]) == ["first", "third", "fourth"]
     text = (run.folder / "report.html").read_text()
     assert "script" not in Page(text).seen
-    assert "sections that failed" in text
+    assert "Sections that failed" in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt; **bold**" in text
     (run.out / "mended").touch()
     assert run(**events) == 0
     assert run.calls()[4:] == ["shown", "mistake", "object"]
     assert not (run.folder / "error.txt").exists()
-    assert "sections that failed" not in (run.folder / "report.html").read_text()
+    assert "Sections that failed" not in (run.folder / "report.html").read_text()
 
 
 def test_verbatim_text_ends_where_it_ends():
     for text in ("```", "````", "**a**"):
-        assert report.MARKDOWN.render(report.verbatim(text)).count(text) == 1
-        assert "<strong>" not in report.MARKDOWN.render(report.verbatim(text))
+        assert MARKDOWN.render(verbatim(text)).count(text) == 1
+        assert "<strong>" not in MARKDOWN.render(verbatim(text))
 
 
 def test_what_our_checks_refuse_is_one_line(run, capsys):

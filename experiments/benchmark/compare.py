@@ -19,9 +19,10 @@ from typing import Any
 from tyro.conf import Positional
 
 from experiments.benchmark.harness import Row, show
-from experiments.shared import command_line, report
+from experiments.shared import command_line
 from experiments.shared.failures import BAD_INPUT, fail
 from experiments.shared.options import NonNegative, check_fields
+from experiments.shared.text import table
 
 # A peer's name may end in what its run reached, and that differs between runs.
 OUTCOME = re.compile(r"(: |, (under|OVER) ).*")
@@ -79,7 +80,7 @@ def compare(before: Path, after: Path, *, percent: float) -> int:
         medians = (show(row, row.median) for row in (old[name], new[name]))
         cells.append((*name, *medians, ratio, "SLOWER" if slower else ""))
     header = "part | work | who | before | after | after / before {:.3f} | flag"
-    print(report.table(header, cells))
+    print(table(header, cells))
     print(f"\n{flagged} of {len(cells)} rows are slower by more than {percent:g} %")
     for path, missing in ((before, old.keys() - new.keys()), (after, new.keys() - old.keys())):
         for name in sorted(missing):

@@ -24,8 +24,8 @@ import jaxsvm
 from experiments.benchmark import svm_table
 from experiments.benchmark.harness import Config, Row, compare, row_of, run_steps
 from experiments.benchmark.svm_table import accurate, load, solver
+from experiments.shared.figures import LOG_LOG
 from experiments.shared.recipes import zero_weights
-from experiments.shared.report import LOG_LOG
 from experiments.shared.timing import ready, timed
 from jaxsvm import Dataset, Objective, Optimizer
 from jaxsvm import plot as draw

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared import record, report, timing
+from experiments.shared import record, text, timing
 from experiments.shared.compiled import run_steps as run_steps
 from experiments.shared.environment import environment
 from experiments.shared.options import Count, Positive, at_least, check_fields
@@ -222,7 +222,7 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
         times = median, f"{lower} .. {upper}", row.median / base
         cells.append((row.part, row.work, peer, row.dtype, *times, share))
     notes = [f"- {row.part}, {row.work}: {row.note}" for row in rows if row.note]
-    return "\n".join([report.table(header, cells), *([""] if notes else []), *notes])
+    return "\n".join([text.table(header, cells), *([""] if notes else []), *notes])
 
 
 def show(row: Row, value: float) -> str:

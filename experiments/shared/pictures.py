@@ -6,10 +6,10 @@ Shared by the sections that show a dataset's hardest examples or the rows of a t
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from experiments.shared.report import as_text, table_of
+from experiments.shared.figures import Figures, Picture
 from experiments.shared.settings import some_rows
+from experiments.shared.text import as_text, table_of
 from jaxsvm import Dataset, Solution
 from jaxsvm import plot as draw
 
@@ -58,16 +58,23 @@ def hardest(dataset: Dataset, solution: Solution, count: int = 20) -> dict[str, 
     return found | {"hardest_values": {name: raw[:, d] for d, name in enumerate(shown)}}
 
 
-def hardest_figures(arrays: dict[str, Any]) -> dict[str, Figure]:
+def hardest_figures(arrays: dict[str, Any]) -> Figures:
     """Return the figure of the hardest examples, or none where they are no pictures."""
     if "hardest" not in arrays:
         return {}
     names = zip(arrays["hardest_classes"], arrays["hardest_seen_as"], strict=True)
+    seen = [f"{name}\n" + ("right, just" if name == s else f"seen as {s}") for name, s in names]
     figure = draw.images(
-        arrays["hardest"], [f"{name}\nseen as {seen}" for name, seen in names],
+        arrays["hardest"], seen,
         title="The training examples that push hardest",
     )  # fmt: skip
-    return {"hardest_examples": figure}
+    picture = Picture(
+        figure,
+        "The hardest first. Above each is its class and, where it is answered wrongly, what it is "
+        "taken for; “right, just” is inside the margin. A wrong label is often among them.",
+        f"Grid of the {len(arrays['hardest_classes'])} hardest training images with their classes.",
+    )
+    return {"hardest_examples": picture}
 
 
 def hardest_table(arrays: dict[str, Any]) -> str:
@@ -86,8 +93,8 @@ def hardest_table(arrays: dict[str, Any]) -> str:
     return f"The training examples that push hardest:\n\n{table_of(columns | values)}\n\n"
 
 
-def templates(weights: np.ndarray, classes: list[str], features: list[str]) -> Figure:
-    """Draw the rows of W, one a class.
+def templates(weights: np.ndarray, classes: list[str], features: list[str]) -> Picture:
+    """Draw the rows of W, one a class, and say how to read them.
 
     Args:
         weights: (C, H, W), (C, H, W, 1) or (C, H, W, 3) of pictures, or (C, F), without the bias.
@@ -97,11 +104,17 @@ def templates(weights: np.ndarray, classes: list[str], features: list[str]) -> F
     largest = float(np.max(np.abs(weights))) or 1.0
     # Signed weights: blue speaks against the class, red for it.
     signed: dict[str, Any] = {"limits": (-largest, largest), "cmap": "RdBu_r", "label": "weight"}
+    alt = f"Grid of pictures of the weights of {len(classes)} classes."
+    red = "red speaks for the class and blue against it"
     if not is_picture(weights.shape[1:]):
         flat = weights.reshape(len(weights), -1)
-        return draw.heat_map(flat, classes, features, xlabel="feature", ylabel="class", **signed)
+        figure = draw.heat_map(flat, classes, features, xlabel="feature", ylabel="class", **signed)
+        alt = f"Coloured matrix of the weights, {len(classes)} classes by {len(features)} features."
+        return Picture(figure, f"Each row of cells is a row of W: {red}.", alt)
     if weights.shape[-1] == 3 and weights.ndim == 4:
         # Each template over its own range, 0 in the middle, so that colours are its weights' signs.
         own = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
-        return draw.images(0.5 + 0.5 * weights / np.where(own > 0, own, 1), classes)
-    return draw.images(weights.reshape(weights.shape[:3]), classes, **signed)
+        figure = draw.images(0.5 + 0.5 * weights / np.where(own > 0, own, 1), classes)
+        return Picture(figure, "Each picture is a row of W over its own range; grey is 0.", alt)
+    figure = draw.images(weights.reshape(weights.shape[:3]), classes, **signed)
+    return Picture(figure, f"Each picture is a row of W: {red}, as a stamp of what it likes.", alt)

@@ -26,10 +26,10 @@ MOST_INLINE = 2000
 # report prints some of these numbers; metrics.jsonl has none of them.
 CLOCK = (
     ".seconds", "_seconds", ".timings", ".at_once_speedup", ".powers", ".peak", ".summary",
-    ".claims.results.rows",  # some of whose texts quote times
+    ".verdicts",  # some of whose texts quote times
 )  # fmt: skip
 HOST = (
-    ".versions", ".commit", ".uncommitted_changes", ".device", ".num_devices", ".platform",
+    ".versions", ".date", ".commit", ".uncommitted_changes", ".device", ".num_devices", ".platform",
     ".processor", ".cores", ".sections_at_a_time", ".config.out", ".config.name", ".config.again",
     ".features.results.files",  # below --out
 )  # fmt: skip

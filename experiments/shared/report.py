@@ -1,159 +1,172 @@
-"""Reports for people: markdown tables of measured numbers, and one page with all figures in it.
+"""Reports for people: a story with measured numbers and figures in it, on one page.
 
-    runs/<name>/report.html          everything a person reads, one file, nothing fetched
-    runs/<name>/report.md            the same for an editor or a diff
-    runs/<name>/<section>/*.png      the figures
+    runs/<name>/report.html               everything a person reads, one file, nothing fetched
+    runs/<name>/report.md                 the same for an editor or a diff
+    runs/<name>/<section>/*.svg, *.png    the figures: drawings as SVG, images as PNG
 
-Text from outside (a dataset's class names, a path) is made `as_text` by who puts it into a report,
-so that it is the same text in both. Whoever forgets it does no harm to the HTML, where all text is
-escaped: its markdown may hold headings, tables, lists, code and emphasis, and a link or an image
-stays text, so that no page fetches anything.
+A section tells its part in three pieces: a `Story` (the question, what is tried, the next
+question), the numbers (markdown that begins with a paragraph that says what was found) and its
+figures, each with a caption and a description. A figure stands where the numbers have its name in
+double brackets, alone on a line; figures without such a line come last.
+
+What comes from outside stays text (`experiments.shared.text`). Only a story may hold formulas: it
+is ours.
 """
 
-import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jinja2
-import numpy as np
-from markdown_it import MarkdownIt
-from matplotlib.figure import Figure
+from latex2mathml.converter import convert
+from mdit_py_plugins.dollarmath import dollarmath_plugin
 
+from experiments.shared.figures import Shown
+from experiments.shared.page import script_hashes
 from experiments.shared.record import write_text
-from jaxsvm import plot as draw
+from experiments.shared.text import MARKDOWN, as_text, reader, table
 
-Figures: TypeAlias = dict[str, Figure]
+# The place of a figure in a text.
+_PLACE = re.compile(r"^\[\[([\w.-]+)\]\]$", re.MULTILINE)
+PAGES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True, trim_blocks=True, lstrip_blocks=True,
+)  # fmt: skip
 
-MARKDOWN = MarkdownIt("zero", {"html": False}).enable(
-    ["heading", "table", "list", "fence", "backticks", "emphasis", "escape"]
-)
-# Figure options of two logarithmic axes.
-LOG_LOG: dict[str, Any] = {"xscale": "log", "yscale": "log"}
-# A column of a table's header: its name and, in braces, the form of its numbers.
-_COLUMN = re.compile(r"^(.*?)(?: ?\{:(.*)\})?$")
-# What may begin markdown or HTML within a line, a formula, or the form in a column's name.
-_MARKS = re.compile(r"[\\`*_{}\[\]<>&|$~:#]")
-PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
+
+class Story(NamedTuple):
+    """What a section asks, in our own words; markdown with formulas between dollars.
+
+    Attributes:
+        question: the heading; plain text.
+        before: what the notes say and what is tried.
+        after: what it means for the next question.
+    """
+
+    question: str
+    before: str = ""
+    after: str = ""
+
+
+class Claim(NamedTuple):
+    """A sentence of the notes with a number in it, and what became of it; all markdown.
+
+    Attributes:
+        source: what the notes say.
+        measured: what was measured here.
+        verdict: whether it is so, or on what it depends.
+        judged: whether this dataset can tell.
+    """
+
+    source: str
+    measured: str
+    verdict: str
+    judged: bool = True
 
 
 class Chapter(NamedTuple):
-    """A part of a report: its heading, its text in markdown, and the PNG files of its figures."""
+    """A part of a report.
+
+    Attributes:
+        heading: plain text.
+        body: markdown, with the places of figures.
+        figures: by name.
+        name: the section's, for links within the page.
+        story: what is told around the body.
+        made: markdown that says how the numbers came to be.
+        play: HTML of ours that one can play with; only a page has it.
+    """
 
     heading: str
     body: str
-    figures: Sequence[Path] = ()
+    figures: Mapping[str, Shown] = {}
+    name: str = ""
+    story: Story = Story("")
+    made: str = ""
+    play: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """Where a link leads to."""
+        return re.sub(r"[^a-z0-9]+", "-", (self.name or self.heading).lower()).strip("-")
+
+    @property
+    def found(self) -> str:
+        """The body's first paragraph, which says what was found."""
+        return self.body.strip().split("\n\n", 1)[0]
+
+    @property
+    def pieces(self) -> list[str | Shown]:
+        """The body after what was found: texts and figures, each figure in its place."""
+        texts = _PLACE.split(self.body.strip()[len(self.found) :])
+        pieces: list[str | Shown] = []
+        left = dict(self.figures)
+        for i, piece in enumerate(texts):
+            if i % 2 == 0:
+                pieces.append(piece.strip())
+            elif piece in left:  # it may have nothing to show for these data
+                pieces.append(left.pop(piece))
+        return [piece for piece in [*pieces, *left.values()] if piece]
 
 
-def quartiles(values: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the lower quartile, the median and the upper quartile over the first axis."""
-    low, median, high = np.percentile(np.asarray(values), [25, 50, 75], axis=0)
-    return low, median, high
+class Top(NamedTuple):
+    """What a report begins with.
 
-
-def number(value: Any, form: str) -> str:
-    """Return a number as text; where the form is a percentage, without its sign."""
-    return format(value, form).removesuffix("%")
-
-
-def spread(values: Any, form: str, percentiles: Sequence[float] = (0, 50, 100)) -> str:
-    """Return "median [lowest, highest]", or other percentiles, with the numbers in ``form``."""
-    low, median, high = (number(value, form) for value in np.percentile(values, percentiles))
-    return f"{median} [{low}, {high}]"
-
-
-def quartile_cell(values: Any, form: str) -> str:
-    """Return "median [lower quartile, upper quartile]", with the numbers in ``form``."""
-    return spread(values, form, (25, 50, 75))
-
-
-def table(header: str, rows: Iterable[Iterable[Any]]) -> str:
-    """Return a markdown table; a bar inside a cell is escaped, and a line's end becomes a space.
-
-    Text from outside has to be made `as_text` before.
-
-    Args:
-        header: the columns' names between bars, each with the form of its numbers if it has some:
-            ``"name | loss {:.3f} | accuracy, % {:.1%}"``.
-        rows: the cells; text is taken as it is.
+    Attributes:
+        story: whose question is the title, and an introduction.
+        about: date, data and command, each a line of markdown.
+        picture: one that sums it up.
+        claims: that the sections judged, by the section's heading.
+        play: as in `Chapter`.
     """
-    names, forms = zip(*(_COLUMN.findall(column)[0] for column in header.split(" | ")), strict=True)
 
-    def line(cells: Iterable[Any]) -> str:
-        texts = (
-            cell if isinstance(cell, str) else number(cell, form)
-            for cell, form in zip(cells, forms, strict=True)
-        )
-        shown = (re.sub(r"(?<!\\)\|", r"\|", " ".join(text.splitlines())) for text in texts)
-        return "| " + " | ".join(shown) + " |"
+    story: Story
+    about: Sequence[str] = ()
+    picture: Shown | None = None
+    claims: Mapping[str, Sequence[Claim]] = {}
+    play: str = ""
 
-    return "\n".join([line(names), line(["---"] * len(names)), *map(line, rows)])
-
-
-def as_text(name: str) -> str:
-    r"""Return a name from outside as markdown that shows it as it is, on one line.
-
-    >>> print(as_text("<b>a*b|c"))
-    \<b\>a\*b\|c
-    """
-    return _MARKS.sub(r"\\\g<0>", " ".join(name.split()))
+    @property
+    def verdicts(self) -> str:
+        """The table of all claims, those first that the data can tell; empty without claims."""
+        rows = [(claim, name) for name, part in self.claims.items() for claim in part]
+        rows.sort(key=lambda row: not row[0].judged)
+        cells = [(c.source, c.measured, f"**{c.verdict}**", name) for c, name in rows]
+        return table("the notes say | measured | verdict | measured in", cells) if cells else ""
 
 
-def verbatim(text: str) -> str:
-    """Return text in which nothing is markdown, as a block of its own."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}\n{text}\n{fence}"
-
-
-def table_of(columns: Mapping[str, Iterable[Any]]) -> str:
-    """Return the `table` of columns by their headers."""
-    return table(" | ".join(columns), zip(*columns.values(), strict=True))
-
-
-def curves_over_seeds(curves: Mapping[str, tuple[Any, Any]], **options: Any) -> Figure:
-    """Draw, for each label, (x, values (seeds, len(x))) as a median line in its quartiles' band."""
-    found = {label: (x, quartiles(values)) for label, (x, values) in curves.items()}
-    return draw.lines(
-        {label: (x, median) for label, (x, (_, median, _)) in found.items()},
-        bands={label: (low, high) for label, (_, (low, _, high)) in found.items()},
-        **options,
-    )
-
-
-def accuracy_against_reg(
-    regs: Any, accuracies: Mapping[str, Any], ylabel: str, *, title: str
-) -> Figure:
-    """Draw, for each label, the accuracies of the optima along a path of regs."""
-    return draw.lines(
-        {label: (regs, 100 * accuracy) for label, accuracy in accuracies.items()},
-        xlabel="reg", ylabel=ylabel, title=title, xscale="log", marker="o",
-    )  # fmt: skip
-
-
-def save_figures(figures: Figures, folder: Path) -> list[Path]:
-    """Write each figure to the folder as a PNG of its name."""
-    return [draw.save_figure(figure, folder / f"{name}.png") for name, figure in figures.items()]
-
-
-def write_report(folder: Path, title: str, chapters: Sequence[Chapter]) -> None:
+def write_report(folder: Path, top: Top, chapters: Sequence[Chapter]) -> None:
     """Write report.md and report.html."""
-    markdown = [f"# {title}"]
-    for heading, body, figures in chapters:
-        markdown += [f"## {heading}", body.strip()]
-        markdown += [f"![{caption(f)}]({f.relative_to(folder).as_posix()})" for f in figures]
-    write_text(folder / "report.md", "\n\n".join(markdown) + "\n")
+    write_text(folder / "report.md", "\n\n".join(_markdown(folder, top, chapters)) + "\n")
     page = PAGES.get_template("report.html.jinja").render(
-        title=title, chapters=chapters, to_html=MARKDOWN.render, caption=caption, base64=in_base64
-    )
+        top=top, chapters=chapters, markdown=MARKDOWN, story=STORY,
+        scripts=script_hashes("".join([top.play, *(chapter.play for chapter in chapters)])),
+    )  # fmt: skip
     write_text(folder / "report.html", page)
 
 
-def caption(figure: Path) -> str:
-    """Return what a reader sees below a figure."""
-    return figure.stem.replace("_", " ")
+def _markdown(folder: Path, top: Top, chapters: Sequence[Chapter]) -> Iterable[str]:
+    """Yield the report's paragraphs as markdown."""
+
+    def text(piece: str | Shown) -> str:
+        if isinstance(piece, str):
+            return piece
+        path = piece.path.relative_to(folder).as_posix()
+        return f"![{as_text(piece.alt)}]({path})\n\n*{piece.caption}*"
+
+    parts = [f"# {top.story.question}", "  \n".join(top.about), top.story.before]
+    parts += [text(top.picture)] if top.picture else []
+    parts += ["## The claims", top.verdicts] if top.verdicts else []
+    for chapter in chapters:
+        parts += [f"## {chapter.heading}", chapter.story.before, chapter.found]
+        parts += [*map(text, chapter.pieces), chapter.story.after, chapter.made]
+    return filter(None, parts)
 
 
-def in_base64(figure: Path) -> str:
-    """Return a file's bytes as text."""
-    return base64.b64encode(figure.read_bytes()).decode()
+def _formula(text: str, options: Mapping[str, Any]) -> str:
+    """Return a formula as MathML, which a browser sets without a script."""
+    return convert(text, display="block" if options["display_mode"] else "inline")
+
+
+STORY = reader().use(dollarmath_plugin, renderer=_formula)

@@ -6,28 +6,29 @@ command. So they have the same bits either way, but for clocks (`record.CLOCK`).
 """
 
 import contextlib
+import datetime
 import json
+import shutil
 import sys
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from experiments.shared import folder as folders
-from experiments.shared import signals
+from experiments.shared import made, page, signals
 from experiments.shared.environment import environment
 from experiments.shared.failures import MISTAKE, Failure, fail, failure_of, say, worst
+from experiments.shared.figures import save_figures
 from experiments.shared.folder import Kept
-from experiments.shared.record import plain, trace_rows, write_json, write_text
-from experiments.shared.report import Chapter, as_text, save_figures, table, verbatim, write_report
+from experiments.shared.options import Config
+from experiments.shared.record import trace_rows, write_json, write_text
+from experiments.shared.report import Chapter, Claim, Story, Top, write_report
+from experiments.shared.text import as_text, plain_text, verbatim
 from experiments.shared.workers import Outcome, Sections, outcomes, section_name
-from jaxsvm.optimizers.identity import differences
 
-# What the report's last chapter repeats of the run as a whole.
-ABOUT = ("commit", "device", "dtype", "platform", "processor", "cores", "sections_at_a_time")
-# What a section's bits may depend on beside its options: where it differs, the report says so.
-BITS = ("versions", "commit", "device", "num_devices", "dtype", "x64", "processor", "cores")
 ERRORS = "error.txt"
 
 
@@ -35,9 +36,22 @@ class Part(NamedTuple):
     """What a finished section gives the report and the records."""
 
     chapter: Chapter
+    claims: Sequence[Claim]
     rows: list[str]
     record: dict[str, Any]
     environment: dict[str, Any]
+
+
+class Front(NamedTuple):
+    """How the page of several sections begins.
+
+    Attributes:
+        story: whose question is the title.
+        picture: a section and a figure of it that sums up the page, where they are there.
+    """
+
+    story: Story
+    picture: tuple[str, str]
 
 
 class Run:
@@ -49,10 +63,20 @@ class Run:
         was_finished: whether an earlier run had done everything.
     """
 
-    def __init__(self, title: str, place: Path, sections: Sections, workers: int | None) -> None:
+    def __init__(
+        self,
+        title: str,
+        place: Path,
+        sections: Sections,
+        workers: int | None,
+        config: Config,
+        front: Front | None,
+    ) -> None:
         self.title, self.place, self.sections, self.workers = title, place, sections, workers
+        self.config, self.front = config, front
         self.names = list(dict.fromkeys(section_name(module) for module, _ in sections))
-        self.now = environment() | {"sections_at_a_time": workers or 1}
+        today = datetime.date.today().isoformat()
+        self.now = environment() | {"date": today, "sections_at_a_time": workers or 1}
         self.parts: dict[str, Part] = {}
         self.failures: dict[str, Failure] = {}
         self.was_finished = False
@@ -116,15 +140,20 @@ class Run:
             rows = trace_rows(name, arrays.pop("trace", {}))
             for file, write in module.files(arrays).items() if hasattr(module, "files") else ():
                 write(self.place / file)
-            figures = save_figures(module.plot(arrays), self.place / name)
-            chapter = Chapter(name.replace("_", " "), module.report(arrays), figures)
+            chapter = Chapter(
+                module.STORY.question, module.report(arrays),
+                save_figures(module.plot(arrays), self.place / name), name, module.STORY,
+                made.made_by(name, config, kept),
+                module.play(arrays) if hasattr(module, "play") else "",
+            )  # fmt: skip
+            claims = module.claims(arrays) if hasattr(module, "claims") else ()
         except OSError:
             raise
         except Exception as error:  # the others are still to be written
             self._fail(name, failure_of(error))
         else:
             record = {"config": config, "seconds": kept.seconds, "results": arrays}
-            self.parts[name] = Part(chapter, rows, record, kept.environment)
+            self.parts[name] = Part(chapter, claims, rows, record, kept.environment)
 
     def _fail(self, name: str, failure: Failure) -> None:
         """Note that a section failed; a traceback is shown at once, and kept."""
@@ -149,16 +178,32 @@ class Run:
         write_text(self.place / "metrics.jsonl", "".join(rows))
         chapters = [part.chapter for part in parts.values()]
         if self.failures:
-            chapters.append(Chapter("sections that failed", _failed(self.failures)))
-        chapters.append(Chapter("environment", _about(self.now, parts)))
-        write_report(self.place, self.title, chapters)
+            chapters.append(Chapter("Sections that failed", _failed(self.failures)))
+        chapters.append(Chapter("How this page was made", made.about(self.now, parts)))
+        write_report(self.place, self._top(parts), chapters)
         records = {name: part.record for name, part in parts.items()}
         failed = {name: failure.why for name, failure in self.failures.items()}
-        metrics = {"title": self.title, **self.now, "sections": records, "failed": failed}
-        write_json(self.place / "metrics.json", metrics)
+        verdicts = {name: part.claims for name, part in parts.items() if part.claims}
+        found = {"sections": records, "failed": failed, "verdicts": verdicts}
+        write_json(self.place / "metrics.json", {"title": self.title, **self.now, **found})
+
+    def _top(self, parts: Mapping[str, Part]) -> Top:
+        """Return how the report begins."""
+        date = datetime.date.fromisoformat(self.now["date"])
+        results = [part.record["results"] for part in parts.values()]
+        known = [found["dataset"] for found in results if "dataset" in found]
+        data = made.described(known[0]) if known else as_text(self.config.data_name)
+        command = made.command("experiments" + f".{self.title}" * (not self.front), self.config)
+        about = [f"{data}; {date.day} {date:%B %Y}", f"Made by {command}"]
+        claims = {part.chapter.heading: part.claims for part in parts.values() if part.claims}
+        if self.front is None:
+            return Top(Story(self.title.replace("_", " ")), about, claims=claims)
+        section, figure = self.front.picture
+        figures = parts[section].chapter.figures if section in parts else {}
+        return Top(self.front.story, about, figures.get(figure), claims, page.hiker())
 
     def say_how_it_went(self) -> int:
-        """Print where the report is and what failed; return the exit status."""
+        """Print what was found, where the report is and what failed; return the exit status."""
         for name, failure in self.failures.items():
             of_all = failure.is_final or (len(self.sections) == 1 and not failure.traceback)
             about = "" if of_all else f"{name}: "
@@ -168,35 +213,25 @@ class Run:
         if self.was_finished:
             status = say(f"{report} was there from an earlier run: nothing was left to compute")
         elif self.is_worth_a_report:
-            status = say(f"wrote {report}")
+            status = say("\n".join([*self._summary(), f"wrote {report}"]))
         return worst(list(self.failures.values())) or status
+
+    def _summary(self) -> list[str]:
+        """Return what each of several sections found, as lines for a terminal."""
+        lines = []
+        width = max(map(len, self.names), default=0) + 2
+        columns = min(shutil.get_terminal_size().columns, 100)
+        for name in self.names if len(self.names) > 1 else ():
+            if name in self.parts:
+                found = plain_text(self.parts[name].chapter.found)
+                label, indent = name.replace("_", " ").ljust(width), " " * width
+                lines += textwrap.wrap(
+                    found, columns, initial_indent=label, subsequent_indent=indent
+                )
+        return lines
 
 
 def _failed(failures: Mapping[str, Failure]) -> str:
     """Return the report's chapter on the sections that have no result."""
     texts = [f"### {name.replace('_', ' ')}\n\n{verbatim(f.why)}" for name, f in failures.items()]
     return "\n\n".join(["The same command runs them again, and no others.", *texts])
-
-
-def _about(now: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
-    """Return the report's last chapter: what a reader needs to repeat the run."""
-    rows = [(key, now[key]) for key in ABOUT] + list(now["versions"].items())
-    seconds, options, others = [], [], []
-    for name, part in parts.items():
-        seconds.append((name, part.record["seconds"]))
-        fields = {k: v for k, v in vars(part.record["config"]).items() if k != "again"}
-        if fields["X"]:
-            del fields["dataset"]
-        shown = {key: as_text(str(value)) for key, value in fields.items() if value is not None}
-        given = (f"{key} {value}" for key, value in shown.items())
-        options.append(f"- `{name}`: " + ", ".join(given))
-        facts = part.environment, plain(now)
-        then, here = ({key: known.get(key) for key in BITS} for known in facts)
-        if changed := differences(then, here):
-            others.append(f"- `{name}`, measured by an earlier run: `{'; '.join(changed)}`")
-    times = table("section | seconds, with compilation {:.1f}", seconds)
-    texts = [table("what | which", rows), times, "\n".join(options)]
-    if others:
-        warning = "The bits of these sections may not be those of a run in one go:"
-        texts += [warning, "\n".join(others)]
-    return "\n\n".join(texts)

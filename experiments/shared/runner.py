@@ -1,17 +1,20 @@
 """Run sections into a folder of their own and say by the exit status how it went.
 
-A section is a module of four names:
+A section is a module of five names:
 
     Config           a frozen dataclass (of `options.Config`); its fields are the command's options
+    STORY            what is asked and tried, and the next question (`report.Story`)
     run(config)      -> a dict of arrays, numbers and strings: everything measured
-    plot(arrays)     -> figures by name
-    report(arrays)   -> markdown with the measured numbers
+    plot(arrays)     -> figures by name, each with a caption and a description (`figures.Picture`)
+    report(arrays)   -> markdown with the measured numbers: first a paragraph that says what was
+                     found; ``[[name]]`` alone on a line is the place of a figure
 
-so that a notebook can call each by itself. One key of the dict has a meaning here: ``"trace"``,
-columns of equal length, becomes one row of metrics.jsonl for each step. Every other number is in
-metrics.json, and the arrays are in arrays.npz. A section that leaves files of its own beside the
-report has a fifth name:
+so that a notebook can call each by itself. Two keys of the dict have a meaning here: ``"trace"``,
+columns of equal length, becomes one row of metrics.jsonl for each step, and ``"dataset"``
+(`settings.facts`) is what the report begins with. Every other number is in metrics.json, and the
+arrays are in arrays.npz. A section may have more names:
 
+    claims(arrays)   -> sentences of the notes that it can judge, with verdicts (`report.Claim`)
     files(arrays)    -> by the file's name, a function that writes it to the path it is given
 
 What a section measured is kept as soon as it is there. So a run that was ended, whatever ended it,
@@ -31,7 +34,7 @@ from experiments.shared.compilation import keep_programs
 from experiments.shared.failures import CANNOT_WRITE, MISTAKE, fail, failure_of
 from experiments.shared.options import Config
 from experiments.shared.record import write_text
-from experiments.shared.run import ERRORS, Run
+from experiments.shared.run import ERRORS, Front, Run
 from experiments.shared.workers import Sections, section_name
 
 
@@ -47,22 +50,29 @@ def main(name: str) -> None:
     sys.exit(execute(section_name(module), [(module, config)], config))
 
 
-def execute(title: str, sections: Sections, config: Config, workers: int | None = None) -> int:
+def execute(
+    title: str,
+    sections: Sections,
+    config: Config,
+    workers: int | None = None,
+    front: Front | None = None,
+) -> int:
     """Claim the run's folder, run the sections that it has no results of, return the exit status.
 
     Args:
         title: of the report.
         sections: (module, config) of each.
         config: where to, under which name, and whether to compute again what is kept.
-        workers: how many sections run at a time, each in a process of its own; None runs them in
-            this one.
+        workers: how many sections run at a time, each in a process of its own, and those that
+            measure seconds alone; None runs all of them in this one.
+        front: how the page begins; by default with the title.
     """
     place = config.out / (config.name or folders.dated_name(title, config))
     try:
         asked = folders.asked_for(title, {section_name(module): c for module, c in sections})
         with signals.watched() as saving, folders.claimed(place):
             folders.begin(place, asked, again=config.again)
-            run = Run(title, place, sections, workers)
+            run = Run(title, place, sections, workers, config, front)
             run.go(saving)
     except BlockingIOError as error:
         return fail(CANNOT_WRITE, f"{place} is in use: {error.strerror}")

@@ -42,6 +42,7 @@ class Settings(NamedTuple):
         plane_nodes: on each axis of a plane.
         first_power: the smallest step size of the notes' table is 10 to this power, with features
             that are not scaled.
+        proof_gap: relative gap between the bounds of a proved minimum.
         mostly_compilation: whether compiling for speed takes longer than it saves.
     """
 
@@ -57,6 +58,7 @@ class Settings(NamedTuple):
     adam_step_size: float = 0.001
     plane_nodes: int = 1024
     first_power: int = -10
+    proof_gap: float = 1e-2
     mostly_compilation: bool = False
 
 
@@ -73,6 +75,7 @@ SMALL = Settings(
     adam_step_size=0.01,
     plane_nodes=128,
     first_power=-7,
+    proof_gap=1e-3,
     mostly_compilation=True,
 )
 # The most numbers in X, N·D, of a small dataset. Digits have 9e4 and CIFAR-10 has 1.5e8.
@@ -179,6 +182,18 @@ def load(source: Source, pixels: Pixels) -> Dataset:
 
     train, validation, test = map(view, (dataset.train, dataset.validation, dataset.test))
     return dataset._replace(train=train, validation=validation, test=test, shift=shift, scale=scale)
+
+
+def facts(dataset: Dataset) -> dict[str, Any]:
+    """Return what a report says of a dataset: its name and how large it is."""
+    return {
+        "name": dataset.name,
+        "classes": len(dataset.class_names),
+        "features": dataset.train.X.shape[1] - 1,
+        "train": len(dataset.train.y),
+        "validation": len(dataset.validation.y),
+        "test": len(dataset.test.y),
+    }
 
 
 def has_images(dataset: Dataset) -> bool:

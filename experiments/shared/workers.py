@@ -67,19 +67,20 @@ def outcomes(
     Args:
         sections: what to run; a worker gets each module by its name.
         workers: how many run at a time, each in a process of its own; None runs them one after the
-            other in this process.
+            other in this process. Those that measure seconds come last, and alone.
         place: the run's folder.
     """
     if workers is None:
         for i, (module, config) in enumerate(sections):
             yield i, attempt(module, config, place)
         return
-    waiting = deque(range(len(sections)))
+    alone = {i for i, (_, config) in enumerate(sections) if config.measures_seconds}
+    waiting = deque(sorted(range(len(sections)), key=lambda i: i in alone))
     idle: list[_Worker] = []
     busy: dict[Connection, tuple[_Worker, int]] = {}
     try:
         while waiting or busy:
-            while waiting and len(busy) < workers:
+            while waiting and len(busy) < (1 if waiting[0] in alone else workers):
                 worker, i = idle.pop() if idle else _Worker.started(), waiting.popleft()
                 busy[worker.pipe] = worker, i
                 module, config = sections[i]
