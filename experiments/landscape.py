@@ -25,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments.shared import compiled, options, recipes, runner, settings, timing
+from experiments.shared import compiled, options, page, recipes, runner, settings, timing
+from experiments.shared.bottom import proved_solution
 from experiments.shared.figures import Figures, Picture
-from experiments.shared.kept_runs import kept_solve
 from experiments.shared.live_plane import live_plane
 from experiments.shared.progress import progress_run
 from experiments.shared.report import Story
@@ -213,7 +213,7 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     # Where it is the work of a moment, what is proved of the bottom.
     solution = None
     if settings.is_small(dataset):
-        solution = kept_solve(objective, data, gap_tolerance=1e-4)
+        solution = proved_solution(objective, dataset)
     here, there = (jnp.asarray(found[name][-1]) for name in BETWEEN)
     way = jaxsvm.lines.direction_between(here, there)
     between = compiled.slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
@@ -229,6 +229,12 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
         "between": {name: np.asarray(getattr(between, name)) for name in ("t", "loss", "accuracy")},
         "live": live_plane(objective, data, (origin, a, b), surface, steps, shadows, solution),
     }
+
+
+def play(arrays: dict[str, Any]) -> str:
+    """Return the plane of the paths as a part of the page that one can play with."""
+    found = arrays["paths"]
+    return page.landscape(found["live"] | {"share": found["share"]}, level=3)
 
 
 def plot(arrays: dict[str, Any]) -> Figures:

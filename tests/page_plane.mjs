@@ -4,10 +4,10 @@ import { argv, stdin } from "node:process";
 import { text as readAll } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
 
-const { decode, exactValue, interpolated, kinkLines } = await import(pathToFileURL(`${argv[2]}/plane.mjs`));
+const { columns, decode, exactValue, interpolated, kinkLines } = await import(pathToFileURL(`${argv[2]}/plane.mjs`));
 const { told, points, view } = JSON.parse(await readAll(stdin));
 const [t, loss, pieces, penalty] = ["t", "loss", "pieces", "penalty"].map((name) => decode(told[name]));
-const plane = { pieces, penalty, examples: told.examples };
+const plane = { pieces: columns(pieces), penalty, examples: told.examples };
 const found = {
   exact: points.map(([p, q]) => exactValue(plane, p, q)),
   grid: points.map(([p, q]) => interpolated(loss, t, p, q)),

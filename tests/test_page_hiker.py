@@ -202,6 +202,20 @@ def test_every_preset_walks_without_a_complaint(hiker):
         assert "NaN" not in hiker.js("return document.querySelector('.pictures').outerHTML"), name
 
 
+def test_a_walk_that_leaves_the_numbers_stops(hiker):
+    hiker.choose("preset", "Penalty that throws out")
+    hiker.choose("speed", "10/0")
+    hiker.click("play")
+    for _ in range(100):
+        if hiker.text("play") == "Play":
+            break
+        hiker.frames(10)
+    assert hiker.text("status").startswith("Stopped: ")
+    steps = hiker.text("steps")
+    hiker.click("step")
+    assert hiker.text("steps") == steps
+
+
 def test_a_point_is_dragged(hiker):
     """Prints the frame rate; it is not asserted, since it is that of the machine."""
     from selenium.webdriver.common.action_chains import ActionChains

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxsvm
+from experiments import hiker
 from experiments.shared import live_plane, page
 from jaxsvm import Data, Objective
 from tests.page_browser import chromium
@@ -142,6 +143,20 @@ def test_axe_finds_no_serious_violation(made, tmp_path, dark):
     with chromium() as browser:
         browser.open(path, dark=dark)
         assert browser.violations() == []
+
+
+def test_the_command_writes_the_hiker_as_a_page_of_its_own(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "new" / "page.html"
+    monkeypatch.setattr("sys.argv", ["hiker", "--out", str(out)])
+    with pytest.raises(SystemExit, match="0"):
+        hiker.main()
+    assert capsys.readouterr().out == f"Open {out} in a browser.\n"
+    assert out.read_text() == page.document("The hiker", page.hiker())
+    # A folder is no file to write to.
+    monkeypatch.setattr("sys.argv", ["hiker", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="5"):
+        hiker.main()
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_a_page_allows_its_own_scripts_and_nothing_else():

@@ -169,8 +169,8 @@ def test_the_gradient_check_says_what_jaxsvms_says(x64, name):
         problem["given"] = gradient.tolist()
         check = jaxsvm.check_gradient(objective, W, data, gradient=gradient, h=h, ties="any")
         expected.append(check)
-    seen = set()
-    for check, answer in zip(expected, in_node(problems), strict=True):
+    seen, named = set(), 0
+    for n, (check, answer) in enumerate(zip(expected, in_node(problems), strict=True)):
         for k, row in enumerate(answer["check"]):
             for d, found in enumerate(row):
                 verdict = Verdict(int(check.verdict[k, d])).name.lower()
@@ -179,9 +179,12 @@ def test_the_gradient_check_says_what_jaxsvms_says(x64, name):
                 for key in ("left", "right", "numerical"):
                     theirs = getattr(check, key)[k, d]
                     np.testing.assert_allclose(found[key], theirs, rtol=1e-10, atol=1e-10)
-        for c in check.worst:
-            if c.verdict == Verdict.KINK and c.example is not None and loss.join == "sum":
-                crossed = answer["check"][c.class_index][c.feature]["crossed"]
-                assert (crossed["i"], crossed["j"]) == (c.example, c.crossed_class)
+        # Of whole numbers many hinges are as far in the way as each other.
+        for c in check.worst if n >= len(expected) // 2 and loss.join == "sum" else ():
+            crossed = answer["check"][c.class_index][c.feature]["crossed"]
+            theirs = (c.example, c.crossed_class)
+            assert (crossed and crossed["i"], crossed and crossed["j"]) == theirs
+            named += c.example is not None
     assert seen >= {"smooth", "wrong"}
     assert "kink" in seen or loss.power == 2
+    assert named or loss.join == "max"

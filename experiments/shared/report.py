@@ -23,6 +23,7 @@ from latex2mathml.converter import convert
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from experiments.shared.figures import Shown
+from experiments.shared.page import script_hashes
 from experiments.shared.record import write_text
 from experiments.shared.text import MARKDOWN, as_text, reader, table
 
@@ -74,6 +75,7 @@ class Chapter(NamedTuple):
         name: the section's, for links within the page.
         story: what is told around the body.
         made: markdown that says how the numbers came to be.
+        play: HTML of ours that one can play with; only a page has it.
     """
 
     heading: str
@@ -82,6 +84,7 @@ class Chapter(NamedTuple):
     name: str = ""
     story: Story = Story("")
     made: str = ""
+    play: str = ""
 
     @property
     def anchor(self) -> str:
@@ -115,12 +118,14 @@ class Top(NamedTuple):
         about: date, data and command, each a line of markdown.
         picture: one that sums it up.
         claims: that the sections judged, by the section's heading.
+        play: as in `Chapter`.
     """
 
     story: Story
     about: Sequence[str] = ()
     picture: Shown | None = None
     claims: Mapping[str, Sequence[Claim]] = {}
+    play: str = ""
 
     @property
     def verdicts(self) -> str:
@@ -135,8 +140,9 @@ def write_report(folder: Path, top: Top, chapters: Sequence[Chapter]) -> list[Pa
     """Write report.md and report.html, and return their paths."""
     text = "\n\n".join(_markdown(folder, top, chapters)) + "\n"
     page = PAGES.get_template("report.html.jinja").render(
-        top=top, chapters=chapters, markdown=MARKDOWN, story=STORY
-    )
+        top=top, chapters=chapters, markdown=MARKDOWN, story=STORY,
+        scripts=script_hashes("".join([top.play, *(chapter.play for chapter in chapters)])),
+    )  # fmt: skip
     texts = {"report.md": text, "report.html": page}
     for name, content in texts.items():
         write_text(folder / name, content)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from experiments.shared import folder as folders
-from experiments.shared import made, signals
+from experiments.shared import made, page, signals
 from experiments.shared.environment import environment
 from experiments.shared.failures import MISTAKE, Failure, fail, failure_of, say, worst
 from experiments.shared.figures import save_figures
@@ -155,8 +155,11 @@ class Run:
             for file, write in files.items():
                 write(self.place / file)
             figures = save_figures(module.plot(arrays), self.place / name)
-            told = module.report(arrays), figures, name, module.STORY
-            chapter = Chapter(module.STORY.question, *told, made.made_by(name, config, kept))
+            chapter = Chapter(
+                module.STORY.question, module.report(arrays), figures, name, module.STORY,
+                made.made_by(name, config, kept),
+                module.play(arrays) if hasattr(module, "play") else "",
+            )  # fmt: skip
             claims = module.claims(arrays) if hasattr(module, "claims") else ()
         except OSError:
             raise
@@ -164,11 +167,8 @@ class Run:
             self._fail(name, failure_of(error))
         else:
             record = {"config": config, "seconds": kept.seconds, "results": arrays}
-            paths = [
-                self.place / name / folders.ARRAYS,
-                *(shown.path for shown in figures.values()),
-            ]
-            paths += [self.place / file for file in files]
+            paths = [self.place / name / folders.ARRAYS, *(self.place / file for file in files)]
+            paths += [shown.path for shown in figures.values()]
             self.parts[name] = Part(chapter, claims, rows, record, kept.environment, paths)
 
     def _fail(self, name: str, failure: Failure) -> None:
@@ -221,7 +221,7 @@ class Run:
             return Top(Story(self.title.replace("_", " ")), about, claims=claims)
         section, figure = self.front.picture
         figures = parts[section].chapter.figures if section in parts else {}
-        return Top(self.front.story, about, figures.get(figure), claims)
+        return Top(self.front.story, about, figures.get(figure), claims, page.hiker())
 
     def say_how_it_went(self) -> int:
         """Print what was found, where the report is and what failed; return the exit status."""

@@ -29,21 +29,22 @@ SLIDERS = (
 )
 
 
-def hiker() -> str:
-    """Return the hiker, a small problem to play with, as a section of a page."""
-    return _fragment("hiker", sliders=SLIDERS)
+def hiker(*, level: int = 2) -> str:
+    """Return the hiker, a small problem to play with, as a section whose heading has a level."""
+    return _fragment("hiker", level=level, sliders=SLIDERS)
 
 
-def landscape(arrays: Mapping[str, Any]) -> str:
+def landscape(arrays: Mapping[str, Any], *, level: int = 2) -> str:
     """Return a plane of the objective with the paths over it, as a section of a page.
 
     Args:
         arrays: as `experiments.shared.live_plane.live_plane` returns them, and perhaps ``share``,
             of the paths' variance, along the two directions.
+        level: of the heading.
     """
     told = _encoded(arrays)
     # What may end a script is written otherwise: a strategy's name is text from outside.
-    return _fragment("landscape", arrays=json.dumps(told).replace("<", "\\u003c"))
+    return _fragment("landscape", level=level, arrays=json.dumps(told).replace("<", "\\u003c"))
 
 
 def script(name: str) -> str:
@@ -80,9 +81,9 @@ def _encoded(value: Any) -> Any:
     """Return what JSON can say of arrays: small ones as lists, others as float32 in base64."""
     if isinstance(value, Mapping):
         return {name: _encoded(part) for name, part in value.items()}
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray | np.generic):
         return value
-    if value.size <= 2 or value.dtype.kind == "i":
+    if value.size <= 2 or value.dtype.kind != "f":
         return value.tolist()
     data = base64.b64encode(value.astype("<f4").tobytes()).decode()
     return {"data": data, "shape": value.shape}

@@ -31,7 +31,7 @@ export function precise(x, digits = 3) {
 
 /** About `num` round numbers in [low, high]. */
 export function ticks(low, high, num = 5) {
-  const raw = (high - low) / num;
+  const raw = Math.max((high - low) / num, 1e-12 * Math.max(Math.abs(low), Math.abs(high)));
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw);
   const first = Math.ceil(low / step - 1e-9);

@@ -13,7 +13,7 @@ import { CLASSES, DEFAULTS, MOST_POINTS, PRESETS, fromAddress, fromCsv, preset, 
 import { STRATEGIES, advance, begin, propose, randomStart } from "./strategies.mjs";
 
 const ZERO = CLASSES.map(() => [0, 0, 0]);
-const MOST_STEPS = 5000;
+const MOST_STEPS = 5000, MOST_HIGH = 1e100;
 // Of the climb to the lower bound: points times steps a frame, and steps after which it is enough.
 const CLIMB = 450, MOST_CLIMBED = 20_000;
 const ADDRESS = "#hiker?";
@@ -97,6 +97,7 @@ class Hiker {
 
   rewind() {
     this.pause();
+    this.end = null;
     this.walk = begin(this.settings.start ?? randomStart(this.settings.seed, ZERO));
     this.apply({});
     this.announce();
@@ -116,9 +117,13 @@ class Hiker {
   }
 
   step() {
-    if (this.walk.path.length > MOST_STEPS) return this.pause();
-    const { objective, data, settings } = this;
-    this.walk = advance(this.walk, propose(objective, this.walk, data, settings), data, settings);
+    const { objective, data, settings, walk } = this;
+    const next = advance(walk, propose(objective, walk, data, settings), data, settings);
+    this.end = null;
+    if (walk.path.length > MOST_STEPS) this.end = `${MOST_STEPS} steps are all that this page keeps`;
+    else if (!(value(objective, next.W, data) < MOST_HIGH)) this.end = "the next step leaves the range of numbers";
+    if (this.end) return this.pause();
+    this.walk = next;
     this.check = null;
   }
 
@@ -132,7 +137,7 @@ class Hiker {
       const wait = this.calm.matches ? 1000 : every;
       if (now - last >= wait) {
         last = now;
-        for (let n = 0; n < steps; n++) this.step();
+        for (let n = 0; n < steps && this.playing; n++) this.step();
         this.redraw();
       }
       requestAnimationFrame(frame);
@@ -214,7 +219,7 @@ class Hiker {
     const where = Number.isFinite(ahead.best) ? `the lowest point is ${number(ahead.best, 3)} away` : "the line falls for ever";
     const kinks = ahead.kinks === 1 ? "1 kink" : `${ahead.kinks} kinks`;
     const next = proposal.accepted ? `the next step goes ${number(ahead.step, 3)}` : "the next step is refused: it is no lower";
-    say("line-says", `${kinks} in view; ${where}, ${next}.`);
+    say("line-says", `${this.end ? `Stopped: ${this.end}. ` : ""}${kinks} in view; ${where}, ${next}.`);
     say("check-says", this.check ? this.verdicts() : "");
   }
 
@@ -237,8 +242,9 @@ class Hiker {
   announce() {
     this.draw();
     const f = value(this.objective, this.walk.W, this.data);
+    const end = this.end ? `Stopped: ${this.end}. ` : "";
     role(this.root, "status").textContent =
-      `Step ${this.walk.step}: objective ${number(f, 4)}, ${role(this.root, "above").textContent}.`;
+      `${end}Step ${this.walk.step}: objective ${number(f, 4)}, ${role(this.root, "above").textContent}.`;
   }
 
   showSettings() {

@@ -2,12 +2,12 @@
 
 import { axes, fit, make, number, pathOf, precise, role } from "./dom.mjs";
 import { drawSurface } from "./landscape_surface.mjs";
-import { decode, exactValue, interpolated, kinkLines, onView } from "./plane.mjs";
+import { columns, decode, exactValue, interpolated, kinkLines, onView } from "./plane.mjs";
 import { contour, levels, paint, range } from "./surface.mjs";
 
 // Okabe and Ito's, the lighter ones, which show on viridis with a dark edge; their yellow is the bottom's.
 const COLOURS = ["#e69f00", "#56b4e9", "#cc79a7", "#d55e00", "#ffffff", "#009e73", "#bbbbbb"];
-const NODES = 65;
+const NODES = 49;
 
 class Landscape {
   constructor(root) {
@@ -19,6 +19,7 @@ class Landscape {
     }));
     const arrays = ["t", "loss", "accuracy", "pieces", "penalty"].map((key) => [key, decode(told[key])]);
     Object.assign(this, { root, told, paths, plane: { ...told, ...Object.fromEntries(arrays) } });
+    this.plane.pieces = columns(this.plane.pieces);
     this.reach = this.plane.t.at(-1);
     this.last = Math.max(...paths.map((path) => path.loss.length)) - 1;
     this.step = this.last;
@@ -187,7 +188,10 @@ class Landscape {
 
   /** The whole plane in space, whatever the view. */
   drawSpace() {
-    const { plane, reach, shown } = this;
+    const { plane, reach, shown } = this, turn = Number(role(this.root, "turn").value);
+    const key = JSON.stringify([turn, this.step, shown]);
+    if (key === this.drawnInSpace) return;
+    this.drawnInSpace = key;
     const grid = shown === "accuracy" ? plane.accuracy : plane.loss;
     if (this.heightsOf !== grid) {
       const [low, high] = range(grid), isBowl = shown !== "accuracy";
@@ -202,7 +206,7 @@ class Landscape {
         p / reach, q / reach, this.heightAt(interpolated(grid, plane.t, p, q)),
       ]),
     }));
-    drawSurface(role(this.root, "surface"), this.heights, Number(role(this.root, "turn").value), trails);
+    drawSurface(role(this.root, "surface"), this.heights, turn, trails);
   }
 
   makeRows() {

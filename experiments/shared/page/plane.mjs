@@ -14,11 +14,17 @@ export function decode({ data, shape }) {
   return Array.from({ length: shape[0] }, (_, n) => flat.subarray(n * width, (n + 1) * width));
 }
 
+/** Rows of (u, a, b) as three arrays: millions of hinges are looked at in a frame. */
+export function columns(rows) {
+  const [u, a, b] = [0, 1, 2].map((n) => Float64Array.from(rows, (row) => row[n]));
+  return { u, a, b };
+}
+
 /** The mean hinge loss of the examples whose pieces are known, and the penalty. */
-export function exactValue({ pieces, penalty, examples }, p, q) {
+export function exactValue({ pieces: { u, a, b }, penalty, examples }, p, q) {
   let total = 0;
-  for (const [u, a, b] of pieces) {
-    const margin = u + p * a + q * b;
+  for (let n = 0; n < u.length; n++) {
+    const margin = u[n] + p * a[n] + q * b[n];
     if (margin > 0) total += margin;
   }
   const [c, cp, cq, pp, pq, qq] = penalty;
@@ -38,11 +44,14 @@ export function interpolated(grid, t, p, q) {
 }
 
 /** Where the pieces switch within a view { p: [low, high], q: [low, high] }: ends of segments. */
-export function kinkLines({ pieces }, { p, q }) {
+export function kinkLines({ pieces: { u, a, b } }, { p, q }) {
   const lines = [];
-  for (const [u, a, b] of pieces) {
-    if (a === 0 && b === 0) continue;
-    const line = segment([a, b, u], p, q);
+  const [p0, q0] = [(p[0] + p[1]) / 2, (q[0] + q[1]) / 2], [dp, dq] = [(p[1] - p[0]) / 2, (q[1] - q[0]) / 2];
+  for (let n = 0; n < u.length; n++) {
+    // Where the margin has one sign all over the view there is no line.
+    const middle = u[n] + p0 * a[n] + q0 * b[n], reach = dp * Math.abs(a[n]) + dq * Math.abs(b[n]);
+    if (reach === 0 || Math.abs(middle) > reach) continue;
+    const line = segment([a[n], b[n], u[n]], p, q);
     if (line) lines.push(line);
   }
   return lines;
