@@ -364,11 +364,12 @@ def damaged_images(folder, url, archive, form, count, seed):
 def damaged_records(folder, count, seed):
     """Damage what a finished job wrote for its readers, and give its command again."""
     from experiments.shared import run
+    from experiments.shared.environment import environment
     from experiments.shared.runner import execute
     from tests import fake_section
 
     # What is written again names the commit of now, which may change meanwhile.
-    vars(run).update(environment=functools.cache(run.environment))
+    vars(run).update(environment=functools.cache(environment))
     rng, folder = random.Random(int(seed)), Path(folder)
     config = fake_section.Config(out=folder, name="job")
     sections = [(fake_section.called(name), config) for name in ("first", "second")]

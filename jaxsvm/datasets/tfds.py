@@ -237,7 +237,7 @@ def _examples(builder: Any, split: str, folder: Path) -> Iterator[tuple[np.ndarr
     try:
         for record in FORMATS[builder.info.file_format.value](builder, split):
             image, label = np.asarray(record["image"]), int(record["label"])
-            if (image.shape, image.dtype) != (shape, np.uint8):
+            if image.shape != shape or image.dtype != np.uint8:
                 raise ValueError(f"{split} image {count} is {image.dtype} of {image.shape}")
             if not 0 <= label < num_classes:
                 raise ValueError(f"{split} label {count} is {label}, of {num_classes} classes")
