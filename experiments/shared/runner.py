@@ -16,6 +16,7 @@ arrays are in arrays.npz. A section may have more names:
 
     claims(arrays)   -> sentences of the notes that it can judge, with verdicts (`report.Claim`)
     files(arrays)    -> by the file's name, a function that writes it to the path it is given
+    play(arrays)     -> a part of the page that one can play with, as HTML of ours
 
 What a section measured is kept as soon as it is there. So a run that was ended, whatever ended it,
 goes on with the same command and the same ``--name``. Where a section fails the others still run,
