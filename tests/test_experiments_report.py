@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from experiments import certificate, gradient_check, landscape, race, step_size
-from experiments.shared import command_line, made, report
+from experiments.shared import command_line, made, pictures, report
 from experiments.shared.figures import Picture, save_figures
 from experiments.shared.text import MARKDOWN
 from jaxsvm import plot as draw
@@ -24,19 +24,19 @@ FACTS = {"name": "d", "classes": 3, "features": 2, "train": 9, "validation": 3, 
 
 def test_a_report_puts_figures_in_their_places_and_formulas_into_stories_only(tmp_path):
     x = np.arange(50_000.0)
-    pictures = {
+    drawn = {
         "few": draw.lines({"": (x[:9], x[:9])}, xlabel="", ylabel=""),
         "many": draw.lines({"": (x, np.sin(x))}, xlabel="", ylabel=""),
         "image": draw.heat_map(np.eye(2), "ab", "ab", xlabel="", ylabel="", label=""),
     }
     shown = save_figures(
-        {name: Picture(f, f"{name}.", name) for name, f in pictures.items()}, tmp_path
+        {name: Picture(f, f"{name}.", name) for name, f in drawn.items()}, tmp_path
     )
     assert [figure.path.name for figure in shown.values()] == ["few.svg", "many.png", "image.png"]
     assert [figure.is_drawing for figure in shown.values()] == [True, True, False]
     assert len(list(tmp_path.iterdir())) == 3
     first = (tmp_path / "few.svg").read_bytes()
-    save_figures({"few": Picture(pictures["few"], "", "")}, tmp_path)
+    save_figures({"few": Picture(drawn["few"], "", "")}, tmp_path)
     assert (tmp_path / "few.svg").read_bytes() == first
     body = "Found $x$.\n\none\n\n[[image]]\n\ntwo [[few]] two\n\n[[other]]\n\n[[few]]"
     chapter = report.Chapter("a", body, shown, story=report.Story("Is it $x$?", "$x$", "$$y$$"))
@@ -205,7 +205,7 @@ def test_the_report_of_the_certificate(tmp_path):
     }  # fmt: skip
     text = check_report(certificate, arrays, tmp_path)
     assert "to a relative gap of 0.02" in text
-    axes = certificate.hardest_figures(arrays)["hardest_examples"].figure.axes
+    axes = pictures.hardest_figures(arrays)["hardest_examples"].figure.axes
     assert [ax.get_title() for ax in axes[:2]] == ["8\nright, just", "8\nseen as 3"]
     # Without pictures there is no such figure, and nothing in its place.
     del arrays["hardest"]
