@@ -392,7 +392,7 @@ def damaged_records(folder, count, seed):
         status, said = again()
         same = contents() == whole
         told = str(path) in said or changed == whole[path]  # its sections draw the same figure
-        what = "figure" if path.suffix == ".png" else path.name
+        what = "figure" if path.suffix in (".png", ".svg") else path.name
         say(
             "fault",
             json.dumps([f"a job's {what} {kind}", status == 0 and told and same, same, said]),

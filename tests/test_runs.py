@@ -184,7 +184,7 @@ def test_a_finished_run_finds_what_was_changed_and_writes_it_again(run, capsys):
         ("metrics.jsonl", b'"step": 1', b'"step": 3'),
         ("report.md", b"0.1", b"0.2"),
         ("report.html", b"0.1", b"0.2"),
-        ("first/a_line.png", b"IDAT", b"IDAS"),
+        ("first/a_line.svg", b"stroke", b"strike"),
     ):
         path = run.folder / name
         assert old in whole[path]
@@ -270,11 +270,11 @@ def test_a_disk_that_is_full_at_any_file_of_a_run_loses_nothing(run, monkeypatch
         assert run(first="found") == 0
         found = files_of(run.folder)
         assert found.keys() == unbroken.keys()
-        for name in ("metrics.jsonl", "report.md", "a_line.png", "options.json"):
+        for name in ("metrics.jsonl", "report.md", "a_line.svg", "options.json"):
             assert found[name] == unbroken[name], name
         capsys.readouterr()
     assert named == [
-        "options.json", "arrays.npz", "a_line.png", "report.md", "report.html", "metrics.jsonl",
+        "options.json", "arrays.npz", "a_line.svg", "report.md", "report.html", "metrics.jsonl",
         "metrics.json",
     ]  # fmt: skip
     # The first and the last run measured, and those in between once, but for the one whose arrays
