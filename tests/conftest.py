@@ -4,6 +4,7 @@ In the environment, JAX_ENABLE_X64=1 runs the suite in float64, and JAXSVM_DEFAU
 with XLA's default passes, as users do (CI runs the tests marked ``compiled`` so as well).
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -13,11 +14,16 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_debug_key_reuse", True)
+# Whether a key is used twice does not depend on the precision.
+jax.config.update("jax_debug_key_reuse", not jax.config.read("jax_enable_x64"))
 # Most of the suite's time is spent in compilers: XLA's cheap passes take half of it. What they do
 # not do, fusing products into sums say, can change a result, so CI also runs some tests without.
 CHEAP = not os.environ.get("JAXSVM_DEFAULT_COMPILATION")
 jax.config.update("jax_disable_most_optimizations", CHEAP)
+
+# What is traced makes millions of objects that live on; to look through them again and again takes
+# a tenth of the suite's time.
+gc.set_threshold(200_000, 20, 100)
 
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 # For tests/mutants.py: the first example that fails is enough, a smaller one is not looked for.
