@@ -23,7 +23,7 @@ from jax import Array, lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jax.extend.source_info_util import summarize
 
-from jaxsvm.gradients.primitives import BRANCHES, CALLS, NESTED, SMOOTH, scrambled
+from jaxsvm.gradients.primitives import BRANCHES, CALLS, NESTED, SMOOTH
 
 WORDS = 32  # of 32 bits each, in a site's hash
 MOST_KEPT = 2**16  # random numbers that a program keeps for a site
@@ -333,12 +333,20 @@ def _series(size: int) -> Any:
     """Return odd random numbers; long ones are made where they are used."""
     if size <= MOST_KEPT:
         return np.random.default_rng(0).integers(0, 2**32, size, np.uint32) | np.uint32(1)
-    return scrambled(lax.iota(jnp.uint32, size), 0) | jnp.uint32(1)
+    return _scrambled(lax.iota(jnp.uint32, size), 0) | jnp.uint32(1)
+
+
+def _scrambled(x: Array, seed: Any) -> Array:
+    """Return 32 bits that look random, of every number: the finalizer of MurmurHash3."""
+    x = (x + jnp.uint32(1)) * jnp.uint32(0x9E3779B1) + jnp.uint32(seed)
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
 
 
 def _mixed(rows: Array, number: Array) -> Array:
     """Return the hashes of a loop's round, so that their sum depends on the order of rounds."""
-    return rows * (scrambled(number, 1) | jnp.uint32(1))
+    return rows * (_scrambled(number, 1) | jnp.uint32(1))
 
 
 def _stacked(rows: list[Array]) -> Array:

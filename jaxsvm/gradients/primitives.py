@@ -132,33 +132,14 @@ def _clamp(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> lis
     return [_side(x, low), _side(x, high)]
 
 
-def _attained(largest: bool) -> Outcome:
-    """Return a sum over the places that attain the extremum.
-
-    All in one reduction: a maximum that was rounded elsewhere might equal none of its entries.
-    """
+def _attained(axes: str) -> Outcome:
+    """Return which entries equal the extremum along ``params[axes]``."""
 
     def outcome(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
-        x = inputs[0]
-        place = scrambled(lax.iota(jnp.uint32, x.size), 0).reshape(x.shape)
-
-        def better(a: Any, b: Any) -> Any:
-            (u, i), (v, j) = a, b
-            second = (v > u) if largest else (v < u)
-            return lax.select(second, v, u), jnp.where(u == v, i + j, lax.select(second, j, i))
-
-        nothing = jnp.asarray(-np.inf if largest else np.inf, x.dtype)
-        return [lax.reduce((x, place), (nothing, jnp.uint32(0)), better, params["axes"])[1]]
+        reduced = outputs[0]
+        return [(inputs[0] == jnp.expand_dims(reduced, params[axes])).astype(jnp.int32)]
 
     return outcome
-
-
-def scrambled(x: Array, seed: Any) -> Array:
-    """Return 32 bits that look random, of every number: the finalizer of MurmurHash3."""
-    x = (x + jnp.uint32(1)) * jnp.uint32(0x9E3779B1) + jnp.uint32(seed)
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-    return x ^ (x >> 16)
 
 
 def _running(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
@@ -185,11 +166,13 @@ def _equal_neighbours(x: Array, axis: int) -> Array:
 
 
 def _best(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
-    """Return the indices that top_k chose, and which are tied, the last also with the next."""
+    """Return the indices that top_k chose, and which are tied, also with the last of them."""
     axis = params["axis"]
-    size = min(params["k"] + 1, inputs[0].shape[axis])
-    values, _ = lax.top_k(inputs[0], size, axis=axis)
-    return [outputs[1], _equal_neighbours(values, axis)]
+    values, indices = outputs
+    if not values.size:
+        return [indices]
+    last = lax.slice_in_dim(values, values.shape[axis] - 1, values.shape[axis], axis=axis)
+    return [indices, _equal_neighbours(values, axis), (inputs[0] == last).astype(jnp.int32)]
 
 
 def _every_order(params: dict[str, Any], inputs: list[Any], outputs: list[Any]) -> list[Array]:
@@ -262,7 +245,7 @@ BRANCHES: dict[str, Outcome] = {
     "floor": _whole, "ceil": _whole, "round": _whole,
     "lgamma": _below_zero, "digamma": _below_zero, "polygamma": _below_zero, "zeta": _below_zero,
     "clamp": _clamp, "sort": _order, "top_k": _best,
-    "reduce_max": _attained(True), "reduce_min": _attained(False),
+    "reduce_max": _attained("axes"), "reduce_min": _attained("axes"),
     "cummax": _running, "cummin": _running,
     "reduce_window_max": _windows(0, True), "reduce_window_min": _windows(0, False),
     "select_and_scatter_add": _windows(1, None), "select_and_gather_add": _windows(1, None),
