@@ -230,8 +230,8 @@ def plot(arrays: dict[str, Any]) -> Figures:
         **small_figures(arrays),
         "svm_all": Picture(
             surface(every, f"{examples}: loss"),
-            "The mean over all training examples. White lines join places of equal loss. Each of so "
-            "many facets is still flat, and together they look smooth.",
+            "The mean over all training examples. White lines join places of equal loss. Each of "
+            "so many facets is still flat, and together they look smooth.",
             "Coloured plane with smooth curves that join places of equal loss.",
         ),
         "svm_all_accuracy": Picture(
