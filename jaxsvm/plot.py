@@ -298,7 +298,7 @@ def _draw_paths(ax: Any, paths: Mapping[str, Any], size: float) -> None:
     looks = zip(paths.items(), COLORS[1:], MARKERS, strict=False)
     for (name, path), color, marker in looks:
         ax.plot(*path.T, "-", color=color, linewidth=1.2 * size, path_effects=rim)
-        end = {"markeredgecolor": "white", "markersize": 8 * size, "zorder": 3}
+        end: dict[str, Any] = {"markeredgecolor": "white", "markersize": 8 * size, "zorder": 3}
         ax.plot(*path[-1:].T, marker, color=color, label=name, **end)
     start = next(iter(paths.values()))[:1].T
     ring = [patheffects.withStroke(linewidth=4 * size, foreground="black")]
@@ -338,7 +338,7 @@ def save_walks(figure: Figure, walks: Mapping[str, Any], path: Path | str) -> Pa
         ax, canvas = figure.axes[0], FigureCanvasAgg(figure)
         artists = []
         for walk, color, marker in zip(walks.values(), COLORS[1:], MARKERS, strict=False):
-            end = {"markeredgecolor": "white", "markersize": 9, "animated": True}
+            end: dict[str, Any] = {"markeredgecolor": "white", "markersize": 9, "animated": True}
             (trail,) = ax.plot([], [], "-", color=color, linewidth=1.2, animated=True)
             (hiker,) = ax.plot([], [], marker, color=color, **end)
             artists.append((trail, hiker, np.asarray(walk)))
