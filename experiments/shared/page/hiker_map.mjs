@@ -7,7 +7,6 @@ import { contour, levels, paint, range } from "./surface.mjs";
 import { CLASSES } from "./settings.mjs";
 
 const NODES = 33;
-const FAR = 60; // kink lines at most
 
 /** A plane: its directions, where its coordinates are 0, and their names. */
 function planeOf(name, walk, bottom) {
@@ -135,7 +134,7 @@ export class MapView {
   }
 
   drawKinks({ kinks }, ends) {
-    const lines = kinks.slice(0, FAR).map((kink) => segment(kink, ends, ends)).filter(Boolean);
+    const lines = kinks.map((kink) => segment(kink, ends, ends)).filter(Boolean);
     const d = lines.map((line) => pathOf(line.map(([a, b]) => [this.frame.x(a), this.frame.y(b)]))).join("");
     make(this.svg, "path", { d, class: "kinks" });
   }

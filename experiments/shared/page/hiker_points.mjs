@@ -8,8 +8,8 @@ const NUDGE = 0.05;
 
 /** Draws the points, and tells `change(points)` and `select(index)` what a person does to them. */
 export class PointsView {
-  constructor(root, { change, select, isBusy }) {
-    Object.assign(this, { svg: role(root, "points"), change, select, isBusy, shown: "" });
+  constructor(root, { change, select }) {
+    Object.assign(this, { svg: role(root, "points"), change, select });
     this.ground = make(this.svg, "g");
     this.dots = make(this.svg, "g");
     this.svg.addEventListener("dblclick", (event) => {

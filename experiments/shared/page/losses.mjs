@@ -44,7 +44,7 @@ const MARGINS = {
 const IS_TERM = { wrong: (j, y) => j !== y, all: () => true, own: (j, y) => j === y };
 
 /** A hinge loss. `ownWeight` is the reinforced machine's weight of the own class's term. */
-export class Hinge {
+class Hinge {
   constructor({ margins = "relative", terms = "wrong", join = "sum", power = 1, ownWeight = null }) {
     Object.assign(this, { terms, power, ownWeight, kind: MARGINS[margins] });
     this.takesMax = join === "max" && terms !== "own";
@@ -146,7 +146,7 @@ export class Hinge {
 }
 
 /** Cross-entropy: log Σ_j exp(s_j) − s_y. */
-export const softmaxLoss = {
+const softmaxLoss = {
   hasHinges: false,
   value(s, y) {
     const largest = Math.max(...s);

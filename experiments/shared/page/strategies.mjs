@@ -8,13 +8,13 @@ import { sum } from "./losses.mjs";
 import { along, minimum } from "./line.mjs";
 import { combine, gradient, numericalGradient, scaled, value } from "./objective.mjs";
 
-export const BATCH = 3;
+const BATCH = 3;
 const MOMENTUM = 0.9;
 // Streams of random numbers that have nothing to do with each other.
 const START = -1;
 
 /** Uniform numbers in [0, 1) for a seed and a step (mulberry32). */
-export function generator(seed, step) {
+function generator(seed, step) {
   let state = Math.imul(seed, 0x9e3779b1) ^ Math.imul(step + 2, 0x85ebca6b);
   return () => {
     state = (state + 0x6d2b79f5) | 0;
@@ -25,7 +25,7 @@ export function generator(seed, step) {
 }
 
 /** A matrix like `like` of normal numbers (Box & Muller). */
-export function normal(random, like) {
+function normal(random, like) {
   const one = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   return like.map((row) => row.map(one));
 }
