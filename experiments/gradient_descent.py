@@ -183,6 +183,8 @@ def plot(arrays: dict[str, Any]) -> Figures:
     kept = [values for name, values in above.items() if name not in lost] or list(above.values())
     low = min(float(values.min()) for values in kept)
     high = TOP * max(float(values[0]) for values in kept)
+    # What is above the frame is only to leave it: numbers near the largest would overflow.
+    above = {name: np.minimum(values, 10 * high) for name, values in above.items()}
     proof = known["primal"] - known["dual"]
     figure = draw.lines(
         {

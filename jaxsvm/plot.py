@@ -271,7 +271,8 @@ def plane(
         if paths:
             _draw_paths(ax, paths, 1.0)
         for name, (x, y) in (points or {}).items():
-            ax.plot([x], [y], marker="o", markeredgecolor="white", linestyle="", label=name)
+            look: dict[str, Any] = {"color": "black", "markeredgecolor": "white", "zorder": 3}
+            ax.plot([x], [y], marker="o", linestyle="", label=name, **look)
         if arrow is not None:
             ax.annotate(
                 "", xy=arrow[1], xytext=arrow[0],
