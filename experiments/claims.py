@@ -26,7 +26,7 @@ from experiments.shared.figures import Figures, Picture
 from experiments.shared.progress import progress_run
 from experiments.shared.report import Claim, Story
 from experiments.shared.searches import search_at_random, search_locally
-from experiments.shared.text import spread
+from experiments.shared.text import counted, spread
 from jaxsvm import Data, Dataset, Objective, gradient_descent, hinge_loss, l2_penalty
 from jaxsvm import plot as draw
 
@@ -180,7 +180,7 @@ def within_seeds(found: dict[str, Any], figure: float, kind: str) -> str:
     if inside:
         return f"depends on the preprocessing: reproduced with {', '.join(inside)} pixels"
     seeds = len(found["small_scale"]["test_accuracy"])
-    return f"not reproduced with any preprocessing ({seeds} seeds)"
+    return f"not reproduced with any preprocessing ({counted(seeds, 'seed')})"
 
 
 def scale_matters(found: dict[str, Any]) -> str:
@@ -298,7 +298,7 @@ def plot(arrays: dict[str, Any]) -> Figures:
     where = "" if arrays["is_cifar10"] else " on CIFAR-10"
     marks = {f"the notes' {kind}{where}, {figure} %": figure for kind, figure in NOTES.items()}
     figure = draw.bars(
-        [f"{name} pixels" for _, name in found], median, kinds=[kind for kind, _ in found],
+        [name for _, name in found], median, ylabel="features", kinds=[kind for kind, _ in found],
         errors=np.array([median - low, high - median]),
         vertical={"chance": 100 / arrays["shape"][0], **marks},
         xlabel="test accuracy, % (median, lowest, highest)",
@@ -310,7 +310,7 @@ def plot(arrays: dict[str, Any]) -> Figures:
         "long those of blind draws are: one run of it says little."
         + (" The notes' two numbers are of other data." if where else ""),
         "Bar chart of the test accuracy of random and local search for raw, centred and scaled "
-        "pixels, with marks at chance and at the notes' two numbers.",
+        "features, with marks at chance and at the notes' two numbers.",
     )
     return {"searches": picture}
 
@@ -321,7 +321,7 @@ def report(arrays: dict[str, Any]) -> str:
     same = sum(claim.verdict.startswith("reproduced") for claim in judged)
     return (
         f"Of this section's {len(judged)} sentences that these data can judge, {same} are "
-        f"reproduced as they stand ({seeds} seeds).\n\n"
+        f"reproduced as they stand ({counted(seeds, 'seed')}).\n\n"
         f"Raw, centred (the mean subtracted) and scaled ({arrays['scaling']}) are the features. "
         "In the table at the top, cells say median [lowest, highest] over seeds.\n\n[[searches]]"
     )

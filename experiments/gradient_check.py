@@ -229,7 +229,7 @@ def _raises(check: Callable[..., Any], *arguments: Any) -> bool:
 def plot(arrays: dict[str, Any]) -> Figures:
     figures = {dtype: u_figure(dtype, curve) for dtype, curve in arrays["curves"].items()}
     verdicts = arrays["verdicts"]
-    called = {f"naive check, {kind} pixels": v["naive_wrong"] for kind, v in verdicts.items()}
+    called = {f"naive check, {kind}": v["naive_wrong"] for kind, v in verdicts.items()}
     called["check_gradient, all three"] = np.max([v["wrong"] for v in verdicts.values()], axis=0)
     steps, total = arrays["verdict_steps"], arrays["coordinates"]
     alarms = draw.lines(

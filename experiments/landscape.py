@@ -244,9 +244,9 @@ def plot(arrays: dict[str, Any]) -> Figures:
         **small_figures(arrays),
         "svm_all": Picture(
             surface(every, f"{examples}: loss"),
-            "The mean over all training examples. The rings are lines of equal loss, and they are "
-            "round: a bowl, though every piece of it is straight.",
-            "Coloured plane with round rings of equal loss about one lowest point.",
+            "The mean over all training examples. White lines join places of equal loss. Each of "
+            "so many facets is still flat, and together they look smooth.",
+            "Coloured plane with smooth curves that join places of equal loss.",
         ),
         "svm_all_accuracy": Picture(
             surface(
@@ -325,9 +325,9 @@ def small_figures(arrays: dict[str, Any]) -> Figures:
         ),
         "svm_hundred": Picture(
             surface(hundred, f"{hundred['examples']} examples: loss"),
-            "The mean of a hundred examples: so many facets that the rings of equal loss look "
-            "round, with corners still to be seen.",
-            "Coloured plane with rings of equal loss that are nearly round.",
+            "The mean of a hundred examples: the curves of equal loss look nearly smooth, with "
+            "corners still to be seen.",
+            "Coloured plane with nearly smooth curves that join places of equal loss.",
         ),
     }  # fmt: skip
 

@@ -21,7 +21,7 @@ import numpy as np
 from experiments.shared import options, record, runner, searches, settings
 from experiments.shared.figures import Figures, Picture, curves_over_seeds
 from experiments.shared.report import Story
-from experiments.shared.text import spread, table
+from experiments.shared.text import counted, spread, table
 
 STORY = Story(
     "Does it help to start from the best so far?",
@@ -104,7 +104,7 @@ def report(arrays: dict[str, Any]) -> str:
     return (
         f"{num_steps:,} tries lead from {spread(arrays['start_accuracy'], '.1%')} % of the test "
         f"examples to {spread(arrays['test_accuracy'], '.1%')} % (median [lowest, highest] of "
-        f"{seeds} seeds); {share:.0f} % of the tries went down.\n\n"
+        f"{counted(seeds, 'seed')}); {share:.0f} % of the tries went down.\n\n"
         f"{table('measured | median [lowest, highest] over seeds', rows)}\n\n"
         "[[loss]]\n\n[[accepted_steps]]"
     )

@@ -200,8 +200,8 @@ def report(arrays: dict[str, Any]) -> str:
     N = twice["examples"]
     return (
         f"Batches of {recipe['batch_size']} reach {spread(recipe['test_accuracy'], '.2%')} % of "
-        f"the test examples in {np.median(recipe['seconds']):.2f} s of training, and 100 examples "
-        f"at once cost 1/{arrays['at_once_speedup']:.1f} of 100 examples one by one.\n\n"
+        f"the test examples in {np.median(recipe['seconds']):.2f} s of training, and 100 gradients "
+        f"one by one cost {arrays['at_once_speedup']:.1f} times as much as at once.\n\n"
         "### The recipe\n\n"
         f"Batches of {recipe['batch_size']}, {recipe['num_steps']} steps from W = 0, step size "
         f"{recipe['step_size']:g} falling linearly to 0, reg {recipe['reg']:g}; "
@@ -212,8 +212,8 @@ def report(arrays: dict[str, Any]) -> str:
         "square root of the batch size; none is tuned.\n\n"
         f"[[loss_against_examples]]\n\n[[loss_against_seconds]]\n\n{table_of(sizes)}"
         + "\n\n### What a batch costs\n\n[[time_per_example]]\n\n"
-        f"The gradient of 100 examples at once takes 1/{arrays['at_once_speedup']:.1f} of the "
-        "time of 100 gradients of one example.\n\n"
+        f"100 gradients of one example take {arrays['at_once_speedup']:.1f} times as long as one "
+        "gradient of 100 examples.\n\n"
         "Time an example takes in a batch of a power of two, over the mean of the two sizes "
         "beside it; below 1 is faster. The verdict asks for separate quartiles.\n\n"
         + table("batch size | time ratio {:.3f} | verdict", powers)

@@ -24,7 +24,7 @@ from experiments.shared.figures import LOG_LOG, Figures, Picture, curves_over_se
 from experiments.shared.progress import divergences, stacked
 from experiments.shared.report import Story
 from experiments.shared.strategies import follow, near_zero, strategies
-from experiments.shared.text import quartile_cell, table_of
+from experiments.shared.text import counted, quartile_cell, table_of
 from jaxsvm import Objective
 
 STRATEGIES = (
@@ -158,7 +158,7 @@ def report(arrays: dict[str, Any]) -> str:
     if best:
         words = (
             f"{best} gets furthest: its objective ends {ends[best] - low:.2g} above the proved "
-            f"bottom of {low:.4g} (median of {seeds} seeds)"
+            f"bottom of {low:.4g} (median of {counted(seeds, 'seed')})"
         )
         worst = max(ends, key=lambda name: ends[name])
         words += f"; {worst} ends {ends[worst] - low:.2g} above it." if worst != best else "."

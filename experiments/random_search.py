@@ -25,7 +25,7 @@ import numpy as np
 from experiments.shared import options, record, runner, searches, settings
 from experiments.shared.figures import Figures, Picture, curves_over_seeds
 from experiments.shared.report import Claim, Story
-from experiments.shared.text import spread, table_of
+from experiments.shared.text import counted, spread, table_of
 from jaxsvm import plot as draw
 from jaxsvm import pruned_random_search
 
@@ -161,8 +161,8 @@ def report(arrays: dict[str, Any]) -> str:
     (seeds, num_steps), long = arrays["losses"].shape[1:], arrays["long"]
     return (
         f"The best of {num_steps:,} draws answers {spread(arrays['test_accuracy'][0], '.1%')} % of "
-        f"the test examples rightly (median [lowest, highest] of {seeds} seeds), where guessing "
-        f"has {100 * arrays['chance']:.0f} %.\n\n"
+        f"the test examples rightly (median [lowest, highest] of {counted(seeds, 'seed')}), where "
+        f"guessing has {100 * arrays['chance']:.0f} %.\n\n"
         "The training loss chooses the W, the test part judges it. A loss sees the scale of W and "
         "an answer, the class of the highest score, does not.\n\n"
         f"{table_of(columns)}\n\n[[best_loss_so_far]]\n\n[[losses_of_draws]]\n\n"

@@ -142,7 +142,7 @@ def test_minibatch_recipe_timings_and_duplicates(tmp_path, monkeypatch):
     assert arrays["duplicates"]["loss"] < 1e-12
     assert arrays["duplicates"]["gradient"] < 1e-12
     assert [row["peer"] for row in arrays["timings"]] == ["31", "32", "33", "100", "100 times one"]
-    assert "of the time of 100 gradients" in check_report(minibatch, arrays, tmp_path)
+    assert "100 gradients of one example take" in check_report(minibatch, arrays, tmp_path)
     once, powers, copies = minibatch.claims({**arrays, "at_once_speedup": 1.9})
     assert once.verdict == "not reproduced"
     assert minibatch.claims({**arrays, "at_once_speedup": 2.1})[0].verdict == "reproduced"

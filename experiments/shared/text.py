@@ -36,6 +36,11 @@ def spread(values: Any, form: str, percentiles: Sequence[float] = (0, 50, 100)) 
     return f"{median} [{low}, {high}]"
 
 
+def counted(count: int, name: str) -> str:
+    """Return a number of things: "1 seed", "1,200 seeds"."""
+    return f"{count:,} {name}" + "s" * (count != 1)
+
+
 def quartile_cell(values: Any, form: str) -> str:
     """Return "median [lower quartile, upper quartile]", with the numbers in ``form``."""
     return spread(values, form, (25, 50, 75))
