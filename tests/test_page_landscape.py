@@ -100,7 +100,7 @@ def test_the_plane_s_penalty_is_that_of_its_points(made):
 
 
 def test_the_page_shows_the_arrays(made, tmp_path):
-    arrays, _, _, _ = made
+    arrays, (W, _, _), data, _ = made
     path = tmp_path / "landscape.html"
     path.write_text(page.document("The landscape", page.landscape(arrays)))
     with chromium() as browser:
@@ -114,6 +114,19 @@ def test_the_page_shows_the_arrays(made, tmp_path):
             path_arrays = arrays["paths"][name]
             assert row[1] == f"{path_arrays['loss'][-1]:.4f}"
             assert row[2] == f"{path_arrays['plane_loss'][-1]:.4f}"
+        # The middle of the map is the plane's origin.
+        browser.js(
+            "const box = document.querySelector('[data-role=colours]').getBoundingClientRect();"
+            "const clientX = box.x + box.width / 2, clientY = box.y + box.height / 2;"
+            "arguments[0].dispatchEvent(new PointerEvent('pointermove', { clientX, clientY }))",
+            browser.role("map"),
+        )
+        said = re.findall(r"\d+\.\d+", browser.text("readout").partition("objective")[2])
+        some = Data(data.X[: arrays["examples"]], data.y[: arrays["examples"]])
+        everything, right, exact = map(float, said)
+        assert everything == pytest.approx(float(OBJECTIVE(W, data)), abs=2e-3)
+        assert right == pytest.approx(100 * float(jaxsvm.accuracy(W, data)), abs=0.2)
+        assert exact == pytest.approx(float(OBJECTIVE(W, some)), abs=2e-3)
         # The keys walk the steps, zoom and move the view.
         plane = browser.role("map")
         assert browser.text("step-value") == "10 of 10"

@@ -31,6 +31,8 @@ NAMELESS = {
     "absolute, own": Hinge("absolute", "own"),
 }
 LOSSES = FAMILY | NAMELESS
+# A sum, a square of a maximum, and weights; each is a program to compile.
+COMPILED = ["Weston-Watkins", "squared Crammer-Singer", "reinforced"]
 # Of each loss; half of them of small whole numbers, where kinks and ties abound.
 PROBLEMS, SHAPE = 50, (6, 3, 4)
 T = np.array([-1.5, -1.0, 0.0, 0.5, 2.0])
@@ -131,7 +133,7 @@ def test_losses_margins_and_gradients_are_jaxsvms(x64, asked, told, name):
     compare(name, jax.vmap(partial(simple_answers, loss))(asked[name]), told[name])
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", COMPILED)
 def test_lines_and_lower_bounds_are_jaxsvms(x64, asked, told, name):
     answers = jax.jit(jax.vmap(partial(line_answers, LOSSES[name])))
     compare(name, answers(asked[name]), told[name])
@@ -153,9 +155,9 @@ def test_the_bottom_lies_between_two_numbers_that_jaxsvm_finds_too(x64, name):
         assert found["lower"] <= found["upper"] <= found["lower"] + 1e-6 * max(1.0, found["upper"])
 
 
-@pytest.mark.parametrize("name", ["Weston-Watkins", "squared Crammer-Singer"])
-def test_the_gradient_check_says_what_jaxsvms_says(x64, name):
-    arrays, h, loss = draw(200, num=16), 0.05, LOSSES[name]
+def test_the_gradient_check_says_what_jaxsvms_says(x64):
+    name, h = "Weston-Watkins", 0.05
+    arrays, loss = draw(200, num=16), LOSSES[name]
     rng = np.random.default_rng(0)
     problems = as_problems(name, arrays, h=h)
     expected = []
@@ -180,11 +182,10 @@ def test_the_gradient_check_says_what_jaxsvms_says(x64, name):
                     theirs = getattr(check, key)[k, d]
                     np.testing.assert_allclose(found[key], theirs, rtol=1e-10, atol=1e-10)
         # Of whole numbers many hinges are as far in the way as each other.
-        for c in check.worst if n >= len(expected) // 2 and loss.join == "sum" else ():
+        for c in check.worst if n >= len(expected) // 2 else ():
             crossed = answer["check"][c.class_index][c.feature]["crossed"]
             theirs = (c.example, c.crossed_class)
             assert (crossed and crossed["i"], crossed and crossed["j"]) == theirs
             named += c.example is not None
-    assert seen >= {"smooth", "wrong"}
-    assert "kink" in seen or loss.power == 2
-    assert named or loss.join == "max"
+    assert seen >= {"smooth", "kink", "wrong"}
+    assert named
