@@ -8,6 +8,7 @@ Data
     load_dataset, Dataset, DatasetError     images by name, split and centred ("digits", "cifar10")
     data_from_arrays, validate              arrays of your own, checked
     Data, StandardizedFeatures              X and y; X as bytes with the centring folded in
+    shard                                   the same data over several devices: the same bits
 The objective
     score, predict, accuracy, margins       linear scores and what follows from them
     Objective                               mean loss + reg · penalty, callable
@@ -66,6 +67,7 @@ from jaxsvm.datasets import Dataset as Dataset
 from jaxsvm.datasets import DatasetError as DatasetError
 from jaxsvm.datasets import data_from_arrays as data_from_arrays
 from jaxsvm.datasets import load_dataset as load_dataset
+from jaxsvm.devices import shard as shard
 from jaxsvm.gradients import analytic_gradient as analytic_gradient
 from jaxsvm.gradients import assert_gradient as assert_gradient
 from jaxsvm.gradients import check_gradient as check_gradient

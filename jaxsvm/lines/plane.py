@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxsvm.core.arguments import check_problem
+from jaxsvm.core.losses import classes_first
 from jaxsvm.core.objective import Objective, require, scores_of
 from jaxsvm.core.types import Data, Direction, Labels, ScalarLike, Scores, Weights
 from jaxsvm.lines.directions import check_like
@@ -102,4 +103,5 @@ def plane_of_scores(
     offset = loss.all_margins(S, y, delta=objective.delta)
     # Taken once, not once a row, since own scores are gathered.
     slope_a, slope_b = loss.linear(A, y), loss.linear(B, y)
-    return Plane(objective, *weights, offset.T, slope_a.T, slope_b.T, y)
+    parts = (classes_first(part) for part in (offset, slope_a, slope_b))
+    return Plane(objective, *weights, *parts, y)
