@@ -27,10 +27,10 @@ def shard(data: Data, mesh: Mesh) -> Data:
     what is computed from that alone, such as the values of a slice from its scores.
 
     Equal to the bit for any number of devices, and for data that is not sharded: values and
-    gradients of an `Objective`, lines and slices, accuracies, the steps of every optimizer (a
-    mini-batch has the same rows, a search accepts the same trials), bounds and solutions. The
-    functions compared must be compiled, by one version of JAX for one kind of device. Equal to
-    rounding only: gradients that JAX derives from a loss_fn of your own which reads X.
+    gradients of an `Objective`, lines and slices, accuracies, lower bounds, and the steps of every
+    optimizer (a mini-batch has the same rows, a search accepts the same trials). The functions
+    compared must be compiled, by one version of JAX for one kind of device. Equal to rounding only:
+    `solve`, and gradients that JAX derives from a loss_fn of your own which reads X.
 
     For the host: not to be jitted. `run_resumable` goes on from a folder on another number of
     devices. `numpy.asarray(data.X)` is the plain matrix again.
@@ -39,7 +39,7 @@ def shard(data: Data, mesh: Mesh) -> Data:
         data: N examples, on one device or sharded.
         mesh: a `jax.sharding.Mesh`, such as ``jax.make_mesh((8,), ("devices",))``; a power of two
             devices, whose order counts and whose axes do not. Each needs a segment of rows of its
-            own (`jaxsvm.core.rows.layout`): on CPUs 8 devices need about 24,000 examples.
+            own (`jaxsvm.core.rows.layout`): on CPUs 8 devices need 23,809 examples.
 
     Returns:
         `Data` whose X is a `jaxsvm.core.rows.ShardedRows`, or `StandardizedFeatures` of one.

@@ -222,10 +222,12 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     pairs = (block_sizes().certified // group).bit_length() - 1
     n = group + C + pairs + 8
     block = layout(N).size
-    pieces = (N // block + 2) * (block // block_length(block, block_sizes().certified) + 1)
+    piece = block_length(block, block_sizes().certified)
+    # Of the blocks; of the rest, and the totals that are merged, there are fewer than that.
+    pieces = N // block * -(-block // piece) + N // 4096 + 80
     # `magnitude` is itself a sum of positive numbers, no further off than its number of terms.
     magnitude = magnitude * (1 + 2 * u * (data.X.shape[1] + N))
-    error = 1.01 * (n * u + (2 * pieces * u) ** 2) * tree_sum((magnitude**2).ravel()) ** 0.5
+    error = 1.01 * (n * u + (pieces * u) ** 2) * tree_sum((magnitude**2).ravel()) ** 0.5
     norm = (1 + 32 * u) * (tree_sum((raw**2).ravel()) ** 0.5 + error) / N
     linear, conjugate = linear_and_conjugate(objective, slopes, slopes, data.y)
     target = jnp.abs(jnp.asarray(loss.targets(data.y, C, objective.delta), slopes.dtype))

@@ -92,8 +92,7 @@ def on_one_device(tree: Any) -> Any:
     def form(leaf: Any) -> Any:
         if not isinstance(leaf, Array | ShardedRows):
             return leaf
-        is_weak = getattr(leaf, "weak_type", False)
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, weak_type=is_weak)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
     return jax.tree.map(form, tree, is_leaf=_is_rows)
 

@@ -100,8 +100,7 @@ def plane_of_scores(
     """
     loss, _ = require(objective, "spanned")
     S, A, B = scores
-    offset = loss.all_margins(S, y, delta=objective.delta)
+    offset = classes_first(loss.all_margins(S, y, delta=objective.delta))
     # Taken once, not once a row, since own scores are gathered.
-    slope_a, slope_b = loss.linear(A, y), loss.linear(B, y)
-    parts = (classes_first(part) for part in (offset, slope_a, slope_b))
-    return Plane(objective, *weights, *parts, y)
+    slope_a, slope_b = (classes_first(loss.linear(scores, y)) for scores in (A, B))
+    return Plane(objective, *weights, offset, slope_a, slope_b, y)
