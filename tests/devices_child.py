@@ -22,6 +22,7 @@ import jaxsvm
 from jaxsvm import Data, Objective, StandardizedFeatures, run, shard
 
 N, D, C = 24_007, 6, 3  # 8 segments, and a rest of 7 rows
+SMOOTH = Objective(jaxsvm.softmax_loss, reg=0.01)
 
 
 def problem():
@@ -47,8 +48,8 @@ def functions(W, data):
     objective, V = Objective(reg=0.01), W[::-1]
     return {
         "value": objective(W, data),
-        "gradient": jax.grad(objective)(W, data),
-        "softmax": Objective(jaxsvm.softmax_loss)(W, data),
+        # A hinge's gradient on bytes is sums of integers, which do not round.
+        "gradient": jax.value_and_grad(SMOOTH)(W, data),
         "accuracy": jaxsvm.accuracy(W, data),
         "slice_1d": jaxsvm.slice_1d(objective, W, V, data),
         "lower_bound": jaxsvm.lower_bound(objective, W, data),
@@ -70,7 +71,7 @@ def functions_of_floats(W, data):
 def optimizers():
     objective = Objective(reg=0.01)
     return {
-        "gradient_descent": jaxsvm.gradient_descent(objective, step_size=0.5, momentum=0.9),
+        "gradient_descent": jaxsvm.gradient_descent(SMOOTH, step_size=0.5, momentum=0.9),
         "minibatch": jaxsvm.minibatch_gradient_descent(objective, step_size=0.1, batch_size=64),
         "epochs": jaxsvm.minibatch_gradient_descent(
             objective, step_size=0.1, batch_size=64, replacement=False

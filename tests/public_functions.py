@@ -295,9 +295,9 @@ def registry() -> dict[str, Entry]:
             free={"W": MORE},
         ),
         "shard": Entry(
-            lambda data, mesh: jaxsvm.shard(data, mesh),
+            lambda data, mesh: np.asarray(jaxsvm.shard(data, mesh).X),
             {"mesh": Argument("optimizer", jax.make_mesh((1,), ("devices",)))} | examples(),
-            host=True, free={"X": COLUMNS},
+            host=True, free={"X": COLUMNS, "y": {"C", "100"}},  # it is not told C
         ),
         "validate": Entry(
             lambda data, num_classes: jaxsvm.validate(data, num_classes),
