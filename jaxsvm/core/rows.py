@@ -1,17 +1,17 @@
 """The only loop over rows, and where the rows lie: on one device, or spread over several.
 
-The rows of X are cut into blocks of one size, the blocks into 2^k segments, and what does not fill
-the last segment is the rest, less rows than there are blocks. How they are cut depends on the
-number of rows alone (`layout`). A sum over rows is taken block by block within a segment; the sums
-of the segments are added in pairs, and pairs of pairs; the rest comes last. So a segment's sum is
-the same computation wherever it is made, the order of all additions is fixed, and no bit of a
-result depends on how many devices share the work (`ShardedRows`): each has as many neighbouring
-segments as the others, and the last pairs are formed by exchange between devices.
+The rows of X are cut into 2^k segments, each of some blocks of one size; a row or so for each block
+is left over, the rest. How they are cut depends on the number of rows alone (`layout`). A sum over
+rows is taken block by block within a segment; the sums of the segments are added in pairs, and
+pairs of pairs; the rest comes last. So a segment's sum is the same computation wherever it is made,
+the order of all additions is fixed, and no bit of a result depends on how many devices share the
+work (`ShardedRows`): each has as many neighbouring segments as the others, and the last pairs are
+formed by exchange between devices.
 
-Whatever is not a sum over rows treats each row alone, so its bits are safe.
-
-Of ``n`` devices each holds 1/n of X, and all of what has a number for each example or score: y, the
-losses, the scores. What is computed from those alone is computed by each device.
+Of n devices each holds 1/n of X, and all of what has a number for each example or score: y, the
+losses, the scores. What is computed from those alone is computed by each device, in the same order
+if the compiler writes it for several devices as it does for one. That is so where tests say it is;
+it was not for plain transposes (`jaxsvm.core.losses.classes_first`).
 """
 
 from collections.abc import Callable
