@@ -225,6 +225,12 @@ def scan_blocks(
     return total, out
 
 
+def mean_rows(x: Array) -> Array:
+    """Return the mean of N numbers, summed as `scan_blocks` does, whatever they are computed of."""
+    total, _ = scan_blocks(lambda total, some: (total + jnp.sum(some), ()), jnp.zeros_like(x[0]), x)
+    return total / len(x)
+
+
 def _scan_pieces(
     f: Callable[..., tuple[Any, Any]], most: int, total: Any, X: Array, *columns: Array
 ) -> tuple[Any, Any]:
