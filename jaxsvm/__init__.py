@@ -9,6 +9,7 @@ Data:
 - `load_dataset`, `Dataset`, `DatasetError`: images and tables, by name or path, split and centred
 - `data_from_arrays`, `validate`: arrays of your own, checked
 - `Data`, `StandardizedFeatures`: X and y; X as bytes with the centring folded in
+- `shard`: the same data over several devices, for the same bits
 
 The objective:
 
@@ -79,6 +80,7 @@ from jaxsvm.datasets import Dataset as Dataset
 from jaxsvm.datasets import DatasetError as DatasetError
 from jaxsvm.datasets import data_from_arrays as data_from_arrays
 from jaxsvm.datasets import load_dataset as load_dataset
+from jaxsvm.devices import shard as shard
 from jaxsvm.gradients import analytic_gradient as analytic_gradient
 from jaxsvm.gradients import assert_gradient as assert_gradient
 from jaxsvm.gradients import check_gradient as check_gradient

@@ -294,6 +294,11 @@ def registry() -> dict[str, Entry]:
             lambda reg, delta, W, X, y: reference.objective(W, X, y, reg=reg, delta=delta),
             free={"W": MORE},
         ),
+        "shard": Entry(
+            lambda data, mesh: np.asarray(jaxsvm.shard(data, mesh).X),
+            {"mesh": Argument("optimizer", jax.make_mesh((1,), ("devices",)))} | examples(),
+            host=True, free={"X": COLUMNS, "y": {"C", "100"}},  # it is not told C
+        ),
         "validate": Entry(
             lambda data, num_classes: jaxsvm.validate(data, num_classes),
             {"num_classes": Argument("count", C, frozenset({"None"}))} | examples(),

@@ -85,6 +85,7 @@ ALLOWED = {
     "optimizers": {"core", "lines", "gradients", "checkpoint", "files"},
     "certificate": {"core", "lines", "gradients", "optimizers", "checkpoint", "files"},
     "datasets": {"core", "files"},
+    "devices": {"core"},
     "files": set(),
     "checkpoint": {"files"},
     "plot": {"files"},

@@ -7,7 +7,6 @@ import pytest
 
 import jaxsvm
 from jaxsvm import Data, Objective, advance, local_search, random_search, run
-from jaxsvm.core import features
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem
 
@@ -194,16 +193,3 @@ def test_random_search_never_holds_the_scores_of_all_the_data():
     memory = compiled.compile().memory_analysis()
     assert memory is not None
     assert memory.temp_size_in_bytes < N * C * B * W.dtype.itemsize / 8
-
-
-def test_dot_of_a_slice_of_rows():
-    part_of = jax.jit(
-        lambda X, W, start, size: features.dot(features.slice_rows(X, start, size), W),
-        static_argnames="size",
-    )
-    for make in (problem, byte_problem):
-        W, data = make(0, (40, 9, 10))
-        whole = features.dot(data.X, W)
-        for start, size in [(0, 40), (7, 5), (39, 1)]:
-            part = part_of(data.X, W, start, size=size)
-            np.testing.assert_allclose(part, whole[start : start + size], rtol=1e-5, atol=1e-5)

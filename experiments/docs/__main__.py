@@ -22,7 +22,7 @@ from experiments.shared.record import write_text
 HERE = Path(__file__).parent
 ROOMS = (
     "core", "lines", "gradients", "optimizers", "certificate", "datasets", "patches", "model",
-    "checkpoint", "estimator", "plot",
+    "checkpoint", "devices", "estimator", "plot",
 )  # fmt: skip
 _BLOCK = re.compile(r"<pre><code>(.*?)</code></pre>", re.DOTALL)
 _SUBSCRIPT = re.compile(r"_(?:\{([^}\n]*)\}|([^\W_]\b))")

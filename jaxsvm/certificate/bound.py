@@ -34,12 +34,13 @@ from jaxtyping import Float
 
 from jaxsvm.core.arguments import check_examples, check_number, check_problem, check_scores
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.features import Features, block_length, dense, scan_rows
+from jaxsvm.core.features import Features, dense, scan_rows
 from jaxsvm.core.objective import Objective, require, score
+from jaxsvm.core.rows import block_length, layout
 from jaxsvm.core.types import Data, Labels, Scalar, ScalarLike, Scores, Weights
 
-# V is summed over GROUP rows at a time, in pairs over the groups of a block, and compensated
-# between blocks: the worst case of its rounding grows with GROUP + log2(rows/GROUP) and not with N.
+# V is summed over GROUP rows at a time, in pairs over the groups of a piece, and compensated
+# between pieces: the worst case of its rounding grows with GROUP + log2(rows/GROUP) and not with N.
 GROUP = 8
 
 
@@ -208,8 +209,8 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     Every entry of a sum of n products has an error of at most n·u/(1 − n·u) times the sum of
     the products' magnitudes, u the unit roundoff, whatever the order (Higham, "Accuracy and
     Stability", ch. 3). For V that is n = a group, C for G itself, one for each level of the
-    pairs, and 8 for the folded centring and the compensated sum between blocks. What that sum
-    corrects is itself summed plainly, over K blocks, which leaves (K·u)². By the triangle
+    pairs, and 8 for the folded centring and the compensated sum between pieces. What that sum
+    corrects is itself summed plainly, K numbers, which leaves (K·u)². By the triangle
     inequality the magnitudes add up to at most Σ_i |G[i, j]|·‖x_i‖ in the norm of row j.
     """
     loss, _ = require(objective, "dual_value", bound=True)
@@ -220,10 +221,13 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     group = _group(slopes.dtype)
     pairs = (block_sizes().certified // group).bit_length() - 1
     n = group + C + pairs + 8
-    blocks = N // block_length(N, block_sizes().certified) + 1
+    block = layout(N).size
+    piece = block_length(block, block_sizes().certified)
+    # Of the blocks; of the rest, and the totals that are merged, there are fewer than that.
+    pieces = N // block * -(-block // piece) + N // 4096 + 80
     # `magnitude` is itself a sum of positive numbers, no further off than its number of terms.
     magnitude = magnitude * (1 + 2 * u * (data.X.shape[1] + N))
-    error = 1.01 * (n * u + (blocks * u) ** 2) * tree_sum((magnitude**2).ravel()) ** 0.5
+    error = 1.01 * (n * u + (pieces * u) ** 2) * tree_sum((magnitude**2).ravel()) ** 0.5
     norm = (1 + 32 * u) * (tree_sum((raw**2).ravel()) ** 0.5 + error) / N
     linear, conjugate = linear_and_conjugate(objective, slopes, slopes, data.y)
     target = jnp.abs(jnp.asarray(loss.targets(data.y, C, objective.delta), slopes.dtype))
@@ -240,29 +244,36 @@ def _group(dtype: Any) -> int:
 def _block_sums(
     G: Float[Array, "N C"], size: Float[Array, "N C"], X: Features
 ) -> tuple[Array, Array]:
-    """Return ``Gᵀ X`` (C, D), compensated between blocks of rows, and Σ_i size[i, j]·‖x_i‖ (C,)."""
+    """Return ``Gᵀ X`` (C, D), compensated between pieces, and Σ_i size[i, j]·‖x_i‖ (C,)."""
 
     def add(
-        carry: tuple[Array, Array, Array], block: Features, g: Array, size: Array
+        sums: tuple[Array, Array, Array], piece: Features, g: Array, size: Array
     ) -> tuple[tuple[Array, Array, Array], tuple[()]]:
-        total, lost, magnitude = carry
-        rows = dense(block).astype(G.dtype)
+        rows = dense(piece).astype(G.dtype)
         lengths = jnp.sqrt(jnp.sum(rows * rows, axis=1))
         pad = ((0, -len(g) % group), (0, 0))
         groups = jnp.pad(g, pad).reshape(-1, group, g.shape[1])
         members = jnp.pad(rows, pad).reshape(-1, group, rows.shape[1])
         products = jnp.einsum("kgc,kgd->kcd", groups, members, precision=lax.Precision.HIGHEST)
-        term = tree_sum(products)
+        magnitude = jnp.sum(size * lengths[:, None], axis=0)
+        return merge(sums, (tree_sum(products), jnp.zeros_like(zero), magnitude)), ()
+
+    def merge(
+        a: tuple[Array, Array, Array], b: tuple[Array, Array, Array]
+    ) -> tuple[Array, Array, Array]:
+        total, term = a[0], b[0]
         # Knuth's two-sum: `total + term` is exactly `s + rest`.
         s = total + term
         back = s - total
         rest = (total - (s - back)) + (term - back)
-        return (s, lost + rest, magnitude + jnp.sum(size * lengths[:, None], axis=0)), ()
+        return s, (a[1] + b[1]) + rest, a[2] + b[2]
 
     group = _group(G.dtype)
     zero = jnp.zeros((G.shape[1], X.shape[1]), G.dtype)
-    start = (zero, zero, jnp.zeros(G.shape[1], G.dtype))
-    (total, lost, magnitude), _ = scan_rows(add, start, X, G, size, rows=block_sizes().certified)
+    none = (zero, zero, jnp.zeros(G.shape[1], G.dtype))
+    (total, lost, magnitude), _ = scan_rows(
+        add, none, X, G, size, rows=block_sizes().certified, merge=merge
+    )
     return total + lost, magnitude
 
 

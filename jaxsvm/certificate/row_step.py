@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from jaxsvm.core.losses import AllowedSlopes
+from jaxsvm.core.losses import AllowedSlopes, classes_first
 from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Labels, Scores
 
@@ -126,9 +126,10 @@ def _root(
         offset: (N,).
     """
     # Classes first, so that a loop over examples is contiguous.
-    c, there = c.T, -jnp.inf < c.T
-    rates, signs = (None if x is None else x.T for x in (rates, signs))
-    bounds = None if isinstance(upper, float) else upper.T
+    c = classes_first(c)
+    there = -jnp.inf < c
+    rates, signs = (None if x is None else classes_first(x) for x in (rates, signs))
+    bounds = None if isinstance(upper, float) else classes_first(upper)
     is_bounded = bounds is not None or upper < float("inf")
     kinks = [c, c - (upper if bounds is None else bounds)] if is_bounded else [c]
     if rates is not None:

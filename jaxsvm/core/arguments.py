@@ -19,6 +19,7 @@ from jax import Array
 from jax.core import Tracer
 
 from jaxsvm.core.features import StandardizedFeatures, check_width
+from jaxsvm.core.rows import ShardedRows
 
 # Rows looked at together, so that the mask of a large X is never as long as X.
 CHECK_ROWS = 4096
@@ -254,7 +255,7 @@ def _check_features(name: str, X: Any) -> None:
 def check_array(name: str, array: Any) -> None:
     """Raise ValueError unless it is a plain NumPy or JAX array of native byte order."""
     # Of NumPy's subclasses a memory map alone computes as an array does.
-    if not (isinstance(array, Array) or type(array) in (np.ndarray, np.memmap)):
+    if not (isinstance(array, Array | ShardedRows) or type(array) in (np.ndarray, np.memmap)):
         kind = type(array).__name__
         hint = f"; jnp.asarray({name}) makes one of numbers" if isinstance(array, list) else ""
         raise ValueError(f"{name} is a {kind}: expected a plain NumPy or JAX array{hint}")

@@ -15,7 +15,6 @@ class BlockSizes(NamedTuple):
         product: widened from bytes to floats for one product: they should stay in cache.
         few: up to which rows are centred and scaled themselves, which is then cheaper than folding
             both into all of W.
-        search: whose scores a block of random draws has in memory at once.
         label: of one label, over which termwise differences are summed in one fused loop.
         unroll: of those, added in one iteration.
         certified: whose contribution to a lower bound is summed in pairs.
@@ -29,7 +28,6 @@ class BlockSizes(NamedTuple):
 
     product: int
     few: int
-    search: int
     label: int
     unroll: int
     certified: int
@@ -42,13 +40,13 @@ class BlockSizes(NamedTuple):
 
 
 CPU = BlockSizes(
-    product=768, few=128, search=512, label=64, unroll=8, certified=128,
+    product=768, few=128, label=64, unroll=8, certified=128,
     host=1024, draws=10, steps=10, points=8,
     images=1, filters=2000,
 )  # fmt: skip
 # Of an H100 at CIFAR-10's shape; `host`, `points`, `images` and `filters` by arithmetic.
 ACCELERATOR = BlockSizes(
-    product=16_384, few=128, search=65_536, label=512, unroll=32, certified=1024,
+    product=16_384, few=128, label=512, unroll=32, certified=1024,
     host=16_384, draws=50, steps=50, points=64,
     images=64, filters=4000,
 )  # fmt: skip

@@ -11,20 +11,25 @@ pull-back ``Gᵀ X`` of a gradient on them. So how X is stored concerns this fil
 
   and neither the centred nor the float32 matrix exists. CIFAR-10 stays 154 MB of uint8 instead of
   614 MB of float32, and rows are padded with zeros to a width that the machine likes.
-Whatever looks at X a part at a time does so by `scan_rows`, the one loop over rows.
+
+The numbers lie on one device, or their rows over several (`jaxsvm.core.rows.ShardedRows`). Whatever
+looks at X a part at a time does so by `scan_rows`, the one loop over rows.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float, Int
+from jax.tree_util import Partial
+from jaxtyping import Float
 
 from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.rows import ShardedRows, add, each_row, scan_blocks
 
 # An accelerator's default product rounds float32 to fewer bits, enough to flip an accepted trial.
 PRECISION = lax.Precision.HIGHEST
@@ -41,7 +46,8 @@ class StandardizedFeatures:
     `numpy.asarray` gives the plain matrix.
 
     Attributes:
-        values: (N, P) uint8 or float, P ≥ D; the columns from D on are padding, zero.
+        values: (N, P) uint8 or float, P ≥ D; the columns from D on are padding, zero. An array or
+            `ShardedRows`.
         shift: (D,) float; what is subtracted (the mean image; 0 in the bias column).
         scale: (D,) float; what multiplies (1 in the bias column).
     """
@@ -76,7 +82,7 @@ class StandardizedFeatures:
         return int(self.values.shape[0])
 
     def __getitem__(self, index: Any) -> "StandardizedFeatures":
-        return StandardizedFeatures(values=self.values[index], shift=self.shift, scale=self.scale)
+        return replace(self, values=self.values[index])
 
     def __matmul__(self, other: Array) -> Array:
         return dot(self, other.T)
@@ -86,7 +92,7 @@ class StandardizedFeatures:
 
 
 # Underscored sizes are documentation: where W and X disagree, our own ValueError is to speak.
-Features: TypeAlias = Float[Array, "_N _D"] | StandardizedFeatures
+Features: TypeAlias = Float[Array, "_N _D"] | StandardizedFeatures | ShardedRows
 
 
 def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
@@ -103,21 +109,25 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
         ValueError: W has another number of columns than X.
     """
     check_width(X, W)
+    in_cache = len(X) <= block_sizes().product
     if not isinstance(X, StandardizedFeatures):
-        return _product(X, W)
+        return each_row(Partial(partial(_product, in_cache=in_cache), W), X)
     if len(X) <= block_sizes().few:
-        return _product(_centred(X, W.dtype), _pad(W, X))
+        return _product(_pad(W, X), _centred(X, W.dtype))
     weights, offset = _fold(X, W)
 
     # Checkpointed: the backward pass widens the bytes again rather than keep a float32 copy of X.
-    @jax.checkpoint
-    def product(weights: Array, values: Array) -> Array:
-        return _product(values.astype(W.dtype), weights)
+    @partial(jax.checkpoint, static_argnums=2)
+    def product(weights: Array, values: Array, in_cache: bool) -> Array:
+        return _product(weights, values.astype(W.dtype), in_cache=in_cache)
+
+    def scores(weights: Array, total: tuple[()], values: Array) -> tuple[tuple[()], Array]:
+        return total, product(weights, values, True)
 
     if jnp.issubdtype(X.values.dtype, jnp.floating):
-        raw = product(weights, X.values)
+        raw = each_row(Partial(lambda w, values: product(w, values, in_cache), weights), X.values)
     else:
-        _, raw = scan_rows(lambda _, block: ((), product(weights, block.values)), (), X)
+        _, raw = scan_blocks(Partial(scores, weights), (), X.values)
     return raw - offset[None, :]
 
 
@@ -136,21 +146,16 @@ def dot_transpose(G: Float[Array, "N C"], X: Features) -> Float[Array, "C D"]:
     """
     if G.shape[0] != X.shape[0]:
         raise ValueError(f"G has {G.shape[0]} rows and X has {X.shape[0]}: expected the same N")
-    if not isinstance(X, StandardizedFeatures):
-        return jnp.matmul(G.T, X, precision=PRECISION)
-    if len(X) <= block_sizes().few:
+    stored = _stored(X)
+    if len(X) <= block_sizes().few and isinstance(X, StandardizedFeatures):
         return jnp.matmul(G.T, _centred(X, G.dtype), precision=PRECISION)[:, : X.shape[1]]
-    if X.values.dtype == G.dtype:
-        raw = jnp.matmul(G.T, X.values, precision=PRECISION)
-    else:
 
-        def add(total: Array, block: StandardizedFeatures, g: Array) -> tuple[Array, tuple[()]]:
-            product = jnp.matmul(g.T, block.values.astype(G.dtype), precision=PRECISION)
-            return total + product, ()
+    def add_block(total: Array, values: Array, g: Array) -> tuple[Array, tuple[()]]:
+        return total + jnp.matmul(g.T, values.astype(G.dtype), precision=PRECISION), ()
 
-        zeros = jnp.zeros((G.shape[1], X.values.shape[1]), G.dtype)
-        raw, _ = scan_rows(add, zeros, X, G)
-    return _unfold(X, raw, jnp.sum(G, axis=0))
+    zeros = jnp.zeros((G.shape[1], stored.shape[1]), G.dtype)
+    raw, _ = scan_blocks(add_block, zeros, stored, G)
+    return _unfold(X, raw, jnp.sum(G, axis=0)) if isinstance(X, StandardizedFeatures) else raw
 
 
 def dot_and_transpose(
@@ -185,99 +190,53 @@ def dot_and_transpose(
         weights, offset = W, jnp.zeros(W.shape[0], W.dtype)
 
     def both(
-        carry: tuple[Array, Array], block: Features, *columns: Array
+        weights: Array, offset: Array, sums: tuple[Array, Array], values: Array, *columns: Array
     ) -> tuple[tuple[Array, Array], Any]:
-        x = _stored(block).astype(W.dtype)
-        out, G = f(_product(x, weights) - offset[None, :], *columns)
-        pulled, total = carry
+        x = values.astype(W.dtype)
+        out, G = f(_product(weights, x) - offset[None, :], *columns)
+        pulled, total = sums
         pulled += jnp.matmul(G.T, x, precision=PRECISION)
         return (pulled, total + jnp.sum(G, axis=0)), out
 
     shapes = jax.eval_shape(f, jax.ShapeDtypeStruct((X.shape[0], len(W)), W.dtype), *columns)
     K = shapes[1].shape[1]
-    start = jnp.zeros((K, _stored(X).shape[1]), W.dtype), jnp.zeros(K, W.dtype)
-    (raw, total), out = scan_rows(both, start, X, *columns)
+    zero = jnp.zeros((K, _stored(X).shape[1]), W.dtype), jnp.zeros(K, W.dtype)
+    (raw, total), out = scan_blocks(Partial(both, weights, offset), zero, _stored(X), *columns)
     return out, (_unfold(X, raw, total) if isinstance(X, StandardizedFeatures) else raw)
 
 
 def scan_rows(
     f: Callable[..., tuple[Any, Any]],
-    carry: Any,
+    zero: Any,
     X: Features,
     *columns: Array,
     rows: int | None = None,
+    merge: Callable[[Any, Any], Any] = add,
 ) -> tuple[Any, Any]:
-    """Scan ``carry, out = f(carry, block of X, *blocks of columns)`` over blocks of rows.
+    """Do as `jaxsvm.core.rows.scan_blocks`, where f takes blocks of X in the form that X has."""
 
-    The only loop over the rows of X. Blocks have one size near ``rows`` that divides N where there
-    is one; else a shorter one comes last.
+    def block(total: Any, values: Array, *columns: Array) -> tuple[Any, Any]:
+        return f(total, _with_values(X, values), *columns)
 
-    Args:
-        f: takes the carry, a block of X in the form that X has, and the same rows of each column;
-            every leaf of ``out`` has the block's rows as its leading axis.
-        carry: what goes from block to block.
-        X: (N, D) features.
-        *columns: arrays (N, ...), such as the labels.
-        rows: of a block at most; by default what suits a product. No more than N are one block.
-
-    Returns:
-        The last carry, and ``out`` with a leading axis of N.
-    """
-    N = X.shape[0]
-    rows = rows or block_sizes().product
-    if rows >= N:
-        return f(carry, X, *columns)
-    size = block_length(N, rows)
-    whole = N // size * size
-
-    # Sliced inside the loop: slicing off the whole blocks before it would copy them.
-    def body(carry: Any, start: Array) -> tuple[Any, Any]:
-        blocks = (lax.dynamic_slice_in_dim(column, start, size) for column in columns)
-        return f(carry, slice_rows(X, start, size), *blocks)
-
-    carry, out = lax.scan(body, carry, jnp.arange(0, whole, size))
-    out = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), out)
-    if whole < N:
-        rest = (column[whole:] for column in columns)
-        carry, last = f(carry, X[whole:], *rest)
-        out = jax.tree.map(lambda head, tail: jnp.concatenate([head, tail]), out, last)
-    return carry, out
-
-
-def block_length(N: int, rows: int) -> int:
-    """Return how many rows a block of `scan_rows` has: near ``rows``, and divides N where it can.
-
-    A shorter last block would be compiled a second time.
-
-    >>> block_length(50_000, 768)
-    625
-    """
-    return next((size for size in range(rows, rows // 2, -1) if N % size == 0), rows)
-
-
-def slice_rows(X: Features, start: int | Int[Array, ""], size: int) -> Features:
-    """Return the rows ``X[start : start + size]``, in the form that X has; start may be traced.
-
-    As `jax.lax.dynamic_slice`, a start past N − size is moved back to it.
-    """
-    if isinstance(X, StandardizedFeatures):
-        values = lax.dynamic_slice_in_dim(X.values, start, size)
-        return StandardizedFeatures(values=values, shift=X.shift, scale=X.scale)
-    return lax.dynamic_slice_in_dim(X, start, size)
+    return scan_blocks(block, zero, _stored(X), *columns, rows=rows, merge=merge)
 
 
 def dense(X: Features) -> Float[Array, "N D"]:
-    """Return X as one plain array, in the dtype of its scores."""
-    if not isinstance(X, StandardizedFeatures):
-        return X
-    return _centred(X, X.dtype)[:, : X.shape[1]]
+    """Return X as one plain array, in the dtype of its scores; on several devices each has it."""
+
+    def plain(values: Array) -> Array:
+        if not isinstance(X, StandardizedFeatures):
+            return values
+        return _centred(replace(X, values=values), X.dtype)[:, : X.shape[1]]
+
+    return each_row(plain, _stored(X))
 
 
 def widen(X: Features) -> Features:
     """Return X with bytes made floats, so that several products of a few rows share the copy."""
     if not isinstance(X, StandardizedFeatures):
         return X
-    return StandardizedFeatures(values=X.values.astype(X.dtype), shift=X.shift, scale=X.scale)
+    return replace(X, values=_each(lambda values: values.astype(X.dtype), X.values))
 
 
 def per_row(f: Callable[[Array], Array], X: Features) -> Float[Array, " N"]:
@@ -341,18 +300,18 @@ def absolute(X: Features) -> Features:
     """
     if isinstance(X, StandardizedFeatures):
         unsigned = jnp.issubdtype(X.values.dtype, jnp.unsignedinteger)
-        values = X.values if unsigned else jnp.abs(X.values)
+        values = X.values if unsigned else _each(jnp.abs, X.values)
         return StandardizedFeatures(values=values, shift=-jnp.abs(X.shift), scale=jnp.abs(X.scale))
-    return jnp.abs(X)
+    return _each(jnp.abs, X)
 
 
 def astype(X: Features, dtype: Any) -> Features:
     """Return X with scores of another float dtype; bytes stay bytes."""
     if not isinstance(X, StandardizedFeatures):
-        return X.astype(dtype)
+        return _each(lambda values: values.astype(dtype), X)
     floats = jnp.issubdtype(X.values.dtype, jnp.floating)
     return StandardizedFeatures(
-        values=X.values.astype(dtype) if floats else X.values,
+        values=_each(lambda values: values.astype(dtype), X.values) if floats else X.values,
         shift=X.shift.astype(dtype),
         scale=X.scale.astype(dtype),
     )
@@ -368,9 +327,19 @@ def check_width(X: Features, W: Array) -> None:
         )
 
 
-def _stored(X: Features) -> Array:
+def _stored(X: Features) -> Array | ShardedRows:
     """Return the numbers in memory, (N, D) or with padding (N, P)."""
     return X.values if isinstance(X, StandardizedFeatures) else X
+
+
+def _with_values(X: Features, values: Array) -> Features:
+    """Return some rows in the form that X has."""
+    return replace(X, values=values) if isinstance(X, StandardizedFeatures) else values
+
+
+def _each(f: Callable[[Array], Array], values: Array | ShardedRows) -> Any:
+    """Return f of every number, wherever it lies."""
+    return jax.tree.map(f, values)
 
 
 def _fold(X: StandardizedFeatures, W: Array) -> tuple[Array, Array]:
@@ -397,19 +366,19 @@ def _unfold(X: StandardizedFeatures, raw: Array, total: Array) -> Array:
     return (raw[:, : X.shape[1]] - total[:, None] * shift[None, :]) * scale[None, :]
 
 
-def _product(x: Array, W: Array) -> Array:
+def _product(W: Array, x: Array, *, in_cache: bool = True) -> Array:
     """Return ``x Wᵀ`` by products whose width is a multiple of 8, or at most 4.
 
     The CPU's product works on 8 columns at a time and is slow on what is left: 10 columns at once
-    take 1.6 times as long as 8 and then 2, 1.3 times as long as 16.
+    take 1.6 times as long as 8 and then 2, 1.3 times as long as 16. Rows that come from memory, not
+    from cache, are better read once.
     """
     C = W.shape[0]
     rest = C % 8
     # One row against W is a product of another kind, in which splitting W means copying it.
     if rest == 0 or C <= 4 or x.shape[0] == 1:
         return jnp.matmul(x, W.T, precision=PRECISION)
-    # More rows than a block come from memory, not from cache, and are better read once.
-    if rest > 4 or x.shape[0] > block_sizes().product:
+    if rest > 4 or not in_cache:
         padded = jnp.pad(W, ((0, 8 - rest), (0, 0)))
         return jnp.matmul(x, padded.T, precision=PRECISION)[:, :C]
     parts = [jnp.matmul(x, part.T, precision=PRECISION) for part in (W[:-rest], W[-rest:])]

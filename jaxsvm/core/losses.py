@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.scipy.special import logsumexp
 from jaxtyping import Bool, Float
 
@@ -40,6 +40,7 @@ from jaxsvm.core.hinges import (
     positive_part,
     upper_envelope,
 )
+from jaxsvm.core.rows import layout
 from jaxsvm.core.types import Labels, PerExample, ScalarLike, Scores
 
 # Any ``loss(scores, y, *, delta) -> (N,)``; a `Hinge` is one.
@@ -216,7 +217,7 @@ class Hinge:
     def along(self, offsets: Float[Array, "C N"], slopes: Float[Array, "C N"], y: Labels) -> Hinges:
         """Return the mean loss where the margins, classes first, are ``offsets + t·slopes``."""
         if not self._takes_max:
-            height = self._height(offsets.T, y).map(jnp.transpose)
+            height = self._height(offsets.T, y).map(classes_first)
             return Hinges(offsets, slopes, 1.0 / len(y), height)
         pieces = upper_envelope(offsets, slopes, power=self.power)
         lowest = jnp.mean(jnp.asarray(pieces.constant))
@@ -333,6 +334,26 @@ class Hinge:
             return ScoreHinges(pick(0), Height(2, pick(1), pick(2)), rates, roundings=2 / gap)
 
         return tuple(layer(*pair) for pair in itertools.zip_longest(*kinks))
+
+
+def classes_first(scores: Scores) -> Float[Array, "C N"]:
+    """Return scores or margins with one row for each class.
+
+    More than a block of them block by block: a plain transpose is one to the compiler as long as it
+    likes, and on several devices it then sums what is computed from it in another order.
+    """
+    N, C = scores.shape
+    size = layout(N).size
+    if size == N:
+        return scores.T
+
+    def turn(turned: Array, start: Array) -> tuple[Array, tuple[()]]:
+        block = lax.dynamic_slice_in_dim(scores, start, size).T
+        return lax.dynamic_update_slice_in_dim(turned, block, start, axis=1), ()
+
+    # The last block begins where it ends with the scores.
+    starts = jnp.minimum(jnp.arange(0, N, size, dtype=jnp.int32), N - size)
+    return lax.scan(turn, jnp.zeros((C, N), scores.dtype), starts)[0]
 
 
 def is_label(scores: Scores, y: Labels) -> Bool[Array, "N C"]:

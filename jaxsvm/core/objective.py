@@ -24,6 +24,7 @@ from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import Features, check_width, dot, dot_and_transpose
 from jaxsvm.core.losses import Hinge, Loss, hinge_loss
 from jaxsvm.core.penalties import Penalty, l2_penalty
+from jaxsvm.core.rows import mean_rows
 from jaxsvm.core.types import Data, Labels, PerExample, Scalar, ScalarLike, Scores, Weights
 
 
@@ -294,7 +295,7 @@ def _mean_loss_jvp(loss: Loss, primals: Any, tangents: Any) -> tuple[Scalar, Sca
     else:
         losses, gradient = dot_and_transpose(value_and_gradient, data.X, W, data.y)
     slope = jnp.vdot(gradient, tangents[0], precision="highest") / data.y.shape[0]
-    return jnp.mean(losses), slope
+    return mean_rows(losses), slope
 
 
 def _is_zero(tangent: Any) -> bool:

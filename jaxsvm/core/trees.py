@@ -2,6 +2,7 @@
 
 A typed PRNG key is stored as its words, and a float of a kind that NumPy does not have (bfloat16,
 float8) as unsigned integers of the same bits. What a leaf was is in the template it is restored to.
+Rows that lie over several devices are one array here, because what they are does not depend on it.
 """
 
 import hashlib
@@ -11,6 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+
+from jaxsvm.core.rows import ShardedRows
 
 # The generators of `jax.random.key`, one of which a typed key's dtype is of.
 GENERATORS = ("threefry2x32", "rbg", "unsafe_rbg")
@@ -82,9 +86,24 @@ def digests(tree: Any) -> dict[str, str]:
     return {name: f"{said} {bits[name]}" for name, said in described(tree).items()}
 
 
+def on_one_device(tree: Any) -> Any:
+    """Return a pytree's arrays as forms: shapes and dtypes, and nothing of where they lie."""
+
+    def form(leaf: Any) -> Any:
+        if not isinstance(leaf, Array | ShardedRows):
+            return leaf
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+    return jax.tree.map(form, tree, is_leaf=_is_rows)
+
+
+def _is_rows(node: Any) -> bool:
+    return isinstance(node, ShardedRows)
+
+
 def _named(tree: Any) -> list[tuple[str, Any]]:
     # Numbered, because two leaves of a node that names no children share a path.
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_rows)
     return [(f"{i}{jax.tree_util.keystr(path)}", leaf) for i, (path, leaf) in enumerate(leaves)]
 
 

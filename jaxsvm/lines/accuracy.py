@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from jaxsvm.core.losses import is_label
+from jaxsvm.core.losses import classes_first, is_label
 from jaxsvm.core.types import Labels, ScalarLike, Scores
 from jaxsvm.lines.grid import nodes
 
@@ -23,7 +23,7 @@ def leads(scores: Scores, y: Labels) -> Float[Array, "C N"]:
     """
     own = jnp.take_along_axis(scores, y[:, None], axis=1)
     # Not own − own: a compiler that fuses the product into the difference leaves a residue.
-    return jnp.where(is_label(scores, y), 0, own - scores).T
+    return classes_first(jnp.where(is_label(scores, y), 0, own - scores))
 
 
 def right_on_grid(

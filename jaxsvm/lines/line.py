@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from jaxsvm.core.arguments import check_floats, check_number, check_problem, check_values
 from jaxsvm.core.hinges import Hinges
+from jaxsvm.core.losses import classes_first
 from jaxsvm.core.objective import Objective, require, scores_of
 from jaxsvm.core.types import Data, Direction, Labels, Scalar, ScalarLike, Scores, Weights
 from jaxsvm.lines.floats import first_place, float_at, place_of
@@ -250,8 +251,8 @@ def line_of_scores(
     """
     loss, penalty = require(objective, "along")
     # Classes first: loops are then over examples, of which there are many.
-    offsets = loss.all_margins(scores, y, delta=objective.delta).T
-    slopes = loss.linear(direction_scores, y).T
+    offsets = classes_first(loss.all_margins(scores, y, delta=objective.delta))
+    slopes = classes_first(loss.linear(direction_scores, y))
     return Line(loss.along(offsets, slopes, y), *penalty.along(objective.reg, W, direction))
 
 

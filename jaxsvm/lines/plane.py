@@ -10,6 +10,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxsvm.core.arguments import check_problem
+from jaxsvm.core.losses import classes_first
 from jaxsvm.core.objective import Objective, require, scores_of
 from jaxsvm.core.types import Data, Direction, Labels, ScalarLike, Scores, Weights
 from jaxsvm.lines.directions import check_like
@@ -99,7 +100,7 @@ def plane_of_scores(
     """
     loss, _ = require(objective, "spanned")
     S, A, B = scores
-    offset = loss.all_margins(S, y, delta=objective.delta)
+    offset = classes_first(loss.all_margins(S, y, delta=objective.delta))
     # Taken once, not once a row, since own scores are gathered.
-    slope_a, slope_b = loss.linear(A, y), loss.linear(B, y)
-    return Plane(objective, *weights, offset.T, slope_a.T, slope_b.T, y)
+    slope_a, slope_b = (classes_first(loss.linear(scores, y)) for scores in (A, B))
+    return Plane(objective, *weights, offset, slope_a, slope_b, y)

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxsvm.core.trees import described, digests
+from jaxsvm.core.trees import described, digests, on_one_device
 from jaxsvm.core.types import Data
 
 
@@ -67,14 +67,14 @@ def words_of(key: Array) -> str:
 def computation(function: Callable[..., Any], *arguments: Any) -> str:
     """Return a digest of what a function computes of some arguments: the program that JAX traces.
 
-    Equal in all processes of one version, device and precision; of an optimizer another step size,
-    schedule or loss is another.
+    Equal in all processes of one version, device and precision, on any number of devices; of an
+    optimizer another step size, schedule or loss is another.
 
     Args:
         function: of arrays; what it closes over counts.
         arguments: of which only shapes and dtypes count.
     """
-    traced = jax.make_jaxpr(function)(*arguments)
+    traced = jax.make_jaxpr(function)(*on_one_device(arguments))
     constants = json.dumps(digests(traced.consts))
     return hashlib.sha256(f"{traced.jaxpr}\n{constants}".encode()).hexdigest()
 

@@ -303,7 +303,5 @@ def _losses(objective: Objective, trials: Float[Array, "B C D"], data: Data) -> 
         scores = features.dot(X, W).reshape(-1, C, B)
         return total + jax.vmap(summed, in_axes=2)(scores), ()
 
-    total, _ = features.scan_rows(
-        add, jnp.zeros(B, trials.dtype), data.X, data.y, rows=block_sizes().search
-    )
+    total, _ = features.scan_rows(add, jnp.zeros(B, trials.dtype), data.X, data.y)
     return total / data.X.shape[0] + objective.reg * jax.vmap(objective.penalty)(trials)

@@ -1,0 +1,183 @@
+"""What tests/test_devices.py asks of 8 virtual devices; they need a process of their own.
+
+    python -m tests.devices_child
+
+Prints one object of JSON: for each result and number of devices whether it has the bits of one
+device, and for each refused call the message. Each program takes seconds to compile, so only
+`sums` are on 2, 4 and 8 devices.
+"""
+
+import json
+import os
+import tempfile
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxsvm
+from jaxsvm import Data, Objective, StandardizedFeatures, run, shard
+
+N, D, C = 24_007, 6, 3  # 8 segments, and a rest of 7 rows
+SMOOTH = Objective(jaxsvm.softmax_loss, reg=0.01)
+
+
+def problem():
+    """Bytes whose rows differ in what they are good for, and weights."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (N, D + 2), np.uint8)
+    pixels[:, D:] = 0
+    y = jnp.asarray(np.argmax(pixels[:, :C], axis=1), jnp.int32)
+    X = StandardizedFeatures(
+        values=jnp.asarray(pixels), shift=jnp.full(D, 127.3), scale=jnp.full(D, 0.011)
+    )
+    W = jnp.asarray(rng.normal(size=(C, D)), jnp.float32).astype(X.dtype)
+    return W, Data(X, y)
+
+
+def mesh(count):
+    """The first devices, along two axes: axes do not count."""
+    devices = np.array(jax.devices()[:count])
+    return jax.sharding.Mesh(devices.reshape(-1, 2), ("a", "b"))
+
+
+def sums(W, data):
+    # A hinge's gradient on bytes is sums of integers, which do not round.
+    return {"value and gradient": jax.value_and_grad(SMOOTH)(W, data)}
+
+
+def functions(W, data):
+    objective, V = Objective(reg=0.01), W[::-1]
+    return {
+        "value": objective(W, data),
+        "accuracy": jaxsvm.accuracy(W, data),
+        "slice_1d": jaxsvm.slice_1d(objective, W, V, data),
+        "lower_bound": jaxsvm.lower_bound(objective, W, data),
+        "rows": data.X[jnp.array([0, N - 1, -2, 12_003])].values,
+        "a function of one's own": jnp.mean(jnp.square(data.X @ W.T)),
+    }
+
+
+def functions_of_floats(W, data):
+    objective = Objective(reg=0.01)
+    return {
+        "value of floats": objective(W, data),
+        "analytic_gradient": jaxsvm.analytic_gradient(objective, W, data),
+        "termwise_numerical_gradient": jaxsvm.termwise_numerical_gradient(objective, W, data),
+        "slice_2d": jaxsvm.slice_2d(objective, W, W[::-1], jnp.roll(W, 1), data, num=9),
+    }
+
+
+def optimizers():
+    objective = Objective(reg=0.01)
+    return {
+        "gradient_descent": jaxsvm.gradient_descent(SMOOTH, step_size=0.5, momentum=0.9),
+        "minibatch": jaxsvm.minibatch_gradient_descent(objective, step_size=0.1, batch_size=64),
+        "epochs": jaxsvm.minibatch_gradient_descent(
+            objective, step_size=0.1, batch_size=64, replacement=False
+        ),
+        "from_optax": jaxsvm.from_optax(optax.adam(0.1), objective),
+        "line_search_descent": jaxsvm.line_search_descent(objective, momentum="conjugate"),
+        "random_search": jaxsvm.random_search(objective, scale=1.0, block_size=4),
+        "pruned_random_search": jaxsvm.pruned_random_search(objective, scale=1.0, block_size=4),
+        "local_search": jaxsvm.local_search(objective, step_size=0.1, block_size=4),
+    }
+
+
+def runs(W, data):
+    key = jax.random.key(0)
+    return {
+        name: run(optimizer, key, W, data, num_steps=4) for name, optimizer in optimizers().items()
+    }
+
+
+def bits(tree):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
+
+
+def compared(W, data):
+    """For each result and number of devices, whether it is one device's to the bit."""
+    found = {}
+    plain = Data(jnp.asarray(np.asarray(data.X)), data.y)
+    for f, counts, of in (
+        (sums, (2, 4, 8), data),
+        (functions, (8,), data),
+        (functions_of_floats, (8,), plain),
+        (runs, (8,), data),
+    ):
+        f = jax.jit(f)
+        expected = f(W, of)
+        for count in counts:
+            got = f(W, shard(of, mesh(count)))
+            for name in expected:
+                equal = bits(got[name]) == bits(expected[name])
+                found[f"{name} on {count}"] = equal
+    return found
+
+
+def resumed(W, data):
+    """Whether a run that goes from 8 devices to one and back is a run on one, to the bit."""
+    optimizer, key = optimizers()["gradient_descent"], jax.random.key(0)
+
+    def taken(*parts):
+        folder = tempfile.mkdtemp()
+        for number, part in enumerate(parts, 1):
+            steps = 12 * number // len(parts)
+            result = jaxsvm.run_resumable(
+                optimizer, key, W, part, num_steps=steps, folder=folder, every=4
+            )
+        return bits(result)
+
+    wide = shard(data, mesh(8))
+    return taken(data) == taken(wide, data, wide)
+
+
+def checked(W, data):
+    """Whether the check of a gradient says the same."""
+    objective = Objective(reg=0.01)
+    one, many = (jaxsvm.check_gradient(objective, W, part) for part in (data, shard(data, mesh(8))))
+    return bits((one.numerical, one.verdict)) == bits((many.numerical, many.verdict))
+
+
+def refused(data):
+    few = Data(data.X[:10_000], data.y[:10_000])
+    calls = {
+        "three devices": lambda: shard(data, jax.sharding.Mesh(jax.devices()[:3], ("a",))),
+        "few examples": lambda: shard(few, mesh(8)),
+        "devices": lambda: shard(data, jax.devices()),  # type: ignore[arg-type]
+        "an array": lambda: shard(np.ones((3, 2)), mesh(2)),  # type: ignore[arg-type]
+        "jit": lambda: jax.jit(lambda data: shard(data, mesh(2)).y)(data),
+    }
+    messages: dict[str, str | None] = {}
+    for name, call in calls.items():
+        try:
+            call()
+            messages[name] = None
+        except ValueError as error:
+            messages[name] = str(error)
+    return messages
+
+
+def main():
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    cheap = not os.environ.get("JAXSVM_DEFAULT_COMPILATION")
+    jax.config.update("jax_disable_most_optimizations", cheap)
+    W, data = problem()
+    print(
+        json.dumps(
+            {
+                "compared": compared(W, data),
+                "resumed": resumed(W, data),
+                "checked": checked(W, data),
+                "refused": refused(data),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

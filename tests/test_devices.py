@@ -1,0 +1,107 @@
+"""Data over several devices: the bits of one, whatever is computed of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsvm import Objective, shard
+from jaxsvm.core import features, rows
+from jaxsvm.core.blocks import block_sizes
+from tests.problems import problem
+
+# The child compiles for most of a minute; on a busy machine that is several.
+pytestmark = pytest.mark.timeout(900)
+ROOT = Path(__file__).parents[1]
+
+
+def mesh():
+    return jax.make_mesh((1,), ("devices",))
+
+
+@pytest.fixture(scope="module")
+def child():
+    """What tests/devices_child.py found on 8 virtual devices."""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.devices_child"],
+        capture_output=True, text=True, cwd=ROOT, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.compiled
+def test_the_bits_do_not_depend_on_how_many_devices_there_are(child):
+    compared = child["compared"]
+    assert len(compared) >= 20
+    assert [name for name, is_equal in compared.items() if not is_equal] == []
+
+
+def test_a_run_goes_on_from_8_devices_on_one_and_back(child):
+    assert child["resumed"]
+
+
+def test_the_check_of_a_gradient_says_the_same(child):
+    assert child["checked"]
+
+
+def test_what_cannot_be_shared_is_refused(child):
+    refused = child["refused"]
+    assert refused["three devices"].startswith("mesh has 3 devices: expected a power of two")
+    few = "data has 10000 examples, which are 2 segments of 5000, and mesh has 8 devices: expected"
+    assert refused["few examples"].startswith(few)
+    assert refused["devices"].startswith("mesh is a list: expected a jax.sharding.Mesh")
+    assert refused["an array"] == "data is a ndarray: expected Data(X, y)"
+    assert refused["jit"].startswith("shard is called inside jax.jit")
+
+
+def test_one_device_is_no_other_case():
+    W, data = problem(0, (1000, 3, 2))
+    one = shard(data, mesh())
+    assert float(Objective()(W, one)) == float(Objective()(W, data))
+    np.testing.assert_array_equal(np.asarray(one.X), data.X)
+    for index in (5, slice(2, 900, 7), jnp.array([0, -1, 999, 3])):
+        np.testing.assert_array_equal(one.X[index], data.X[index])
+    again = shard(one, mesh())
+    np.testing.assert_array_equal(np.asarray(again.X), data.X)
+
+
+def test_a_layout_has_every_row_once():
+    most = block_sizes().product
+    for N in [*range(1, 3000), 23_808, 24_007, 49_000, 50_000, 1_200_001, 2**20 - 1]:
+        cut = rows.layout(N)
+        rest = N - cut.main
+        # A rest of one row would be multiplied by another kind of product.
+        assert rest == 0 or 1 < rest <= cut.segments * cut.blocks + cut.segments * cut.blocks
+        assert cut.size <= most
+        assert cut.segments & (cut.segments - 1) == 0
+        assert cut.blocks >= rows.BLOCKS or cut.segments == 1
+
+
+def test_sums_and_rows_are_numpys():
+    _, data = problem(0, (7001, 2, 2), integers=True)
+    X, y = data.X, data.y.astype(data.X.dtype)
+
+    def both(total, block, y):
+        return total + jnp.sum(block * y[:, None], axis=0), 2 * block[:, 0] + y
+
+    for most in (None, 100):
+        total, out = rows.scan_blocks(both, jnp.zeros(2, X.dtype), X, y, rows=most)
+        np.testing.assert_array_equal(out, 2 * X[:, 0] + y)
+        np.testing.assert_allclose(total, np.asarray(y, float) @ np.asarray(X, float), rtol=1e-6)
+
+
+def test_a_row_of_a_product_is_the_same_beside_any_others():
+    """`rows.each_row` hands a product the rows of a device, or all."""
+    W, data = problem(0, (6200, 33, 10))
+    product = jax.jit(features.dot)
+    whole = product(data.X, W)
+    for start, stop in [(0, 3100), (3100, 6200), (1000, 1800)]:
+        np.testing.assert_array_equal(product(data.X[start:stop], W), whole[start:stop])
