@@ -1,6 +1,7 @@
 """What a user meets at the edges: bad inputs, messages, defaults, reprs and help."""
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -139,8 +140,7 @@ def test_reprs_are_short():
 @pytest.mark.any_precision
 def test_help_lists_the_names_and_no_modules():
     assert len(jaxsvm.__all__) == len(set(jaxsvm.__all__)) > 40
-    documented = jaxsvm.__doc__.replace(",", " ").split()
-    assert set(jaxsvm.__all__) <= set(documented)
+    assert set(jaxsvm.__all__) <= set(re.findall(r"`(\w+)`", jaxsvm.__doc__))
     assert not {"core", "lines", "plot", "files"} & set(jaxsvm.__all__)
 
 
