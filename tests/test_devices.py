@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +62,44 @@ def test_what_cannot_be_shared_is_refused(child):
     assert refused["devices"].startswith("mesh is a list: expected a jax.sharding.Mesh")
     assert refused["an array"] == "data is a ndarray: expected Data(X, y)"
     assert refused["jit"].startswith("shard is called inside jax.jit")
+
+
+def recipe(folder):
+    """Write the guide's program for several hosts, and return its path."""
+    guide = (ROOT / "experiments" / "docs" / "guide.md").read_text()
+    (code,) = re.findall(r"## Run on several hosts\n.*?```python\n(.*?)```", guide, re.DOTALL)
+    path = folder / "many_hosts.py"
+    path.write_text(code)
+    return path
+
+
+def said_by(program, processes):
+    """Return the last line of each of so many processes on this machine, which find each other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:{1}".format(*free.getsockname())
+    command = [sys.executable, str(program), address, str(processes)]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    started = [
+        subprocess.Popen(
+            [*command, str(i)], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+            env=environment | {"PYTHONPATH": str(ROOT)},
+        )
+        for i in range(processes)
+    ]  # fmt: skip
+    texts = [process.communicate()[0] for process in started]
+    assert [process.returncode for process in started] == [0] * processes
+    return [text.splitlines()[-1] for text in texts]
+
+
+@pytest.mark.any_precision
+def test_the_bits_do_not_depend_on_how_many_processes_there_are(tmp_path):
+    program = recipe(tmp_path)
+    (alone,) = said_by(program, 1)
+    assert alone.startswith("1 devices: loss 0.")
+    for processes in (2, 4):
+        expected = alone.replace("1 devices", f"{processes} devices")
+        assert said_by(program, processes) == [expected] * processes
 
 
 def test_one_device_is_no_other_case():
