@@ -151,6 +151,21 @@ def test_the_keys_move_points(hiker):
     assert len(dots(hiker)) == 9
 
 
+def test_keys_that_come_faster_than_frames_all_count(hiker):
+    twice = """for (const key of arguments[1]) {
+        arguments[0].dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+    }"""
+    first = dots(hiker)[0]
+    hiker.js(twice, first, ["ArrowRight", "ArrowUp"])
+    weight = "return document.querySelector('.weights b').innerText"
+    before = float(hiker.js(weight).replace("−", "-"))
+    hiker.js(twice, hiker.role("map"), ["ArrowRight", "ArrowRight"])
+    hiker.frames(2)
+    assert first.get_attribute("aria-label").startswith("point 1, blue, at 0.55, 0.45")
+    after = float(hiker.js(weight).replace("−", "-"))
+    assert after - before == pytest.approx(0.2, abs=0.011)
+
+
 def test_a_rewound_walk_is_the_same_and_a_reseeded_one_is_not(hiker):
     hiker.choose("strategy", "local search")
     seen = []

@@ -28,8 +28,9 @@ class Hiker {
       nudge: (k, d, by) => this.go(this.walk.W.map((row, a) => row.map((w, b) => (a === k && b === d ? w + by : w)))),
     });
     this.examples = new ExamplesTable(root);
-    this.map = new MapView(root, { go: (W) => this.go(W) });
+    this.map = new MapView(root, { current: () => this.walk.W, go: (W) => this.go(W) });
     this.points = new PointsView(root, {
+      current: () => this.settings.points,
       change: (points, chosen) => this.setPoints(points, chosen),
       select: (i) => {
         this.chosen = i;
@@ -196,7 +197,7 @@ class Hiker {
     const losses = S.map((s, i) => loss.value(s, data.y[i], delta));
     const margins = loss.hasHinges ? S.map((s, i) => loss.margins(s, data.y[i], delta)) : null;
     const proposal = propose(objective, walk, data, settings);
-    this.points.draw({ points: settings.points, chosen, W, predicted });
+    this.points.draw({ chosen, W, predicted });
     const planeName = role(root, "plane").value;
     this.map.draw({ objective, walk, data, bottom, planeName });
     const ahead = drawLine(root, { objective, walk, data, proposal, bottom });

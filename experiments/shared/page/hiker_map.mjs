@@ -26,8 +26,8 @@ function planeOf(name, walk, bottom) {
 }
 
 export class MapView {
-  constructor(root, { go }) {
-    Object.assign(this, { svg: role(root, "map"), canvas: role(root, "map-colours"), go });
+  constructor(root, { current, go }) {
+    Object.assign(this, { svg: role(root, "map"), canvas: role(root, "map-colours"), current, go });
     this.svg.addEventListener("pointerdown", (event) => {
       this.svg.setPointerCapture(event.pointerId);
       this.moveTo(event);
@@ -42,6 +42,11 @@ export class MapView {
       this.moveBy(...moves[event.key]);
       event.preventDefault();
     });
+  }
+
+  // Not what was drawn last: keys may come faster than frames.
+  get W() {
+    return this.current();
   }
 
   moveBy(a, b) {
@@ -65,7 +70,6 @@ export class MapView {
 
   draw({ objective, walk, data, bottom, planeName }) {
     this.plane = planeOf(planeName, walk, bottom?.W);
-    this.W = walk.W;
     const path = walk.path.map((V) => this.project(V));
     const lowest = bottom?.W && this.project(bottom.W);
     const seen = [...path, ...(lowest ? [lowest] : [])].flat().map(Math.abs);

@@ -8,8 +8,8 @@ const NUDGE = 0.05;
 
 /** Draws the points, and tells `change(points)` and `select(index)` what a person does to them. */
 export class PointsView {
-  constructor(root, { change, select }) {
-    Object.assign(this, { svg: role(root, "points"), change, select });
+  constructor(root, { current, change, select }) {
+    Object.assign(this, { svg: role(root, "points"), current, change, select });
     this.ground = make(this.svg, "g");
     this.dots = make(this.svg, "g");
     this.svg.addEventListener("dblclick", (event) => {
@@ -18,9 +18,14 @@ export class PointsView {
     });
   }
 
-  draw({ points, chosen, W, predicted }) {
-    Object.assign(this, { points, chosen });
-    const furthest = Math.max(...points.flatMap(([a, b]) => [Math.abs(a), Math.abs(b)]));
+  // Not what was drawn last: keys may come faster than frames.
+  get points() {
+    return this.current();
+  }
+
+  draw({ chosen, W, predicted }) {
+    this.chosen = chosen;
+    const furthest = Math.max(...this.points.flatMap(([a, b]) => [Math.abs(a), Math.abs(b)]));
     // While a point is dragged the view stands still.
     if (!this.dragging) this.reach = furthest <= 1.15 ? 1.25 : 1.15 * furthest;
     fit(this.svg, 1);
