@@ -104,6 +104,19 @@ export function segment([a, b, c], [x0, x1], [y0, y1]) {
   return inside.length >= 2 ? [inside[0], inside.at(-1)] : null;
 }
 
+/** Return a function that calls `draw` at the next frame, once, however often it is called. */
+export function atNextFrame(draw) {
+  let isWaiting = false;
+  return () => {
+    if (isWaiting) return;
+    isWaiting = true;
+    requestAnimationFrame(() => {
+      isWaiting = false;
+      draw();
+    });
+  };
+}
+
 /** Offer a file to be saved. */
 export function download(name, text, type) {
   const url = URL.createObjectURL(new Blob([text], { type }));

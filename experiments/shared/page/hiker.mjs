@@ -2,7 +2,7 @@
 
 import { Bottom } from "./bound.mjs";
 import { checkGradient } from "./check.mjs";
-import { role } from "./dom.mjs";
+import { atNextFrame, role } from "./dom.mjs";
 import { drawHistory, drawLine } from "./hiker_charts.mjs";
 import { listen, showSettings } from "./hiker_controls.mjs";
 import { MapView } from "./hiker_map.mjs";
@@ -23,6 +23,7 @@ const ADDRESS = "#hiker?";
 class Hiker {
   constructor(root) {
     Object.assign(this, { root, settings: { ...DEFAULTS }, chosen: null, check: null, playing: false });
+    this.redraw = atNextFrame(() => this.draw());
     this.calm = matchMedia("(prefers-reduced-motion: reduce)");
     this.weights = new WeightsTable(root, {
       nudge: (k, d, by) => this.go(this.walk.W.map((row, a) => row.map((w, b) => (a === k && b === d ? w + by : w)))),
@@ -177,16 +178,6 @@ class Hiker {
   }
 
   // --- what is shown ---
-
-  /** Draw at the next frame, once. */
-  redraw() {
-    if (this.isWaiting) return;
-    this.isWaiting = true;
-    requestAnimationFrame(() => {
-      this.isWaiting = false;
-      this.draw();
-    });
-  }
 
   draw() {
     const { root, walk, objective, data, settings, chosen } = this, { W } = walk;

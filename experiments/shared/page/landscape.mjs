@@ -1,6 +1,6 @@
 // The live landscape: a plane of the real objective with the strategies' paths on it.
 
-import { make, number, precise, role } from "./dom.mjs";
+import { atNextFrame, make, number, precise, role } from "./dom.mjs";
 import { PlaneMap } from "./landscape_map.mjs";
 import { drawSurface } from "./landscape_surface.mjs";
 import { columns, decode, exactValue, interpolated } from "./plane.mjs";
@@ -19,6 +19,7 @@ class Landscape {
     }));
     const arrays = ["t", "loss", "accuracy", "pieces", "penalty"].map((key) => [key, decode(told[key])]);
     Object.assign(this, { root, told, paths, plane: { ...told, ...Object.fromEntries(arrays) } });
+    this.redraw = atNextFrame(() => this.draw());
     this.plane.pieces = columns(this.plane.pieces);
     this.reach = this.plane.t.at(-1);
     this.last = Math.max(...paths.map((path) => path.loss.length)) - 1;
@@ -46,15 +47,6 @@ class Landscape {
 
   get shown() {
     return role(this.root, "show").value;
-  }
-
-  redraw() {
-    if (this.isWaiting) return;
-    this.isWaiting = true;
-    requestAnimationFrame(() => {
-      this.isWaiting = false;
-      this.draw();
-    });
   }
 
   draw() {
