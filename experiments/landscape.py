@@ -200,7 +200,9 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
         name: progress_run(optimizer, key, W, data, T, description=name)
         for name, optimizer in strategies.items()
     }
-    found, steps = {name: run.path for name, run in runs.items()}, runs[BETWEEN[0]].path_steps
+    found = {name: run.path for name, run in runs.items()}
+    # One that diverges ends early.
+    steps = max((run.path_steps for run in runs.values()), key=len)
     every_point = jnp.concatenate(list(found.values()))
     directions, share = jax.jit(jaxsvm.lines.principal_directions)(every_point)
     # The plane through the end of gradient descent; its axes as long as the start is far away.

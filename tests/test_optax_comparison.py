@@ -20,7 +20,9 @@ def test_the_field_is_compared_at_its_best_step_sizes(tmp_path, monkeypatch):
     assert free["step_size"] == pytest.approx(0.3)
     assert free["loss"].shape == (2, optax_comparison.CHECKPOINTS)
     np.testing.assert_array_equal(free["gradients"][:, -1], 40)
+    np.testing.assert_array_equal(free["passes"][:, -1], 80)
     assert (lbfgs["gradients"][:, -1] > 40).all()  # its line search costs gradients
+    assert (lbfgs["passes"] > lbfgs["gradients"]).all()
     assert (lbfgs["loss"][:, -1] < free["loss"][:, -1]).all()
     assert "line search" in check_report(optax_comparison, arrays, tmp_path)
 

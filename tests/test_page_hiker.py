@@ -166,6 +166,16 @@ def test_keys_that_come_faster_than_frames_all_count(hiker):
     assert after - before == pytest.approx(0.2, abs=0.011)
 
 
+def test_a_preset_that_is_changed_can_be_chosen_again(hiker):
+    hiker.choose("preset", "An outlier")
+    said = hiker.text("preset-says")
+    hiker.choose("loss", "squared ATM")
+    assert hiker.text("preset-says") != said
+    hiker.choose("preset", "An outlier")
+    assert hiker.text("preset-says") == said
+    assert hiker.js("return document.querySelector('[data-role=loss]').value") != "squared ATM"
+
+
 def test_a_rewound_walk_is_the_same_and_a_reseeded_one_is_not(hiker):
     hiker.choose("strategy", "local search")
     seen = []

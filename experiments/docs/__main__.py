@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jaxsvm
 from experiments.shared import command_line
-from experiments.shared.failures import CANNOT_WRITE, fail
+from experiments.shared.failures import CANNOT_WRITE, fail, say
 from experiments.shared.record import write_text
 
 HERE = Path(__file__).parent
@@ -45,7 +45,7 @@ def main() -> None:
         write(config.out)
     except OSError as error:
         sys.exit(fail(CANNOT_WRITE, f"cannot write {error.filename}: {error.strerror}"))
-    print(f"wrote {config.out / 'index.html'}")
+    sys.exit(say(f"wrote {config.out / 'index.html'}"))
 
 
 def write(out: Path) -> None:
@@ -64,9 +64,8 @@ def write(out: Path) -> None:
     names = ["jaxsvm", *(f"jaxsvm.{room}" for room in ROOMS)]
     pages = {name: doc.Module.from_name(name) for name in names}
     for page in pages.values():
-        for (
-            member
-        ) in page.variables:  # losses and penalties are records with docstrings of their own
+        # Losses and penalties are records with docstrings of their own.
+        for member in page.variables:
             own = getattr(vars(page.obj)[member.name], "__dict__", {})
             member.docstring = inspect.cleandoc(own.get("__doc__") or member.docstring)
     (out / "jaxsvm").mkdir(parents=True, exist_ok=True)

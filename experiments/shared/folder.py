@@ -31,7 +31,7 @@ OPTIONS, ARRAYS = "options.json", "arrays.npz"
 # Options that change no number: where the run is, and how it is run.
 HOW_NOT_WHAT = ("out", "name", "again")
 # What a kill leaves of a file of ours that was being written (`jaxsvm.files.atomic_file`).
-LEFTOVER = re.compile(r"\..+\.(json|jsonl|md|html|txt|png|svg|npy|npz)\.[a-z0-9_]{8}")
+LEFTOVER = re.compile(r"\..+\.(json|jsonl|md|html|txt|png|svg|gif|npy|npz)\.[a-z0-9_]{8}")
 LONGEST_NAME = 64
 
 

@@ -60,6 +60,7 @@ class Hiker {
   /** Take over settings; the problem is another one, and the walk goes on from where it is. */
   apply(change) {
     Object.assign(this.settings, change);
+    if (Object.keys(change).length) this.showPreset("", "Settings of your own.");
     const { objective, data } = this;
     const isBounded = objective.loss.hasHinges && objective.reg > 0;
     this.climber = isBounded ? new Bottom(objective, data, CLASSES.length) : null;
@@ -68,18 +69,21 @@ class Hiker {
     this.redraw();
   }
 
+  showPreset(name, says) {
+    role(this.root, "preset").value = name;
+    role(this.root, "preset-says").textContent = says;
+  }
+
   usePreset(name) {
     this.settings = preset(name);
-    role(this.root, "preset").value = name;
-    role(this.root, "preset-says").textContent = PRESETS[name].says;
+    this.showPreset(name, PRESETS[name].says);
     this.chosen = null;
     this.rewind();
   }
 
   restore() {
     this.settings = fromAddress(location.hash.slice(ADDRESS.length));
-    role(this.root, "preset").value = "";
-    role(this.root, "preset-says").textContent = "From the address of this page.";
+    this.showPreset("", "From the address of this page.");
     this.rewind();
   }
 

@@ -31,7 +31,7 @@ export function drawLine(root, { objective, walk, data, proposal, bottom }) {
     make(svg, "path", { d: pathOf([[frame.left, y], [frame.right, y]]), class: "bound" });
     make(svg, "text", { x: frame.left + 4, y: y - 5, class: "note" }, "no W is lower");
   }
-  make(svg, "path", { d: pathOf(places.map(at)), class: "curve" });
+  make(svg, "path", { d: pathOf(places.map((s, n) => [frame.x(s * size), frame.y(values[n])])), class: "curve" });
   for (const kink of kinks) {
     const [x, y] = at(kink.t);
     const dot = make(svg, "circle", { cx: x, cy: y, r: 3, class: "kink" });

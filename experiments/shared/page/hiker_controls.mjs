@@ -62,7 +62,10 @@ function listenToPoints(hiker, on) {
     }
   };
   on("take", "click", () => take(role(root, "csv").value));
-  on("file", "change", async ({ target }) => take(await target.files[0].text()));
+  on("file", "change", async ({ target }) => {
+    if (target.files.length) take(await target.files[0].text());
+    target.value = ""; // the same file, once corrected, is a change again
+  });
 }
 
 function press(hiker, event) {
