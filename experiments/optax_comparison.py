@@ -93,7 +93,8 @@ def run_method(
 
     starts = jnp.arange(CHECKPOINTS) * (num_steps // CHECKPOINTS)
     _, (answers, *counts) = lax.scan(piece, optimizer.init(W, data), starts)
-    return answers, *map(jnp.cumsum, counts)
+    losses, gradients = map(jnp.cumsum, counts)
+    return answers, losses, gradients
 
 
 @jax.jit

@@ -8,6 +8,7 @@ Importing jaxsvm does not import this module; it needs matplotlib.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def lines(
         for k, (label, (x, y)) in enumerate((dashed or {}).items()):
             dashes = ((4, 2), (1, 1.5))[k % 2]
             ax.plot(x, y, color="#000000", linestyle=(0, dashes), linewidth=1.2, label=label)
-        for marked, (label, (x, y)) in zip(MARKERS, (points or {}).items(), strict=False):
+        for marked, (label, (x, y)) in zip(cycle(MARKERS), (points or {}).items(), strict=False):
             ax.plot(x, y, marker=marked, markersize=6, linestyle="", label=label, zorder=3)
         _mark(ax, horizontal or {}, vertical or {})
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale, ylim=ylim)
@@ -196,7 +197,7 @@ def histogram(
             # The first is filled and the others are outlines, which hide nothing.
             look: dict[str, Any] = {"alpha": 0.45, "color": COLORS[0]}
             if k:
-                look = {"histtype": "step", "linewidth": 1.8, "color": COLORS[k % 8]}
+                look = {"histtype": "step", "linewidth": 1.8, "color": COLORS[k % len(COLORS)]}
             ax.hist(np.ravel(sample), bins=edges, density=True, label=label, **look)
         for label, (x, density) in (curves or {}).items():
             ax.plot(x, density, color="#000000", label=label)
@@ -242,7 +243,8 @@ def plane(
         segments: straight lines, each (2, 2): kinks, say.
         dashes: the same, white and dashed: where a line goes on, say.
         cmap: a matplotlib colour map.
-        zoom: (left, right, bottom, top) of a part that is drawn once more, larger, in the corner.
+        zoom: (left, right, bottom, top) of a part that is drawn once more, larger, in the corner;
+            only with ``paths``.
 
     Returns:
         The figure; its first axes hold the plane.
@@ -296,7 +298,7 @@ def _draw_paths(ax: Any, paths: Mapping[str, Any], size: float) -> None:
     """Draw paths over a plane, each with a mark of its own at its end, and their common start."""
     # A white rim keeps every colour apart from the surface's own.
     rim = [patheffects.withStroke(linewidth=2.4 * size, foreground="white")]
-    looks = zip(paths.items(), COLORS[1:], MARKERS, strict=False)
+    looks = zip(paths.items(), cycle(COLORS[1:]), cycle(MARKERS), strict=False)
     for (name, path), color, marker in looks:
         ax.plot(*path.T, "-", color=color, linewidth=1.2 * size, path_effects=rim)
         end: dict[str, Any] = {"markeredgecolor": "white", "markersize": 8 * size, "zorder": 3}
@@ -338,7 +340,9 @@ def save_walks(figure: Figure, walks: Mapping[str, Any], path: Path | str) -> Pa
     with style():
         ax, canvas = figure.axes[0], FigureCanvasAgg(figure)
         artists = []
-        for walk, color, marker in zip(walks.values(), COLORS[1:], MARKERS, strict=False):
+        for walk, color, marker in zip(
+            walks.values(), cycle(COLORS[1:]), cycle(MARKERS), strict=False
+        ):
             end: dict[str, Any] = {"markeredgecolor": "white", "markersize": 9, "animated": True}
             (trail,) = ax.plot([], [], "-", color=color, linewidth=1.2, animated=True)
             (hiker,) = ax.plot([], [], marker, color=color, **end)
@@ -524,13 +528,13 @@ def bars(
         figure = Figure(figsize=(SIZE[0], 1.0 + 0.36 * len(names) + 0.2 * named))
         ax = figure.add_subplot()
         place = np.arange(len(names))
-        colors = dict(zip(dict.fromkeys(kinds), COLORS, strict=False))
-        bars = ax.barh(
+        colors = dict(zip(dict.fromkeys(kinds), cycle(COLORS), strict=False))
+        drawn = ax.barh(
             place, heights, xerr=errors, ecolor="#333333", capsize=3,
             color=[colors[kind] for kind in kinds] or COLORS[0],
         )  # fmt: skip
         for kind in colors:
-            bars.patches[list(kinds).index(kind)].set_label(kind)
+            drawn.patches[list(kinds).index(kind)].set_label(kind)
         ax.set_yticks(place, [_verbatim(name) for name in names])
         ax.invert_yaxis()
         ax.grid(False, axis="y")

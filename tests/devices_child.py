@@ -122,8 +122,7 @@ def resumed(W, data):
     """Whether a run that goes from 8 devices to one and back is a run on one, to the bit."""
     optimizer, key = optimizers()["gradient_descent"], jax.random.key(0)
 
-    def taken(*parts):
-        folder = tempfile.mkdtemp()
+    def taken(folder, *parts):
         for number, part in enumerate(parts, 1):
             steps = 12 * number // len(parts)
             result = jaxsvm.run_resumable(
@@ -132,7 +131,8 @@ def resumed(W, data):
         return bits(result)
 
     wide = shard(data, mesh(8))
-    return taken(data) == taken(wide, data, wide)
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        return taken(one, data) == taken(other, wide, data, wide)
 
 
 def checked(W, data):

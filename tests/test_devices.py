@@ -80,6 +80,8 @@ def said_by(program, processes):
         address = "127.0.0.1:{1}".format(*free.getsockname())
     command = [sys.executable, str(program), address, str(processes)]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    if not os.environ.get("JAXSVM_DEFAULT_COMPILATION"):
+        environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     started = [
         subprocess.Popen(
             [*command, str(i)], stdout=subprocess.PIPE, text=True, cwd=ROOT,
@@ -92,6 +94,7 @@ def said_by(program, processes):
     return [text.splitlines()[-1] for text in texts]
 
 
+@pytest.mark.compiled
 @pytest.mark.any_precision
 def test_the_bits_do_not_depend_on_how_many_processes_there_are(tmp_path):
     program = recipe(tmp_path)
@@ -113,13 +116,13 @@ def test_one_device_is_no_other_case():
     np.testing.assert_array_equal(np.asarray(again.X), data.X)
 
 
-def test_a_layout_has_every_row_once():
+def test_a_layout_leaves_few_rows_over():
     most = block_sizes().product
     for N in [*range(1, 3000), 23_808, 24_007, 49_000, 50_000, 1_200_001, 2**20 - 1]:
         cut = rows.layout(N)
         rest = N - cut.main
         # A rest of one row would be multiplied by another kind of product.
-        assert rest == 0 or 1 < rest <= cut.segments * cut.blocks + cut.segments * cut.blocks
+        assert rest == 0 or 1 < rest <= 2 * cut.segments * cut.blocks
         assert cut.size <= most
         assert cut.segments & (cut.segments - 1) == 0
         assert cut.blocks >= rows.BLOCKS or cut.segments == 1

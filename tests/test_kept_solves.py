@@ -281,6 +281,10 @@ def test_a_paths_folder_is_of_one_path(tmp_path, monkeypatch):
         (tmp_path / "path" / "path.json").write_text(text)
         with pytest.raises(ValueError, match=r"path.json is damaged .*: choose another folder"):
             path()
+    (tmp_path / "path" / "000").mkdir()
+    (tmp_path / "path" / "path.json").unlink()
+    with pytest.raises(ValueError, match=r"path holds solves and no path.json"):
+        path()
 
 
 @pytest.mark.experiments

@@ -131,6 +131,11 @@ def check_folder(folder: Path, settings: dict[str, Any]) -> None:
     try:
         changed = differences(dict(json.loads(file.read_bytes())), settings)
     except FileNotFoundError:
+        if any(folder.glob("[0-9][0-9][0-9]")):
+            raise ValueError(
+                f"{folder} holds solves and no {SETTINGS}, which says of which path they are: "
+                "choose another folder"
+            ) from None
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(file) as new:
             new.write(json.dumps(settings).encode())

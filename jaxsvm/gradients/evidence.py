@@ -113,7 +113,11 @@ def blocks(X: Features, rows: np.ndarray) -> Iterator[Features]:
     """Yield ``X[rows]``, a block at a time; the last block is padded, as `_padded`."""
     index = _padded(rows)
     for start in range(0, len(rows), block_sizes().host):
-        yield X[jnp.asarray(index[start : start + block_sizes().host])]
+        yield _rows(X, jnp.asarray(index[start : start + block_sizes().host]))
+
+
+# Of sharded rows, `X[index]` alone is compiled at every call.
+_rows = jax.jit(lambda X, index: X[index])
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:
