@@ -5,7 +5,7 @@ import { text as readAll } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
 
 const page = pathToFileURL(`${argv[2]}/`);
-const [{ LOSSES }, objectives, lines, { checkGradient }, { Bottom, lowerBound }] = await Promise.all(
+const [{ LOSSES }, objectives, lines, { checkGradient }, { Bottom }] = await Promise.all(
   ["losses", "objective", "line", "check", "bound"].map((name) => import(new URL(`${name}.mjs`, page))),
 );
 
@@ -30,7 +30,6 @@ function answer({ loss, delta, reg, W, D, X, y, t, h, given, climb }) {
   if (!objective.loss.hasHinges) return found;
   found.margins = objectives.scores(W, X).map((s, i) => objective.loss.margins(s, y[i], delta));
   found.kinks = ahead.kinks().map((kink) => kink.t);
-  found.bound = lowerBound(objective, W, data);
   if (h) found.check = checkGradient(objective, W, data, given, h);
   if (climb) {
     const bottom = new Bottom(objective, data, W.length);

@@ -128,6 +128,19 @@ def test_a_layout_leaves_few_rows_over():
         assert cut.blocks >= rows.BLOCKS or cut.segments == 1
 
 
+@pytest.mark.parametrize("N", [1, 100, 129, 769, 4000, 6145, 24_007])
+def test_no_sum_takes_more_totals_than_are_counted(N):
+    """A lower bound's rounding is what so many of them leave."""
+
+    def count(total, block):
+        return total + 1, ()
+
+    X, nothing = jnp.zeros((N, 1)), jnp.zeros((), jnp.int32)
+    for most in (32, 128):
+        total, _ = rows.scan_blocks(count, nothing, X, rows=most, merge=lambda a, b: a + b + 1)
+        assert 0.9 * rows.num_sums(N, most) - 3 <= int(total) <= rows.num_sums(N, most)
+
+
 def test_sums_and_rows_are_numpys():
     _, data = problem(0, (7001, 2, 2), integers=True)
     X, y = data.X, data.y.astype(data.X.dtype)

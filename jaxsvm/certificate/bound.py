@@ -36,7 +36,7 @@ from jaxsvm.core.arguments import check_examples, check_number, check_problem, c
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import Features, dense, scan_rows
 from jaxsvm.core.objective import Objective, require, score
-from jaxsvm.core.rows import block_length, layout
+from jaxsvm.core.rows import num_sums
 from jaxsvm.core.types import Data, Labels, Scalar, ScalarLike, Scores, Weights
 
 # V is summed over GROUP rows at a time, in pairs over the groups of a piece, and compensated
@@ -210,7 +210,7 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     the products' magnitudes, u the unit roundoff, whatever the order (Higham, "Accuracy and
     Stability", ch. 3). For V that is n = a group, C for G itself, one for each level of the
     pairs, and 8 for the folded centring and the compensated sum between pieces. What that sum
-    corrects is itself summed plainly, K numbers, which leaves (K·u)². By the triangle
+    corrects is itself summed plainly, K numbers (`num_sums`), which leaves (K·u)². By the triangle
     inequality the magnitudes add up to at most Σ_i |G[i, j]|·‖x_i‖ in the norm of row j.
     """
     loss, _ = require(objective, "dual_value", bound=True)
@@ -221,13 +221,10 @@ def _parts(objective: Objective, slopes: Scores, data: Data) -> Parts:
     group = _group(slopes.dtype)
     pairs = (block_sizes().certified // group).bit_length() - 1
     n = group + C + pairs + 8
-    block = layout(N).size
-    piece = block_length(block, block_sizes().certified)
-    # Of the blocks; of the rest, and the totals that are merged, there are fewer than that.
-    pieces = N // block * -(-block // piece) + N // 4096 + 80
+    sums = num_sums(N, block_sizes().certified)
     # `magnitude` is itself a sum of positive numbers, no further off than its number of terms.
     magnitude = magnitude * (1 + 2 * u * (data.X.shape[1] + N))
-    error = 1.01 * (n * u + (pieces * u) ** 2) * tree_sum((magnitude**2).ravel()) ** 0.5
+    error = 1.01 * (n * u + (sums * u) ** 2) * tree_sum((magnitude**2).ravel()) ** 0.5
     norm = (1 + 32 * u) * (tree_sum((raw**2).ravel()) ** 0.5 + error) / N
     linear, conjugate = linear_and_conjugate(objective, slopes, slopes, data.y)
     target = jnp.abs(jnp.asarray(loss.targets(data.y, C, objective.delta), slopes.dtype))

@@ -83,6 +83,23 @@ def block_length(N: int, most: int) -> int:
     return next(divisors, N // -(-N // most))
 
 
+def num_sums(N: int, rows: int) -> int:
+    """Return how many totals `scan_blocks` makes of N rows at most, pieces and merges together.
+
+    Args:
+        N: how many rows.
+        rows: that its function is handed at most.
+
+    >>> num_sums(100, 128), num_sums(50_000, 128)
+    (2, 416)
+    """
+    cut = layout(N)
+    pieces = -(-cut.size // block_length(cut.size, rows))
+    # Segments merge in pairs, the last of them with the rest and with the total of no rows.
+    here = cut.segments * (cut.blocks * pieces + 1)
+    return here + (num_sums(N - cut.main, rows) + 1 if cut.main < N else 0)
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ShardedRows:

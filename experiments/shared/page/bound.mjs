@@ -21,20 +21,6 @@ function parts({ loss, delta }, slopes, { X, y }, C) {
   return { V, linear: sum(linear) / y.length, conjugate: sum(conjugate) / y.length };
 }
 
-/** The bound from the slopes at W, scaled by the best single number: the price of one gradient. */
-export function lowerBound(objective, W, data) {
-  const { loss, delta, reg } = objective;
-  if (!(reg > 0)) return 0;
-  const slopes = scores(W, data.X).map((s, i) => loss.slopes(s, data.y[i], delta));
-  const { V, linear, conjugate } = parts(objective, slopes, data, W.length);
-  const square = conjugate + inner(V, V) / (4 * reg);
-  if (!(square > 0)) return 0;
-  // Every multiple of slopes is allowed but where they have an upper end.
-  const most = loss.power === 1 ? 1 : Infinity;
-  const scale = Math.min(Math.max(linear / (2 * square), 0), most);
-  return Math.max(0, scale * linear - scale * scale * square);
-}
-
 /** The slopes that the loss allows, nearest to these. */
 function project(loss, a, y) {
   const inside = loss.mask(a, y).map((a_j, j) => Math.min(Math.max(a_j, 0), loss.upper(j, y)));

@@ -110,7 +110,6 @@ export class MapView {
   drawSurface({ loss, delta, reg }, { origin, S, SA, SB }, { y }, reach) {
     const { A, B } = this.plane;
     const [oo, oa, ob] = [inner(origin, origin), inner(origin, A), inner(origin, B)];
-    const [aa, bb, ab] = [inner(A, A), inner(B, B), inner(A, B)];
     const t = Array.from({ length: NODES }, (_, n) => reach * ((2 * n) / (NODES - 1) - 1));
     const C = origin.length, s = Array(C);
     const values = t.map((a) => t.map((b) => {
@@ -119,7 +118,7 @@ export class MapView {
         for (let k = 0; k < C; k++) s[k] = S[i][k] + a * SA[i][k] + b * SB[i][k];
         total += loss.value(s, y[i], delta);
       }
-      const size = oo + 2 * (a * oa + b * ob) + a * a * aa + b * b * bb + 2 * a * b * ab;
+      const size = oo + 2 * (a * oa + b * ob) + a * a + b * b; // A and B: unit, at right angles
       return total / y.length + reg * size;
     }));
     const [low, high] = range(values);
