@@ -207,6 +207,11 @@ def plot(arrays: dict[str, Any]) -> Figures:
     return {"schedules_and_momentum": picture}
 
 
+def diverged(arrays: dict[str, Any]) -> list[str]:
+    rows = [row for row in arrays["rows"] if row["name"] != "too large"]
+    return [f"{row['name']} {row['outcome']}" for row in rows if row["outcome"] != "finished"]
+
+
 def report(arrays: dict[str, Any]) -> str:
     header = (
         "run | last objective {:.4g} | lowest objective {:.4g} | training accuracy, % {:.2%} | "

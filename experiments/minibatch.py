@@ -177,6 +177,10 @@ def plot(arrays: dict[str, Any]) -> Figures:
     return {name: Picture(figure, *words[name]) for name, figure in figures.items()}
 
 
+def diverged(arrays: dict[str, Any]) -> list[str]:
+    return ["the recipe diverged from every seed"] if arrays["recipe"]["diverged"].all() else []
+
+
 def report(arrays: dict[str, Any]) -> str:
     recipe, twice = arrays["recipe"], arrays["duplicates"]
     measured = [

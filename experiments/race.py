@@ -131,6 +131,11 @@ def finished(arrays: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
+def diverged(arrays: dict[str, Any]) -> list[str]:
+    lost = [name for name, run in arrays["strategies"].items() if run["diverged"].all()]
+    return [f"{name} diverged from every seed" for name in lost]
+
+
 def report(arrays: dict[str, Any]) -> str:
     runs, low = finished(arrays).values(), arrays["bottom"]["dual"]
 

@@ -90,6 +90,11 @@ def save(folder: Path | str, checkpoint: Checkpoint, *, previous: int | None = N
             old.unlink()
 
 
+def delete(folder: Path | str, step: int) -> None:
+    """Delete the checkpoint of a step, if it is there."""
+    (Path(folder) / _name(step)).unlink(missing_ok=True)
+
+
 def read(path: Path) -> Checkpoint:
     """Return the checkpoint in a file.
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from experiments.benchmark.registry import OPTIMIZERS as ENTRIES
-from jaxsvm import Data, Objective, Optimizer, run, run_resumable
+from jaxsvm import Data, Objective, Optimizer, gradient_descent, run, run_resumable
 from jaxsvm.checkpoint import Checkpoint, UnusableError, newest, owned, save
 from jaxsvm.core.trees import described, digests, restored, stored
 from jaxsvm.files import atomic_file, read_sealed, write_sealed
-from jaxsvm.optimizers import identity, resumable
+from jaxsvm.optimizers import DivergedError, identity, resumable
 from tests.problems import problem
 
 pytestmark = pytest.mark.any_precision
@@ -483,6 +483,32 @@ def test_a_type_that_no_file_keeps_is_refused_before_the_first_step_not_after_a_
     with pytest.raises(ValueError, match="bfloat16"):
         run_resumable(weak, jax.random.key(0), W, data, num_steps=2, folder=tmp_path, every=1)
     assert not list(tmp_path.glob("*.npz"))
+
+
+@pytest.mark.parametrize("every", [1, 4, 50])
+def test_a_divergent_run_stops_within_a_chunk_and_keeps_a_good_checkpoint(tmp_path, every):
+    """From W on, the penalty multiplies W by −9 at each step."""
+    W, data = problem(0)
+    arguments = gradient_descent(Objective(reg=1.0), step_size=5.0), jax.random.key(0), W, data
+    _, info = compiled_run(*arguments, num_steps=30)
+    high = 1e4 * max(float(info.loss[0]), 1.0)
+    (bad, *_) = np.flatnonzero(~(np.asarray(info.loss) <= high))
+    assert 2 < bad < 29
+    # The checkpoints before the first bad loss, of steps that led to a good one.
+    good = int(bad - 1) // every * every
+    for _ in range(2):  # the same command does the same
+        with pytest.raises(
+            DivergedError, match=f"diverged at step {bad} with step size 5 "
+        ) as said:
+            run_resumable(*arguments, num_steps=60, folder=tmp_path, every=every)
+        assert said.value.divergence.loss == info.loss[bad]
+        steps = newest(tmp_path, lambda checkpoint: checkpoint.step)
+        assert steps == (good or None)
+        assert ("no checkpoint" in str(said.value)) == (good == 0)
+    # What is kept is a run of fewer steps.
+    state, _ = run_resumable(*arguments, num_steps=good, folder=tmp_path, every=every)
+    expected, _ = compiled_run(*arguments, num_steps=good)
+    np.testing.assert_array_equal(state.params, expected.params)
 
 
 def test_chunks_are_whole_blocks(tmp_path):

@@ -39,6 +39,7 @@ from experiments.shared.results import read_result, write_result
 from experiments.shared.runner import execute
 from experiments.shared.text import MARKDOWN, verbatim
 from jaxsvm import Model, Objective, gradient_descent, load_dataset
+from jaxsvm.optimizers.divergence import find_divergence
 from tests import fake_section
 from tests.test_experiments import Page, check_report
 
@@ -437,10 +438,10 @@ def test_a_scale_at_which_scores_overflow_is_refused():
 
 def test_one_of_searches_side_by_side_may_diverge():
     loss = np.array([[1.0, 2.0], [1.0, np.inf], [np.nan, np.inf]])
-    found = progress._divergence(SimpleNamespace(best_loss=loss, loss=loss), 10)
+    found = find_divergence(SimpleNamespace(best_loss=loss, loss=loss), 10, loss[0])
     assert found is not None
     assert (found.step, found.loss) == (11, np.inf)
-    assert progress._divergence(SimpleNamespace(loss=loss[:1]), 10) is None
+    assert find_divergence(SimpleNamespace(loss=loss[:1]), 10, loss[0]) is None
 
 
 def test_the_benchmark_looks_first(tmp_path, monkeypatch, capsys):
@@ -680,8 +681,45 @@ def test_the_race_leaves_out_what_diverges(monkeypatch, tmp_path):
     assert (
         "Left out: gradient descent diverged in 1 of 3 seeds, Nesterov diverged in 3 of 3" in text
     )
+    assert race.diverged(arrays) == ["Nesterov diverged from every seed"]
     only = {**arrays, "strategies": {"Nesterov": lost}}
     assert "Left out: Nesterov" in check_report(race, only, tmp_path)
+
+
+def test_what_has_no_answer_is_status_3_each_time(tmp_path, capsys):
+    config = options.Config(out=tmp_path, name="run")
+    section = fake_section.__dict__ | {"diverged": lambda arrays: ["too fast diverged"]}
+    for _ in range(2):
+        assert execute("fake", [(SimpleNamespace(**section), config)], config) == 3
+        out, err = capsys.readouterr()
+        report = tmp_path / "run" / "report.html"
+        assert err == f"error: fake_section: too fast diverged; see {report}\n"
+        assert str(report) in out
+        assert report.exists()
+
+
+@pytest.mark.parametrize("rate", [0.9, 2.0, 3.0, 10.0, 1e3, 1e30])
+@pytest.mark.parametrize("growth", [1.0, 0.5])
+def test_where_a_run_diverges_is_its_first_bad_loss(rate, growth):
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = np.float32(9.0) * np.float32(rate) ** (growth * np.arange(400, dtype=np.float32))
+        loss = loss - loss * (loss > 1e38)  # NaN at last
+    expected = None
+    for step, value in enumerate(loss.tolist()):
+        if not value <= 9e4:
+            expected = step
+            break
+    sizes = np.arange(400.0)
+    for start in (0, 7):
+        info = SimpleNamespace(loss=loss[start:], step_size=sizes[start:])
+        where = find_divergence(info, start, loss[0])
+        if expected is None:
+            assert where is None
+        else:
+            assert where is not None
+            assert where.step == max(expected, start)
+            assert f"step {where.step} with step size" in where.describe()
+    assert (expected is None) == (rate < 1)
 
 
 def test_rows_of_runs_that_diverged_are_filled_up():

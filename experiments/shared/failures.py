@@ -1,7 +1,8 @@
 """What a command says when something goes wrong, and its exit status.
 
     0    done                         1    a mistake in this code: a traceback
-    2    bad input                    3    a worker process died, killed for memory say
+    2    bad input                    3    not whole: a worker process died, killed for memory
+                                           say, or what was asked for diverges from every seed
     4    data missing or damaged      5    cannot write
     130  Ctrl-C                       143  SIGTERM
 
@@ -20,9 +21,9 @@ import jaxsvm
 from jaxsvm import DatasetError
 from jaxsvm.datasets.examples import UnknownDatasetError
 
-MISTAKE, BAD_INPUT, WORKER_DIED, BAD_DATA, CANNOT_WRITE = 1, 2, 3, 4, 5
+MISTAKE, BAD_INPUT, NOT_WHOLE, BAD_DATA, CANNOT_WRITE = 1, 2, 3, 4, 5
 # Of several failures the first of these is the command's exit status.
-WORST_FIRST = (MISTAKE, WORKER_DIED, CANNOT_WRITE, BAD_DATA, BAD_INPUT)
+WORST_FIRST = (MISTAKE, NOT_WHOLE, CANNOT_WRITE, BAD_DATA, BAD_INPUT)
 
 OUR_FOLDERS = (Path(jaxsvm.__file__).resolve().parent, Path(__file__).resolve().parents[1])
 

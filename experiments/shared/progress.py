@@ -19,43 +19,26 @@ from experiments.shared.timing import timed
 from jaxsvm import Data, Optimizer
 from jaxsvm.core.trees import digests, restored, stored
 from jaxsvm.optimizers.contract import advance
+from jaxsvm.optimizers.divergence import Divergence, find_divergence, watched_loss
 
 # A run has about this many chunks; a chunk that lasts longer than this is cut further.
 NUM_CHUNKS, LONGEST_CHUNK_SECONDS = 20, 5.0
 WORTH_KEEPING_SECONDS = 1.0  # of a run that has ended, in a section that has not
 
 
-class Divergence(NamedTuple):
-    """Where a run stopped making sense.
-
-    Attributes:
-        step: the first whose loss was not finite.
-        loss: there; NaN or infinite.
-        step_size: that led there; NaN where the optimizer tells none.
-    """
-
-    step: int
-    loss: float
-    step_size: float
-
-    def describe(self) -> str:
-        """Return what a report says about it."""
-        return f"diverged at step {self.step} with step size {self.step_size:g} (loss {self.loss})"
-
-
 class Progress(NamedTuple):
     """What `progress_run` returns.
 
     Attributes:
-        state: after the last step or, of a run that diverged, after the last step whose params
-            have a finite loss.
+        state: after the last step or, of a run that diverged, after the last step that is known
+            to have led to a good loss.
         info: the steps' info as NumPy arrays, cut before the first bad step.
         seconds: (steps,) running time after each step, without compilation; measured at the ends
             of the chunks and linear between them.
         path_steps: (k,) after how many steps `path` was taken: 0, and the ends of about
             ``num_chunks`` equal parts.
         path: (k, ...) where the run stood then.
-        divergence: None, or where the loss stopped being finite.
+        divergence: None, or where the loss stopped making sense.
     """
 
     state: Any
@@ -84,11 +67,10 @@ def progress_run(
     description: str = "",
     num_chunks: int = NUM_CHUNKS,
 ) -> Progress:
-    """Run an optimizer with a progress bar; stop where the loss is NaN or infinite.
+    """Run an optimizer with a progress bar; stop where it diverges.
 
     Args:
-        optimizer: whose info has a field ``loss`` (or ``best_loss``, which is looked at instead:
-            a search may well try a bad point).
+        optimizer: whose info has a field ``loss`` or ``best_loss``.
         key: of the run.
         params: the start.
         data: the examples.
@@ -125,9 +107,10 @@ def progress_run(
                 kept.save(start, course.packed)
                 raise
             info = _host(info)
-            if divergence := _divergence(info, start):
+            first: Any = watched_loss(course.infos[0] if course.infos else info)
+            if divergence := find_divergence(info, start, first[0]):
                 bad = divergence.step - start
-                course.state = _last_finite(course, divergence, optimizer, key, data)
+                course.state = _last_good(course, divergence, optimizer, key, data)
                 course.add(jax.tree.map(lambda leaf, n=bad: leaf[:n], info), bad, took * bad / size)
                 break
             course.before, course.since, course.state = state, start, after
@@ -193,10 +176,10 @@ class _Course:
         return counts, stored({**trees, "info": self.info})
 
 
-def _last_finite(
+def _last_good(
     course: _Course, divergence: Divergence, optimizer: Optimizer, key: Array, data: Data
 ) -> Any:
-    """Return the state after the last step that is known to have led to a finite loss.
+    """Return the state after the last step that is known to have led to a good loss.
 
     A step reports the loss that it started from, so it is the one before the bad one.
     """
@@ -282,16 +265,3 @@ def run_seeds(
         )
         for seed in range(seeds)
     ]  # fmt: skip
-
-
-def _divergence(info: Any, start: int) -> Divergence | None:
-    """Return where the steps from ``start`` on first report a loss that is not finite."""
-    loss = np.asarray(getattr(info, "best_loss", info.loss))
-    # Of searches side by side one is enough.
-    finite = np.isfinite(loss).reshape(len(loss), -1)
-    if finite.all():
-        return None
-    bad = int(np.argmin(finite.all(axis=1)))
-    sizes = getattr(info, "step_size", np.full(len(finite), np.nan))
-    worst = float(loss.reshape(finite.shape)[bad, np.argmin(finite[bad])])
-    return Divergence(start + bad, worst, float(sizes[max(bad - 1, 0)]))

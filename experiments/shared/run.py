@@ -19,7 +19,7 @@ from tqdm import tqdm
 from experiments.shared import folder as folders
 from experiments.shared import made, page, signals
 from experiments.shared.environment import environment
-from experiments.shared.failures import MISTAKE, Failure, fail, failure_of, say, worst
+from experiments.shared.failures import MISTAKE, NOT_WHOLE, Failure, fail, failure_of, say, worst
 from experiments.shared.figures import save_figures
 from experiments.shared.folder import Kept
 from experiments.shared.options import Config
@@ -60,6 +60,7 @@ class Run:
     Attributes:
         parts: of the finished sections by name.
         failures: of the others that ended, by name.
+        diverged: what was asked of sections, by name, and has no answer.
         was_finished: whether an earlier run had done everything.
     """
 
@@ -79,6 +80,7 @@ class Run:
         self.now = environment() | {"date": today, "sections_at_a_time": workers or 1}
         self.parts: dict[str, Part] = {}
         self.failures: dict[str, Failure] = {}
+        self.diverged: dict[str, list[str]] = {}
         self.was_finished = False
 
     def go(self, saving: signals.Saving) -> None:
@@ -88,6 +90,7 @@ class Run:
             wrong = self._wrong_file()
             self.was_finished = not wrong
             if self.was_finished:
+                self.diverged = read_signed(self.place / METRICS)["diverged"]
                 return
             what = f"{self.place / wrong} is incomplete, damaged or of another run"
             print(f"{what}: report and records are written again", file=sys.stderr)
@@ -161,6 +164,7 @@ class Run:
                 module.play(arrays) if hasattr(module, "play") else "",
             )  # fmt: skip
             claims = module.claims(arrays) if hasattr(module, "claims") else ()
+            diverged = module.diverged(arrays) if hasattr(module, "diverged") else []
         except OSError:
             raise
         except Exception as error:  # the others are still to be written
@@ -170,6 +174,8 @@ class Run:
             paths = [self.place / name / folders.ARRAYS, *(self.place / file for file in files)]
             paths += [shown.path for shown in figures.values()]
             self.parts[name] = Part(chapter, claims, rows, record, kept.environment, paths)
+            if diverged:
+                self.diverged[name] = diverged
 
     def _fail(self, name: str, failure: Failure) -> None:
         """Note that a section failed; a traceback is shown at once, and kept."""
@@ -203,6 +209,7 @@ class Run:
             **self.now,
             "sections": {name: part.record for name, part in parts.items()},
             "failed": {name: failure.why for name, failure in self.failures.items()},
+            "diverged": self.diverged,
             "verdicts": {name: part.claims for name, part in parts.items() if part.claims},
             "files": {str(path.relative_to(self.place)): folders.digest(path) for path in paths},
         }
@@ -235,6 +242,9 @@ class Run:
             status = say(f"{report} was there from an earlier run: nothing was left to compute")
         elif self.is_worth_a_report:
             status = say("\n".join([*self._summary(), f"wrote {report}"]))
+        for name, lost in self.diverged.items():
+            diverged = fail(NOT_WHOLE, f"{name}: {'; '.join(lost)}; see {report}")
+            status = status or diverged
         return worst(list(self.failures.values())) or status
 
     def _summary(self) -> list[str]:

@@ -15,6 +15,7 @@ columns of equal length, becomes one row of metrics.jsonl for each step, and ``"
 arrays are in arrays.npz. A section may have more names:
 
     claims(arrays)   -> sentences of the notes that it can judge, with verdicts (`report.Claim`)
+    diverged(arrays) -> what was asked for and has no answer, in a few words each
     files(arrays)    -> by the file's name, a function that writes it to the path it is given
     play(arrays)     -> a part of the page that one can play with, as HTML of ours
 

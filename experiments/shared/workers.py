@@ -23,7 +23,7 @@ import jax
 from tqdm import tqdm
 
 from experiments.shared import signals
-from experiments.shared.failures import WORKER_DIED, Failure, failure_of
+from experiments.shared.failures import NOT_WHOLE, Failure, failure_of
 from experiments.shared.kept_runs import UNFINISHED, kept_in
 from experiments.shared.settings import load, suiting
 from experiments.shared.timing import timed
@@ -92,7 +92,7 @@ def outcomes(
                     idle.append(worker)
                     yield i, outcome
                 else:
-                    yield i, Failure(WORKER_DIED, outcome.describe())
+                    yield i, Failure(NOT_WHOLE, outcome.describe())
     finally:
         for worker in [*idle, *(worker for worker, _ in busy.values())]:
             worker.process.kill()

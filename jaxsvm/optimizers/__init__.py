@@ -1,7 +1,8 @@
 """Every optimizer behind one contract, and the loop that runs them.
 
 `Optimizer` is a pair of pure functions, ``init`` and ``step``; `run` and `advance` are the loop,
-and `run_resumable` is the loop of a run that survives being killed.
+and `run_resumable` is the loop of a run that survives being killed, and stops by a `DivergedError`
+where the loss makes no sense any more.
 Gradients: `gradient_descent`, `minibatch`, `from_optax`, `line_search_descent`. Losses alone:
 `random_search`, `pruned_random_search`, `local_search`, `local_searches`. Made of others:
 `best_so_far`, `record_every`. A step size is a number or a schedule, any function of the step's
@@ -14,6 +15,7 @@ from jaxsvm.optimizers.contract import State as State
 from jaxsvm.optimizers.contract import advance as advance
 from jaxsvm.optimizers.contract import run as run
 from jaxsvm.optimizers.descent import gradient_descent as gradient_descent
+from jaxsvm.optimizers.divergence import DivergedError as DivergedError
 from jaxsvm.optimizers.exact_line import line_search_descent as line_search_descent
 from jaxsvm.optimizers.local_search import local_search as local_search
 from jaxsvm.optimizers.local_search import local_searches as local_searches

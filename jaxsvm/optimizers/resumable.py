@@ -21,12 +21,13 @@ import jax
 import numpy as np
 from jax import Array, lax
 
-from jaxsvm.checkpoint import Checkpoint, UnusableError, newest, owned, save
+from jaxsvm.checkpoint import Checkpoint, UnusableError, delete, newest, owned, save
 from jaxsvm.core.arguments import check_count, check_params, check_path, check_values, validate
 from jaxsvm.core.trees import check_stored, restored, stored
 from jaxsvm.core.types import Data
 from jaxsvm.files import read_sealed, write_sealed
 from jaxsvm.optimizers.contract import Optimizer, advance, run
+from jaxsvm.optimizers.divergence import DivergedError, find_divergence, watched_loss
 from jaxsvm.optimizers.identity import (
     check_computation,
     computation,
@@ -66,7 +67,10 @@ def run_resumable(
     ``config`` are compared, and a warning says that the last bits may differ. Not noticed: another
     model of processor, and other code behind a callback.
 
-    For the host: not to be jitted. A loss that is not finite stops nothing.
+    A run that diverges stops at the end of a chunk, and the newest checkpoint is then one whose
+    params have a good loss. `run` goes on whatever the loss is.
+
+    For the host: not to be jitted.
 
     Args:
         optimizer: the strategy; its state may hold arrays of any dtype and typed keys.
@@ -87,6 +91,8 @@ def run_resumable(
         ValueError: the folder's run is another one (what was and what is are shown), has gone
             further than ``num_steps``, or has no checkpoint that can be used; data is not fit to be
             trained on; whatever `run` refuses.
+        DivergedError: the loss of a step, where its info has one, is not finite or more than 10,000
+            times the first (or than 10,000, where that is more). It says which step.
         BlockingIOError: another process runs in the folder.
         OSError: the folder cannot be written. The last checkpoint is as good as before.
 
@@ -129,6 +135,7 @@ def run_resumable(
         while past.step < num_steps:
             size = min(num_steps, (past.step // every + 1) * every) - past.step
             state, info = _chunk(optimizer, key, state, data, past.step, num_steps=size)
+            _stop_if_diverged(folder, past, infos, info, forms[1])
             infos.append(stored(info))
             past = _write(folder, past, size, infos[-1], stored(state))
     if not infos:
@@ -242,17 +249,45 @@ def _read_info(
         OSError: it is not there.
     """
     path = folder / _info_name(start, stop)
-    chunk = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((stop - start, *leaf.shape[1:]), leaf.dtype), form
-    )
     try:
         header, arrays = read_sealed(path)
         if header != _info_header(past, start, stop):
             raise ValueError(f"{path} is not of these steps of this run")
-        check_stored(chunk, arrays)
+        check_stored(_of_steps(form, stop - start), arrays)
     except ValueError as error:
         raise UnusableError(f"{path} cannot be used: {error}") from error
     return arrays
+
+
+def _of_steps(form: Any, count: int) -> Any:
+    """Return the form of the info of so many steps."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), form
+    )
+
+
+def _stop_if_diverged(
+    folder: Path, past: _Past, infos: list[dict[str, np.ndarray]], info: Any, form: Any
+) -> None:
+    """Raise DivergedError if the steps after the past diverged.
+
+    A step reports the loss that it started from. So where the first of them is the bad one, the
+    newest checkpoint has led there, and is deleted; the one before has not.
+    """
+    begin = restored(_of_steps(form, past.ends[0]), infos[0]) if infos else info
+    if (first := watched_loss(begin)) is None:
+        return
+    if (found := find_divergence(info, past.step, first[0])) is None:
+        return
+    ends = [0, *past.ends]
+    if found.step == past.step and past.ends:
+        delete(folder, ends.pop())
+    kept = f"the newest checkpoint in {folder} is of step {ends[-1]}, before that"
+    raise DivergedError(
+        f"the run {found.describe()}: {kept if ends[-1] else 'it has no checkpoint before that'}; "
+        "take smaller steps, from another folder",
+        found,
+    )
 
 
 def _info_name(start: int, stop: int) -> str:
