@@ -37,7 +37,7 @@ from tests import tiny_images
 from tests.fault_children import content, damaged, step_of, without_jax
 
 CHILDREN = Path(__file__).with_name("fault_children.py")
-TIMEOUT = 120  # seconds, after which a child hangs, which is a fault that does not survive
+TIMEOUT = 900  # seconds, after which a child hangs, which is a fault that does not survive
 
 
 class Outcome(NamedTuple):

@@ -687,7 +687,7 @@ def test_the_race_leaves_out_what_diverges(monkeypatch, tmp_path):
 
 
 def test_what_has_no_answer_is_status_3_each_time(tmp_path, capsys):
-    config = options.Config(out=tmp_path, name="run")
+    config = fake_section.Config(out=tmp_path, name="run")
     section = fake_section.__dict__ | {"diverged": lambda arrays: ["too fast diverged"]}
     for _ in range(2):
         assert execute("fake", [(SimpleNamespace(**section), config)], config) == 3
