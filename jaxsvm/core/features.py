@@ -29,10 +29,11 @@ from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.rows import ShardedRows, add, each_row, scan_blocks
+from jaxsvm.core.rows import ShardedRows, add, each_row, layout, scan_blocks
 
 # An accelerator's default product rounds float32 to fewer bits, enough to flip an accepted trial.
 PRECISION = lax.Precision.HIGHEST
+GROUP = 8  # rows that a product takes together, or a multiple of as many as it does
 NARROWEST = 128  # columns of a panel: compiling a narrower one takes longer than it saves
 
 
@@ -110,8 +111,13 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
     """
     check_width(X, W)
     in_cache = len(X) <= block_sizes().product
+    alike = _alike if layout(len(X)).segments > 1 else lambda product, rows: product(rows)
     if not isinstance(X, StandardizedFeatures):
-        return each_row(Partial(partial(_product, in_cache=in_cache), W), X)
+
+        def plain(W: Array, rows: Array) -> Array:
+            return alike(lambda rows: _product(W, rows, in_cache=in_cache), rows)
+
+        return each_row(Partial(plain, W), X)
     if len(X) <= block_sizes().few:
         return _product(_pad(W, X), _centred(X, W.dtype))
     weights, offset = _fold(X, W)
@@ -125,7 +131,11 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
         return total, product(weights, values, True)
 
     if jnp.issubdtype(X.values.dtype, jnp.floating):
-        raw = each_row(Partial(lambda w, values: product(w, values, in_cache), weights), X.values)
+
+        def floats(weights: Array, rows: Array) -> Array:
+            return alike(lambda rows: product(weights, rows, in_cache), rows)
+
+        raw = each_row(Partial(floats, weights), X.values)
     else:
         _, raw = scan_blocks(Partial(scores, weights), (), X.values)
     return raw - offset[None, :]
@@ -364,6 +374,20 @@ def _unfold(X: StandardizedFeatures, raw: Array, total: Array) -> Array:
     """Return ``Gᵀ X`` from ``raw = Gᵀ values`` and ``total``, the sum of G's rows."""
     shift, scale = X.shift.astype(raw.dtype), X.scale.astype(raw.dtype)
     return (raw[:, : X.shape[1]] - total[:, None] * shift[None, :]) * scale[None, :]
+
+
+def _alike(product: Callable[[Array], Array], rows: Array) -> Array:
+    """Return ``product(rows)``, no row of which is another sum for being among the last.
+
+    Rows are multiplied in groups, and those left over one by one, in another order of additions.
+    Whether a row is left over must not depend on how many devices the rows are on.
+    """
+    whole = len(rows) // GROUP * GROUP
+    if whole == len(rows):
+        return product(rows)
+    last = product(jnp.pad(rows[whole:], ((0, whole + GROUP - len(rows)), (0, 0))))
+    last = last[: len(rows) - whole]
+    return product(rows).at[whole:].set(last) if whole else last
 
 
 def _product(W: Array, x: Array, *, in_cache: bool = True) -> Array:
