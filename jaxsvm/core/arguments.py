@@ -19,7 +19,7 @@ from jax import Array
 from jax.core import Tracer
 
 from jaxsvm.core.features import StandardizedFeatures, check_width
-from jaxsvm.core.rows import ShardedRows
+from jaxsvm.core.rows import ShardedRows, host_blocks
 
 # Rows looked at together, so that the mask of a large X is never as long as X.
 CHECK_ROWS = 4096
@@ -275,18 +275,24 @@ def check_finite(name: str, array: Any) -> None:
     if isinstance(array, Tracer) or array.dtype == np.uint8:  # bytes stay on their device
         return
     check_floats(name, array)
-    array = np.asarray(array)
     held = jax.dtypes.canonicalize_dtype(array.dtype)
     most = np.inf if held == array.dtype else np.finfo(held).max
-    for start in range(0, len(array), CHECK_ROWS):
-        block = array[start : start + CHECK_ROWS]
-        fits = np.isfinite(block) if np.isinf(most) else np.abs(block) <= most
-        bad = np.argwhere(~fits)
-        if bad.size:
-            index = (int(bad[0][0]) + start, *(int(i) for i in bad[0][1:]))
-            at = ", ".join(map(str, index))
-            within = "" if np.isinf(most) else f", at most {most:.4g} in size, as {held} is used"
-            raise ValueError(f"{name}[{at}] = {array[index]}: expected finite numbers only{within}")
+    before = 0
+    for part in host_blocks(array):
+        for start in range(0, len(part), CHECK_ROWS):
+            block = part[start : start + CHECK_ROWS]
+            fits = np.isfinite(block) if np.isinf(most) else np.abs(block) <= most
+            bad = np.argwhere(~fits)
+            if bad.size:
+                first = tuple(map(int, bad[0]))
+                at = ", ".join(map(str, (first[0] + start + before, *first[1:])))
+                within = (
+                    "" if np.isinf(most) else f", at most {most:.4g} in size, as {held} is used"
+                )
+                raise ValueError(
+                    f"{name}[{at}] = {block[first]}: expected finite numbers only{within}"
+                )
+        before += len(part)
 
 
 def check_values(caller: str, *arguments: Any) -> None:

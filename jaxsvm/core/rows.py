@@ -14,7 +14,7 @@ if the compiler writes it for several devices as it does for one. That is so whe
 it was not for plain transposes (`jaxsvm.core.losses.classes_first`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -148,8 +148,7 @@ class ShardedRows:
         return each_row(lambda rows: rows @ other, self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        both = np.concatenate([np.asarray(self.main), np.asarray(self.rest)])
-        return np.asarray(both, dtype=dtype)
+        return np.asarray(np.concatenate(list(host_blocks(self))), dtype=dtype)
 
 
 def add(a: Any, b: Any) -> Any:
@@ -306,6 +305,26 @@ def take_rows(X: ShardedRows, index: Any) -> Array:
     if not len(X.rest):
         return taken
     return jnp.where((index < M)[..., None], taken, X.rest.at[index - M].get(mode="clip"))
+
+
+def host_blocks(X: Any) -> Iterator[np.ndarray]:
+    """Yield the rows of a matrix as NumPy's arrays, some at a time.
+
+    Where other processes have some of them, all take part: each is sent them, a block at a time.
+    """
+    if not isinstance(X, ShardedRows):
+        yield np.asarray(X)
+        return
+    if X.main.is_fully_addressable:
+        yield np.asarray(X.main)
+    else:
+        share = len(X.main) // layout(len(X)).segments
+        for start in range(0, len(X.main), share):
+            yield np.asarray(_taken(X, start + jnp.arange(share)))
+    yield np.asarray(X.rest)
+
+
+_taken = jax.jit(lambda X, index: take_rows(X, index))
 
 
 def _on_devices(f: Callable[..., Any], X: ShardedRows, *others: Any) -> Any:

@@ -8,6 +8,7 @@ The checkpoint also says what the run is (`identity`): a folder continues no oth
 This is the one file of the optimizers that works on the host and touches the disk.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
@@ -35,6 +37,7 @@ from jaxsvm.optimizers.identity import (
     identity,
     warn_elsewhere,
 )
+from jaxsvm.processes import Packed, is_first, of_first
 
 KIND, FORMAT = "jaxsvm info", 1
 NUM_CHUNKS = 20  # of a run whose caller does not say
@@ -65,6 +68,9 @@ def run_resumable(
     flags) one computation may be written in two ways, so there only the shapes, ``block_size`` and
     ``config`` are compared, and a warning says that the last bits may differ. Not noticed: another
     model of processor, and other code behind a callback.
+
+    Of several processes (`jax.distributed`) all call this with the same arguments; the first alone
+    looks into the folder and writes there.
 
     For the host: not to be jitted. A loss that is not finite stops nothing.
 
@@ -122,15 +128,27 @@ def run_resumable(
         ends=[],
     )
     folder = Path(folder)
-    with owned(folder):
-        found = newest(folder, partial(_use, folder, here, forms))
-        past, state, infos = found or (here, _begin(optimizer, params, data), [])
-        past = _join(folder, past, here, num_steps)
+    with contextlib.ExitStack() as until_end:
+
+        def look() -> Packed:
+            until_end.enter_context(owned(folder))
+            past, arrays = newest(folder, partial(_use, folder, here, forms)) or (here, {})
+            return _join(folder, past, here, num_steps)._asdict(), arrays
+
+        said, arrays = of_first(look)
+        past = _Past(**said)
+        if arrays:
+            state, infos = restored(forms[0], _part("state", arrays)), [_part("info", arrays)]
+        else:
+            state, infos = _begin(optimizer, params, data), []
         while past.step < num_steps:
             size = min(num_steps, (past.step // every + 1) * every) - past.step
             state, info = _chunk(optimizer, key, state, data, past.step, num_steps=size)
             infos.append(stored(info))
-            past = _write(folder, past, size, infos[-1], stored(state))
+            longer = past._replace(ends=[*past.ends, past.step + size])
+            if is_first():
+                _write(folder, past, longer, infos[-1], stored(state))
+            past = longer
     if not infos:
         return _chunk(optimizer, key, state, data, 0, num_steps=0)
     whole = {name: np.concatenate([info[name] for info in infos]) for name in infos[0]}
@@ -155,11 +173,18 @@ class _Past(NamedTuple):
         return self.ends[-1] if self.ends else 0
 
 
-_Found: TypeAlias = tuple[_Past, Any, list[dict[str, np.ndarray]]]
+# The past, and arrays by name: "state ..." those of the state, "info ..." those of all steps' info.
+_Found: TypeAlias = tuple[_Past, dict[str, np.ndarray]]
+
+
+def _part(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of one kind by the names that `stored` gave them."""
+    of_kind = {name: array for name, array in arrays.items() if name.startswith(f"{kind} ")}
+    return {name.removeprefix(f"{kind} "): array for name, array in of_kind.items()}
 
 
 def _use(folder: Path, here: _Past, forms: tuple[Any, Any], checkpoint: Checkpoint) -> _Found:
-    """Return the past, the state and the info of each chunk, or raise: it cannot be gone on from.
+    """Return the past, the state and the info, or raise: it cannot be gone on from.
 
     Raises:
         ValueError: the run is another.
@@ -175,7 +200,7 @@ def _use(folder: Path, here: _Past, forms: tuple[Any, Any], checkpoint: Checkpoi
             "folder's run has, or choose another folder"
         )
     try:
-        state = restored(forms[0], checkpoint.arrays)
+        check_stored(forms[0], checkpoint.arrays)
     except ValueError as error:
         raise UnusableError(f"{name} does not fit the run: {error}") from error
     starts = [0, *past.ends[:-1]]
@@ -183,7 +208,8 @@ def _use(folder: Path, here: _Past, forms: tuple[Any, Any], checkpoint: Checkpoi
         _read_info(folder, past, start, stop, forms[1])
         for start, stop in zip(starts, past.ends, strict=True)
     ]
-    return past, state, infos
+    whole = {f"info {name}": np.concatenate([i[name] for i in infos]) for name in infos[0]}
+    return past, {f"state {name}": array for name, array in checkpoint.arrays.items()} | whole
 
 
 def _join(folder: Path, past: _Past, here: _Past, num_steps: int) -> _Past:
@@ -220,16 +246,14 @@ def _join(folder: Path, past: _Past, here: _Past, num_steps: int) -> _Past:
 def _write(
     folder: Path,
     past: _Past,
-    size: int,
+    longer: _Past,
     info: dict[str, np.ndarray],
     state: dict[str, np.ndarray],
-) -> _Past:
-    """Write a chunk's info and then the checkpoint at its end; return the past that it holds."""
-    start, stop = past.step, past.step + size
+) -> None:
+    """Write a chunk's info and then the checkpoint at its end, which holds the longer past."""
+    start, stop = past.step, longer.step
     write_sealed(folder / _info_name(start, stop), _info_header(past, start, stop), info)
-    longer = past._replace(ends=[*past.ends, stop])
     save(folder, Checkpoint(stop, longer._asdict(), state), previous=start if past.ends else None)
-    return longer
 
 
 def _read_info(
@@ -271,10 +295,12 @@ def _strong(tree: Any) -> Any:
 
 @partial(jax.jit, static_argnames="optimizer")
 def _begin(optimizer: Optimizer, params: Any, data: Data) -> Any:
-    return _strong(optimizer.init(params, data))
+    # Copied, because the first chunk takes the state's memory, and the caller's params are in it.
+    return jax.tree.map(jnp.copy, _strong(optimizer.init(params, data)))
 
 
-@partial(jax.jit, static_argnames=("optimizer", "num_steps"))
+# A chunk's state takes the place of the one before.
+@partial(jax.jit, static_argnames=("optimizer", "num_steps"), donate_argnames="state")
 def _chunk(
     optimizer: Optimizer, key: Array, state: Any, data: Data, start: int | Array, *, num_steps: int
 ) -> tuple[Any, Any]:
