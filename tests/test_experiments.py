@@ -602,9 +602,9 @@ def test_sections_that_measure_seconds_come_last_and_alone(tmp_path, monkeypatch
     def started():
         ours, theirs = Pipe()
         threading.Thread(target=serve, args=(theirs,), daemon=True).start()
-        return workers._Worker(SimpleNamespace(kill=int, join=int), ours)
+        return workers.Worker(SimpleNamespace(kill=int, join=int), ours)
 
-    monkeypatch.setattr(workers._Worker, "started", started)
+    monkeypatch.setattr(workers.Worker, "started", started)
     sections = [Number(value, value in (0, 3)) for value in range(4)]
     asked = [(SimpleNamespace(__name__=""), section) for section in sections]
     found = [i for i, _ in workers.outcomes(asked, 2, tmp_path)]
