@@ -10,6 +10,7 @@ Data:
 - `data_from_arrays`, `validate`: arrays of your own, checked
 - `Data`, `StandardizedFeatures`: X and y; X as bytes with the centring folded in
 - `shard`: the same data over several devices, for the same bits
+- `stream_from_npy`, `stream_from_tfds`, `stream_from_blocks`: data larger than memory
 
 The objective:
 
@@ -37,6 +38,7 @@ Optimizers:
 
 - `Optimizer`, `run`, `advance`: the contract and the loop
 - `run_resumable`: the loop, killed and continued without losing a bit
+- `run_stream`, `advance_stream`: the loop over mini-batches of a stream
 - `random_search`, `pruned_random_search`, `local_search`, `local_searches`
 - `gradient_descent`, `minibatch_gradient_descent`, `line_search_descent`
 - `minibatch`, `from_optax`: mini-batches of, or an optimizer from, another
@@ -52,8 +54,9 @@ Models:
 - `save`, `load`: one file, no pickle
 
 The rooms hold the rest: `jaxsvm.core`, `jaxsvm.lines`, `jaxsvm.gradients`, `jaxsvm.optimizers`,
-`jaxsvm.certificate`, `jaxsvm.datasets`, `jaxsvm.patches` for features of images, and two that need
-more packages: `jaxsvm.plot` for figures (matplotlib), `jaxsvm.estimator` for scikit-learn.
+`jaxsvm.certificate`, `jaxsvm.datasets`, `jaxsvm.streams`, `jaxsvm.patches` for features of images,
+and two that need more packages: `jaxsvm.plot` for figures (matplotlib), `jaxsvm.estimator` for
+scikit-learn.
 """
 
 from jaxsvm.certificate import Solution as Solution
@@ -109,6 +112,11 @@ from jaxsvm.optimizers import pruned_random_search as pruned_random_search
 from jaxsvm.optimizers import random_search as random_search
 from jaxsvm.optimizers import run as run
 from jaxsvm.optimizers import run_resumable as run_resumable
+from jaxsvm.streams import advance_stream as advance_stream
+from jaxsvm.streams import run_stream as run_stream
+from jaxsvm.streams import stream_from_blocks as stream_from_blocks
+from jaxsvm.streams import stream_from_npy as stream_from_npy
+from jaxsvm.streams import stream_from_tfds as stream_from_tfds
 
 __version__ = "0.1.0"
 # All names but the rooms', which are modules and have a spec.

@@ -1,0 +1,250 @@
+"""Mini-batch descent over a stream: the loop of `jaxsvm.run`, fed from a thread.
+
+The rows of each step follow from the key and the step's number (`jaxsvm.streams.order`), so the
+state and the number of steps taken are all that a run needs to go on. While the device takes the
+steps of one chunk of batches, the next chunk is read and put there by a thread. A chunk is one
+compiled loop; how long it is changes no bit.
+
+This file works on the host.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsvm.core.arguments import check_count, check_key, check_values
+from jaxsvm.core.features import StandardizedFeatures
+from jaxsvm.core.streamed import StreamedRows
+from jaxsvm.core.types import Data
+from jaxsvm.optimizers.contract import Optimizer, check_optimizer, scan_between
+from jaxsvm.streams.order import Order, batch_rows
+from jaxsvm.streams.sources import ShuffledSource
+
+# Of the batches that are put to the device together; two such chunks are in memory at once, and a
+# third while it is read.
+CHUNK_BYTES = 2**24
+CHUNK_STEPS = 256
+
+
+def run_stream(
+    optimizer: Optimizer,
+    key: Array,
+    params: Any,
+    data: Data,
+    *,
+    num_steps: int,
+    batch_size: int = 256,
+) -> tuple[Any, Any]:
+    """Start from ``params`` and take ``num_steps`` steps over batches of a stream, in epochs.
+
+    Step i is handed ``fold_in(key, i)``, as by `jaxsvm.run`, and the rows `batch_rows` of step i:
+    the bits are those of the same batches taken from memory. The key's words are the order's seed,
+    so one key gives one run.
+
+    For the host: not to be jitted. Memory holds a few chunks of batches of 16 MiB, the source's own
+    window of rows, y, and the order.
+
+    Args:
+        optimizer: a batchable one, such as `jaxsvm.gradient_descent` or `jaxsvm.from_optax`. Its
+            ``init`` sees the first batch.
+        key: a typed key.
+        params: the start.
+        data: a stream, such as `stream_from_npy` returns.
+        num_steps: how many steps, ≥ 0.
+        batch_size: examples a step, ≥ 1.
+
+    Returns:
+        The last state, and the steps' info with a leading axis of ``num_steps``.
+
+    Raises:
+        ValueError: the optimizer is not batchable, data is no stream that can be shuffled, an
+            argument is out of range, or the call is inside `jax.jit`; whatever the optimizer's
+            ``init`` and the source refuse.
+        OSError: the source cannot be read.
+
+    >>> import numpy as np
+    >>> from jaxsvm import Objective, gradient_descent
+    >>> from jaxsvm.streams import stream_from_blocks
+    >>> def block(i):
+    ...     return np.eye(3, dtype=np.float32), np.arange(3)
+    >>> data = stream_from_blocks(block, num_rows=30, block_rows=3, shift=0.0)
+    >>> descent, W = gradient_descent(Objective(), step_size=0.5), jnp.zeros((3, 4))
+    >>> state, info = run_stream(
+    ...     descent, jax.random.key(0), W, data, num_steps=40, batch_size=2
+    ... )
+    >>> info.loss.shape, float(info.loss[-1])
+    ((40,), 0.0)
+    """
+    batches = _Batches(optimizer, key, params, data, batch_size)
+    num_steps = check_count("num_steps", num_steps, least=0)
+    _, values, y = batches.read(0, 1, 1)
+    first = _rows_of(batches.frame, values[0]), y[0]
+    state = _begin(optimizer, params, Data(*first))
+    return advance_stream(
+        optimizer, key, state, data, 0, num_steps=num_steps, batch_size=batch_size
+    )
+
+
+def advance_stream(
+    optimizer: Optimizer,
+    key: Array,
+    state: Any,
+    data: Data,
+    start: int,
+    *,
+    num_steps: int,
+    batch_size: int = 256,
+) -> tuple[Any, Any]:
+    """Continue a run over a stream: take steps ``start`` to ``start + num_steps − 1``.
+
+    `run_stream` is a start and one `advance_stream`; the bits are the same for any cut.
+
+    Args:
+        optimizer: the run's.
+        key: the run's.
+        state: after ``start`` steps of the run.
+        data: the run's.
+        start: how many steps have been taken, ≥ 0.
+        num_steps: how many to take, ≥ 0.
+        batch_size: the run's.
+
+    Returns:
+        The state after, and the steps' info with a leading axis of ``num_steps``.
+
+    Raises:
+        ValueError: as `run_stream`.
+        OSError: the source cannot be read.
+
+    >>> import numpy as np
+    >>> from jaxsvm import Objective, gradient_descent
+    >>> from jaxsvm.streams import run_stream, stream_from_blocks
+    >>> def block(i):
+    ...     return np.eye(3, dtype=np.float32), np.arange(3)
+    >>> data = stream_from_blocks(block, num_rows=30, block_rows=3)
+    >>> run = gradient_descent(Objective(), step_size=0.5), jax.random.key(0)
+    >>> whole, _ = run_stream(*run, jnp.zeros((3, 4)), data, num_steps=9, batch_size=4)
+    >>> state, _ = run_stream(*run, jnp.zeros((3, 4)), data, num_steps=5, batch_size=4)
+    >>> state, _ = advance_stream(*run, state, data, 5, num_steps=4, batch_size=4)
+    >>> bool((state.params == whole.params).all())
+    True
+    """
+    batches = _Batches(optimizer, key, state, data, batch_size)
+    start = check_count("start", start, least=0)
+    num_steps = check_count("num_steps", num_steps, least=0)
+    infos = []
+    for size, chunk in batches.ahead(start, num_steps):
+        # The chunk before it, so that no more than one waits for the device.
+        jax.block_until_ready(state)
+        state, info = _chunk(optimizer, key, state, batches.frame, chunk, size)
+        infos.append((size, info))
+    whole = [jax.tree.map(lambda leaf, n=size: np.asarray(leaf)[:n], info) for size, info in infos]
+    return state, jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)), *whole)
+
+
+class _Batches:
+    """The batches of a run, read from a stream.
+
+    Attributes:
+        frame: what X has besides its rows: `StandardizedFeatures` without values, or None.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, key: Array, params: Any, data: Data, batch_size: int
+    ) -> None:
+        check_optimizer(optimizer)
+        if not getattr(optimizer, "batchable", False):
+            raise ValueError(
+                "optimizer.batchable is False: expected an optimizer of batches such as "
+                "gradient_descent or from_optax; minibatch is none, because the stream has its own"
+            )
+        check_values("run_stream", key, params)
+        check_key(key)
+        self._batch_size = check_count("batch_size", batch_size)
+        if getattr(data, "_fields", ()) != ("X", "y"):
+            raise ValueError(f"data is a {type(data).__name__}: expected Data(X, y)")
+        X = data.X
+        rows = X.values if isinstance(X, StandardizedFeatures) else X
+        if not isinstance(rows, StreamedRows):
+            raise ValueError(
+                f"data.X is of {type(rows).__name__}: expected a stream, such as stream_from_npy "
+                "returns; of arrays minibatch draws batches"
+            )
+        if not isinstance(rows.source, ShuffledSource):
+            raise ValueError(
+                f"data.X has a {type(rows.source).__name__} as its source: expected one with "
+                "take(rows), block_rows and window, by which it is shuffled; stream_from_blocks "
+                "makes one of a function"
+            )
+        self._rows, self._source, self._y = rows, rows.source, np.asarray(data.y)
+        self.frame = replace(X, values=None) if isinstance(X, StandardizedFeatures) else None
+        words = jax.random.key_data(key).ravel().tolist()
+        self._order = Order(len(rows), rows.source.block_rows, rows.source.window, tuple(words))
+
+    def ahead(self, start: int, num_steps: int) -> Iterator[tuple[int, Any]]:
+        """Yield chunks of batches and how many each has, the next one read meanwhile.
+
+        There is one at least, of no batches. Every chunk has room for as many as the first.
+        """
+        bytes_of_batch = self._batch_size * self._rows.shape[1] * self._rows.dtype.itemsize
+        room = min(max(1, CHUNK_BYTES // bytes_of_batch), CHUNK_STEPS, max(1, num_steps))
+        stop = start + num_steps
+        begins = range(start, max(stop, start + 1), room)
+        with ThreadPoolExecutor(1, thread_name_prefix="jaxsvm-batches") as reader:
+
+            def begin(first: int) -> Any:
+                return reader.submit(self.read, first, min(room, stop - first), room)
+
+            future = begin(start)
+            for first in begins:
+                chunk = future.result()
+                if first + room < stop:
+                    future = begin(first + room)
+                yield min(room, stop - first), chunk
+
+    def read(self, first: int, size: int, room: int) -> tuple[Any, Any, Any]:
+        """Return the numbers, the rows and the labels of ``size`` batches, on the device.
+
+        Each has ``room`` batches; those from ``size`` on are zeros.
+        """
+        steps = range(first, first + size)
+        parts = [batch_rows(self._order, step, batch_size=self._batch_size) for step in steps]
+        index = np.concatenate([np.zeros(0, np.int64), *parts])
+        values, y = self._source.take(index), self._y[index]
+        missing = room * self._batch_size - len(index)
+        if missing:
+            values, y = np.pad(values, ((0, missing), (0, 0))), np.pad(y, (0, missing))
+        values, y = (part.reshape(room, self._batch_size, *part.shape[1:]) for part in (values, y))
+        numbers = np.arange(first, first + room, dtype=np.int32)
+        numbers, values, y = jax.device_put((numbers, values, y))
+        return numbers, self._rows.mapped(values), y
+
+
+def _rows_of(frame: Any, values: Array) -> Any:
+    """Return rows in the form that X has."""
+    return values if frame is None else replace(frame, values=values)
+
+
+@partial(jax.jit, static_argnames="optimizer")
+def _begin(optimizer: Optimizer, params: Any, batch: Data) -> Any:
+    return optimizer.init(params, batch)
+
+
+@partial(jax.jit, static_argnames="optimizer")
+def _chunk(
+    optimizer: Optimizer, key: Array, state: Any, frame: Any, chunk: Any, size: int | Array
+) -> tuple[Any, Any]:
+    """Take the first ``size`` steps of a chunk of batches."""
+
+    def one(state: Any, batch: tuple[Array, Array, Array]) -> tuple[Any, Any]:
+        number, values, y = batch
+        step_key = jax.random.fold_in(key, number)
+        return optimizer.step(step_key, state, Data(_rows_of(frame, values), y))
+
+    return scan_between(one, state, chunk, 0, size)
