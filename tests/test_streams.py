@@ -396,3 +396,45 @@ def test_what_a_run_over_a_stream_refuses():
             run_stream(DESCENT, key, W, data, **options)
     with pytest.raises(ValueError, match="run_stream is called inside"):
         jax.jit(lambda W: run_stream(DESCENT, key, W, data, num_steps=2))(W)
+
+
+def test_a_killed_run_goes_on_from_its_folder(tmp_path):
+    (X, y), reads = images(100), []
+
+    class Killed(Exception):
+        pass
+
+    # Blocks of one batch, so that every step reads.
+    arguments = in_blocks(X, y, 10) | {"y": y, "shift": 0.0, "window": 1}
+    whole_block = arguments["block"]
+
+    def killed(i):
+        reads.append(i)
+        if len(reads) == 18:  # ten were read to know the stream by
+            raise Killed
+        return whole_block(i)
+
+    key, W = start()
+    options = {"num_steps": 8, "batch_size": 10}
+    good = stream_from_blocks(**arguments)
+    expected = run_stream(DESCENT, key, W, good, **options)
+    with pytest.raises(Killed):
+        run_stream(
+            DESCENT, key, W, stream_from_blocks(**arguments | {"block": killed}),
+            folder=tmp_path, every=2, **options,
+        )  # fmt: skip
+    kept = [path.name for path in tmp_path.glob("step-*")]
+    assert kept
+    assert "step-000000000008.npz" not in kept
+    found = run_stream(DESCENT, key, W, good, folder=tmp_path, every=2, **options)
+    assert the_same_to_the_bit(found, expected)
+    assert the_same_to_the_bit(run_stream(DESCENT, key, W, good, folder=tmp_path, **options), found)
+    other = stream_from_blocks(**in_blocks(X[::-1].copy(), y, 10) | {"y": y, "shift": 0.0})
+    for message, changes in {
+        r"holds another run: config batch_size was 10, is 5": (good, 5),
+        r"holds another run: data .*; config order was": (other, 10),
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            run_stream(
+                DESCENT, key, W, changes[0], num_steps=8, batch_size=changes[1], folder=tmp_path
+            )

@@ -11,7 +11,7 @@ This is the one file of the optimizers that works on the host and touches the di
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -116,23 +116,60 @@ def run_resumable(
     every = check_count("every", max(1, num_steps // NUM_CHUNKS) if every is None else every)
     every = -(-every // optimizer.block_size) * optimizer.block_size
     one_block = partial(run, optimizer, num_steps=optimizer.block_size)
-    here = _Past(
-        run=identity(key, params, data, forms[0], optimizer.block_size, config or {}),
-        environments=[environment(computation(one_block, key, params, data))],
-        ends=[],
+    return resumed(
+        identity(key, params, data, forms[0], optimizer.block_size, config or {}),
+        environment(computation(one_block, key, params, data)),
+        forms,
+        begin=lambda: begin(optimizer, params, data),
+        chunk=lambda state, start, size: _chunk(optimizer, key, state, data, start, num_steps=size),
+        num_steps=num_steps,
+        folder=folder,
+        every=every,
     )
+
+
+def resumed(
+    run: dict[str, dict[str, Any]],
+    environment: dict[str, Any],
+    forms: tuple[Any, Any],
+    *,
+    begin: Callable[[], Any],
+    chunk: Callable[[Any, int, int], tuple[Any, Any]],
+    num_steps: int,
+    folder: Path | str,
+    every: int,
+) -> tuple[Any, Any]:
+    """Take the steps of a run that a folder does not have yet, whatever takes them.
+
+    Args:
+        run: what must not change: `identity`.
+        environment: this process's.
+        forms: shapes and dtypes of what is returned.
+        begin: returns the state at the start.
+        chunk: ``(state, start, size) -> (state, info)``, the steps from ``start`` on.
+        num_steps: how many steps in all.
+        folder: as in `run_resumable`.
+        every: a checkpoint is written after each step whose number is a multiple of it.
+
+    Returns:
+        The last state, and the info of all steps.
+
+    Raises:
+        ValueError: as `run_resumable`; and OSError.
+    """
+    here = _Past(run=run, environments=[environment], ends=[])
     folder = Path(folder)
     with owned(folder):
         found = newest(folder, partial(_use, folder, here, forms))
-        past, state, infos = found or (here, _begin(optimizer, params, data), [])
+        past, state, infos = found or (here, begin(), [])
         past = _join(folder, past, here, num_steps)
         while past.step < num_steps:
             size = min(num_steps, (past.step // every + 1) * every) - past.step
-            state, info = _chunk(optimizer, key, state, data, past.step, num_steps=size)
+            state, info = chunk(state, past.step, size)
             infos.append(stored(info))
             past = _write(folder, past, size, infos[-1], stored(state))
     if not infos:
-        return _chunk(optimizer, key, state, data, 0, num_steps=0)
+        return chunk(state, 0, 0)
     whole = {name: np.concatenate([info[name] for info in infos]) for name in infos[0]}
     return state, restored(forms[1], whole)
 
@@ -171,7 +208,7 @@ def _use(folder: Path, here: _Past, forms: tuple[Any, Any], checkpoint: Checkpoi
     past = _Past(**checkpoint.header)
     if changed := differences(past.run, here.run):
         raise ValueError(
-            f"{folder} holds another run: {'; '.join(changed)}. Call run_resumable with what the "
+            f"{folder} holds another run: {'; '.join(changed)}. Call again with what the "
             "folder's run has, or choose another folder"
         )
     try:
@@ -270,7 +307,8 @@ def _strong(tree: Any) -> Any:
 
 
 @partial(jax.jit, static_argnames="optimizer")
-def _begin(optimizer: Optimizer, params: Any, data: Data) -> Any:
+def begin(optimizer: Optimizer, params: Any, data: Data) -> Any:
+    """Return the state at a run's start, compiled, in the dtypes that a file keeps."""
     return _strong(optimizer.init(params, data))
 
 

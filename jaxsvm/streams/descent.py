@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,11 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsvm.core.arguments import check_count, check_key, check_values
+from jaxsvm.core.arguments import check_count, check_key, check_path, check_values
 from jaxsvm.core.features import StandardizedFeatures
 from jaxsvm.core.streamed import StreamedRows
 from jaxsvm.core.types import Data
 from jaxsvm.optimizers.contract import Optimizer, check_optimizer, scan_between
+from jaxsvm.optimizers.identity import computation, environment, identity
+from jaxsvm.optimizers.resumable import NUM_CHUNKS, begin, resumed
 from jaxsvm.streams.order import Order, batch_rows
 from jaxsvm.streams.sources import ShuffledSource
 
@@ -31,6 +34,8 @@ from jaxsvm.streams.sources import ShuffledSource
 # third while it is read.
 CHUNK_BYTES = 2**24
 CHUNK_STEPS = 256
+# Rows at either end by which a folder knows a stream again.
+END_ROWS = 256
 
 
 def run_stream(
@@ -41,6 +46,8 @@ def run_stream(
     *,
     num_steps: int,
     batch_size: int = 256,
+    folder: Path | str | None = None,
+    every: int | None = None,
 ) -> tuple[Any, Any]:
     """Start from ``params`` and take ``num_steps`` steps over batches of a stream, in epochs.
 
@@ -59,15 +66,19 @@ def run_stream(
         data: a stream, such as `stream_from_npy` returns.
         num_steps: how many steps, ≥ 0.
         batch_size: examples a step, ≥ 1.
+        folder: of this run's own, as in `jaxsvm.run_resumable`: killed and called again, the run
+            goes on from its last checkpoint, to the same bits. Of the rows only the first and the
+            last are compared with the folder's, and all labels. None keeps nothing.
+        every: steps from checkpoint to checkpoint, ≥ 1; by default a twentieth of ``num_steps``.
 
     Returns:
         The last state, and the steps' info with a leading axis of ``num_steps``.
 
     Raises:
         ValueError: the optimizer is not batchable, data is no stream that can be shuffled, an
-            argument is out of range, or the call is inside `jax.jit`; whatever the optimizer's
-            ``init`` and the source refuse.
-        OSError: the source cannot be read.
+            argument is out of range, or the call is inside `jax.jit`; the folder's run is another
+            one; whatever the optimizer's ``init`` and the source refuse.
+        OSError: the source cannot be read, or the folder not be written.
 
     >>> import numpy as np
     >>> from jaxsvm import Objective, gradient_descent
@@ -84,11 +95,28 @@ def run_stream(
     """
     batches = _Batches(optimizer, key, params, data, batch_size)
     num_steps = check_count("num_steps", num_steps, least=0)
+    every = check_count("every", max(1, num_steps // NUM_CHUNKS) if every is None else every)
     _, values, y = batches.read(0, 1, 1)
-    first = _rows_of(batches.frame, values[0]), y[0]
-    state = _begin(optimizer, params, Data(*first))
-    return advance_stream(
-        optimizer, key, state, data, 0, num_steps=num_steps, batch_size=batch_size
+    batch = Data(_rows_of(batches.frame, values[0]), y[0])
+    advance = partial(_advance, optimizer, key, batches)
+    if folder is None:
+        return advance(begin(optimizer, params, batch), 0, num_steps)
+    check_path("folder", folder)
+    state = jax.eval_shape(partial(begin, optimizer), params, batch)
+    _, info = jax.eval_shape(optimizer.step, key, state, batch)
+    infos = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((num_steps, *leaf.shape), leaf.dtype), info
+    )
+    settings = {"batch_size": batch_size, "order": list(batches.order[:3])}
+    return resumed(
+        identity(key, params, batches.ends(), state, 1, settings),
+        environment(computation(optimizer.step, key, state, batch)),
+        (state, infos),
+        begin=lambda: begin(optimizer, params, batch),
+        chunk=advance,
+        num_steps=num_steps,
+        folder=folder,
+        every=every,
     )
 
 
@@ -138,14 +166,7 @@ def advance_stream(
     batches = _Batches(optimizer, key, state, data, batch_size)
     start = check_count("start", start, least=0)
     num_steps = check_count("num_steps", num_steps, least=0)
-    infos = []
-    for size, chunk in batches.ahead(start, num_steps):
-        # The chunk before it, so that no more than one waits for the device.
-        jax.block_until_ready(state)
-        state, info = _chunk(optimizer, key, state, batches.frame, chunk, size)
-        infos.append((size, info))
-    whole = [jax.tree.map(lambda leaf, n=size: np.asarray(leaf)[:n], info) for size, info in infos]
-    return state, jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)), *whole)
+    return _advance(optimizer, key, batches, state, start, num_steps)
 
 
 class _Batches:
@@ -153,6 +174,7 @@ class _Batches:
 
     Attributes:
         frame: what X has besides its rows: `StandardizedFeatures` without values, or None.
+        order: of the rows.
     """
 
     def __init__(
@@ -185,7 +207,13 @@ class _Batches:
         self._rows, self._source, self._y = rows, rows.source, np.asarray(data.y)
         self.frame = replace(X, values=None) if isinstance(X, StandardizedFeatures) else None
         words = jax.random.key_data(key).ravel().tolist()
-        self._order = Order(len(rows), rows.source.block_rows, rows.source.window, tuple(words))
+        self.order = Order(len(rows), rows.source.block_rows, rows.source.window, tuple(words))
+
+    def ends(self) -> Data:
+        """Return the first and the last rows with all labels: what a stream is known by."""
+        N = len(self._rows)
+        index = np.unique(np.r_[0 : min(N, END_ROWS), max(0, N - END_ROWS) : N])
+        return Data(_rows_of(self.frame, self._rows[index]), self._y)
 
     def ahead(self, start: int, num_steps: int) -> Iterator[tuple[int, Any]]:
         """Yield chunks of batches and how many each has, the next one read meanwhile.
@@ -214,7 +242,7 @@ class _Batches:
         Each has ``room`` batches; those from ``size`` on are zeros.
         """
         steps = range(first, first + size)
-        parts = [batch_rows(self._order, step, batch_size=self._batch_size) for step in steps]
+        parts = [batch_rows(self.order, step, batch_size=self._batch_size) for step in steps]
         index = np.concatenate([np.zeros(0, np.int64), *parts])
         values, y = self._source.take(index), self._y[index]
         missing = room * self._batch_size - len(index)
@@ -231,9 +259,18 @@ def _rows_of(frame: Any, values: Array) -> Any:
     return values if frame is None else replace(frame, values=values)
 
 
-@partial(jax.jit, static_argnames="optimizer")
-def _begin(optimizer: Optimizer, params: Any, batch: Data) -> Any:
-    return optimizer.init(params, batch)
+def _advance(
+    optimizer: Optimizer, key: Array, batches: _Batches, state: Any, start: int, num_steps: int
+) -> tuple[Any, Any]:
+    """Take steps, chunk by chunk."""
+    infos = []
+    for size, chunk in batches.ahead(start, num_steps):
+        # The chunk before it, so that no more than one waits for the device.
+        jax.block_until_ready(state)
+        state, info = _chunk(optimizer, key, state, batches.frame, chunk, size)
+        infos.append((size, info))
+    whole = [jax.tree.map(lambda leaf, n=size: np.asarray(leaf)[:n], info) for size, info in infos]
+    return state, jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)), *whole)
 
 
 @partial(jax.jit, static_argnames="optimizer")
