@@ -208,7 +208,9 @@ def test_what_cannot_be_read_is_named(tmp_path):
         with pytest.raises(DatasetError, match=message):
             stream_from_npy(*arguments)
     for message, options in {
-        r"shift is float64\[5\]: expected a finite number, or 6": {"shift": np.zeros(5)},
+        r"shift is float64\[5\]: expected a finite number, or an array of 6": {
+            "shift": np.zeros(5)
+        },
         r"scale is float64\[\]: expected": {"scale": np.nan},
     }.items():
         with pytest.raises(ValueError, match=message):
@@ -385,6 +387,7 @@ def test_what_a_run_over_a_stream_refuses():
             DESCENT, key, W, Data(StreamedRows(Forward()), data.y),
         ),
         "W has shape": (DESCENT, key, W.T, data),
+        r"y\[\d+\] = 2: labels must be integers in \[0, 2\)": (DESCENT, key, W[:2], data),
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match=message):
             run_stream(*arguments, num_steps=2)

@@ -31,8 +31,7 @@ class Blocks:
         window: int | None,
     ) -> None:
         self._block, self.block_rows = block, block_rows
-        X, _ = block(0)
-        _check_examples(0, X)
+        X, _ = self._pair(0)
         self.shape, self.dtype = (num_rows, X[0].size), X.dtype
         self._example = X.shape[1:]
         self.window = window or max(2, WINDOW_BYTES // X.nbytes)
@@ -70,8 +69,7 @@ class Blocks:
 
     def _made(self, i: int) -> tuple[np.ndarray, Any]:
         """Return a block's examples, flattened, and what it says of their labels."""
-        X, y = self._block(i)
-        _check_examples(i, X)
+        X, y = self._pair(i)
         expected = min(self.block_rows, self.shape[0] - i * self.block_rows), *self._example
         if X.shape != expected or X.dtype != self.dtype:
             raise ValueError(
@@ -80,11 +78,18 @@ class Blocks:
             )
         return X.reshape(len(X), -1), y
 
-
-def _check_examples(i: int, X: Any) -> None:
-    """Raise ValueError unless a block's examples are numbers, and not without columns."""
-    if type(X) not in (np.ndarray, np.memmap) or X.dtype.kind not in "biuf":
-        came = f"dtype {X.dtype}" if hasattr(X, "dtype") else type(X).__name__
-        raise ValueError(f"X of block({i}) is of {came}: expected a NumPy array of real numbers")
-    if X.ndim < 2 or X.size == 0:
-        raise ValueError(f"X of block({i}) has shape {X.shape}: expected (n, F), or (n, ...)")
+    def _pair(self, i: int) -> tuple[np.ndarray, Any]:
+        """Return what the function does, a pair of which the first are numbers, (n, ...)."""
+        pair = self._block(i)
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            came = type(pair).__name__
+            raise ValueError(f"block({i}) returned a {came}: expected a pair, X and y")
+        X, y = pair
+        if type(X) not in (np.ndarray, np.memmap) or X.dtype.kind not in "biuf":
+            came = f"dtype {X.dtype}" if hasattr(X, "dtype") else type(X).__name__
+            raise ValueError(
+                f"X of block({i}) is of {came}: expected a NumPy array of real numbers"
+            )
+        if X.ndim < 2 or X.size == 0:
+            raise ValueError(f"X of block({i}) has shape {X.shape}: expected (n, F), or (n, ...)")
+        return X, y

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsvm.core.arguments import check_count, check_key, check_path, check_values
+from jaxsvm.core.arguments import check_count, check_key, check_params, check_path, check_values
 from jaxsvm.core.features import StandardizedFeatures
 from jaxsvm.core.streamed import StreamedRows
 from jaxsvm.core.types import Data
@@ -96,6 +96,7 @@ def run_stream(
     batches = _Batches(optimizer, key, params, data, batch_size)
     num_steps = check_count("num_steps", num_steps, least=0)
     every = check_count("every", max(1, num_steps // NUM_CHUNKS) if every is None else every)
+    batches.check_start(optimizer, params)
     _, values, y = batches.read(0, 1, 1)
     batch = Data(_rows_of(batches.frame, values[0]), y[0])
     advance = partial(_advance, optimizer, key, batches)
@@ -208,6 +209,16 @@ class _Batches:
         self.frame = replace(X, values=None) if isinstance(X, StandardizedFeatures) else None
         words = jax.random.key_data(key).ravel().tolist()
         self.order = Order(len(rows), rows.source.block_rows, rows.source.window, tuple(words))
+
+    def check_start(self, optimizer: Optimizer, params: Any) -> None:
+        """Raise ValueError unless the optimizer can start from params, with any of the rows."""
+        check_params(params)
+
+        # The labels are not traced, so that all of them are seen.
+        def start(params: Any, values: Any) -> Any:
+            return optimizer.init(params, Data(_rows_of(self.frame, values), self._y))
+
+        jax.eval_shape(start, params, jax.ShapeDtypeStruct(self._rows.shape, self._rows.dtype))
 
     def ends(self) -> Data:
         """Return the first and the last rows with all labels: what a stream is known by."""

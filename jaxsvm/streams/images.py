@@ -1,8 +1,8 @@
 """Images of a prepared tfds dataset, decoded when they are read.
 
-Decoding a PNG of CIFAR-10 takes longer than thirty descent steps' share of it. Most of that is
-Python, which runs on one core at a time, so what helps is more processes, not threads. Where the
-decoded bytes fit on a disk, `jaxsvm.load_dataset` decodes them once.
+Most of the time that a small image takes is Python's, which runs on one core at a time: what helps
+is more processes, not threads. Where the decoded bytes fit on a disk, `jaxsvm.load_dataset` decodes
+them once, and a memory map of them is read a hundred times as fast.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsvm.core.arguments import check_word
 from jaxsvm.datasets.examples import DatasetError
 from jaxsvm.datasets.tfds import BATCH, damaged, open_prepared
 
@@ -33,9 +34,7 @@ class Images:
                 f"{folder} holds {builder.info.file_format.value} files, which are read from "
                 "beginning to end only: expected array_record; load_dataset decodes them once"
             )
-        if split not in builder.info.splits:
-            known = " or ".join(map(repr, builder.info.splits))
-            raise DatasetError(f"split = {split!r}: expected {known}")
+        check_word("split", split, list(builder.info.splits))
         image = builder.info.features["image"].shape
         if None in image:
             raise DatasetError(f"{folder} has images of shape {image}: expected one fixed size")

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 
-from jaxsvm.core.arguments import check_count, check_labels, check_path, check_word
+from jaxsvm.core.arguments import check_count, check_labels, check_path, check_values, check_word
 from jaxsvm.core.features import StandardizedFeatures
 from jaxsvm.core.streamed import StreamedRows
 from jaxsvm.core.types import Data
@@ -238,9 +238,10 @@ def _mean(parts: Iterable[np.ndarray], N: int) -> np.ndarray:
 def _data(examples: Examples, y: Any, shift: Any, scale: Any, block_rows: int, window: int) -> Data:
     """Return the stream of examples and their labels, once all but the examples is checked."""
     N, F = examples.shape
-    if np.shape(y) != (N,):
-        raise ValueError(f"y has shape {np.shape(y)}: expected ({N},), one label for each example")
+    check_values("a function of streams", y, shift, scale)
     check_labels(y, None)
+    if y.shape != (N,):
+        raise ValueError(f"y has shape {y.shape}: expected ({N},), num_rows labels")
     shift, scale = _for_columns("shift", shift, F), _for_columns("scale", scale, F)
     rows = StreamedRows(ExampleRows(examples, shift, scale, block_rows, window))
     labels = jax.device_put(np.asarray(y).astype(np.int32))
@@ -254,9 +255,13 @@ def _data(examples: Examples, y: Any, shift: Any, scale: Any, block_rows: int, w
 def _for_columns(name: str, numbers: Any, F: int) -> np.ndarray:
     """Return (F,) float32 of one number or F."""
     array = np.asarray(numbers)
-    if array.dtype.kind not in "iuf" or array.size not in (1, F) or not np.isfinite(array).all():
-        raise ValueError(
-            f"{name} is {array.dtype}{list(array.shape)}: expected a finite number, or {F} of "
-            "them, one for each column"
-        )
-    return np.broadcast_to(array.reshape(-1), (F,)).astype(np.float32)
+    fits = array.ndim == 0 or array.size == F
+    if array.dtype.kind in "iuf" and fits and not isinstance(numbers, list | tuple):
+        with np.errstate(over="ignore"):
+            columns = np.broadcast_to(array.reshape(-1), (F,)).astype(np.float32)
+        if np.isfinite(columns).all():
+            return columns
+    raise ValueError(
+        f"{name} is {array.dtype}{list(array.shape)}: expected a finite number, or an array of {F} "
+        "of them, one for each column, that float32 can hold"
+    )
