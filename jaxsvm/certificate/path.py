@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -20,6 +19,7 @@ from jaxsvm.core.arguments import (
     check_values,
     validate,
 )
+from jaxsvm.core.compiled import compiled
 from jaxsvm.core.objective import Objective, accuracy, require
 from jaxsvm.core.types import Data
 from jaxsvm.files import atomic_file
@@ -182,4 +182,4 @@ def _points(
         yield PathPoint(reg, solution, float(_accuracy(solution.W, held_out)))
 
 
-_accuracy = jax.jit(accuracy)
+_accuracy = compiled(accuracy)

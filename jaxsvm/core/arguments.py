@@ -20,6 +20,7 @@ from jax.core import Tracer
 
 from jaxsvm.core.features import StandardizedFeatures, check_width
 from jaxsvm.core.rows import ShardedRows
+from jaxsvm.core.streamed import StreamedRows
 
 # Rows looked at together, so that the mask of a large X is never as long as X.
 CHECK_ROWS = 4096
@@ -255,7 +256,10 @@ def _check_features(name: str, X: Any) -> None:
 def check_array(name: str, array: Any) -> None:
     """Raise ValueError unless it is a plain NumPy or JAX array of native byte order."""
     # Of NumPy's subclasses a memory map alone computes as an array does.
-    if not (isinstance(array, Array | ShardedRows) or type(array) in (np.ndarray, np.memmap)):
+    if not (
+        isinstance(array, Array | ShardedRows | StreamedRows)
+        or type(array) in (np.ndarray, np.memmap)
+    ):
         kind = type(array).__name__
         hint = f"; jnp.asarray({name}) makes one of numbers" if isinstance(array, list) else ""
         raise ValueError(f"{name} is a {kind}: expected a plain NumPy or JAX array{hint}")
@@ -275,11 +279,11 @@ def check_finite(name: str, array: Any) -> None:
     if isinstance(array, Tracer) or array.dtype == np.uint8:  # bytes stay on their device
         return
     check_floats(name, array)
-    array = np.asarray(array)
+    array = array if isinstance(array, StreamedRows) else np.asarray(array)
     held = jax.dtypes.canonicalize_dtype(array.dtype)
     most = np.inf if held == array.dtype else np.finfo(held).max
     for start in range(0, len(array), CHECK_ROWS):
-        block = array[start : start + CHECK_ROWS]
+        block = np.asarray(array[start : start + CHECK_ROWS])
         fits = np.isfinite(block) if np.isinf(most) else np.abs(block) <= most
         bad = np.argwhere(~fits)
         if bad.size:

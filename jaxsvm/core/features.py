@@ -12,8 +12,9 @@ pull-back ``Gᵀ X`` of a gradient on them. So how X is stored concerns this fil
   and neither the centred nor the float32 matrix exists. CIFAR-10 stays 154 MB of uint8 instead of
   614 MB of float32, and rows are padded with zeros to a width that the machine likes.
 
-The numbers lie on one device, or their rows over several (`jaxsvm.core.rows.ShardedRows`). Whatever
-looks at X a part at a time does so by `scan_rows`, the one loop over rows.
+The numbers lie on one device, or their rows over several (`jaxsvm.core.rows.ShardedRows`), or they
+are read when they are needed (`jaxsvm.core.streamed.StreamedRows`). Whatever looks at X a part at a
+time does so by `scan_rows`, the one loop over rows.
 """
 
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from jaxtyping import Float
 
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.rows import ShardedRows, add, each_row, scan_blocks
+from jaxsvm.core.streamed import StreamedRows
 
 # An accelerator's default product rounds float32 to fewer bits, enough to flip an accepted trial.
 PRECISION = lax.Precision.HIGHEST
@@ -46,8 +48,8 @@ class StandardizedFeatures:
     `numpy.asarray` gives the plain matrix.
 
     Attributes:
-        values: (N, P) uint8 or float, P ≥ D; the columns from D on are padding, zero. An array or
-            `ShardedRows`.
+        values: (N, P) uint8 or float, P ≥ D; the columns from D on are padding, zero. An array,
+            `ShardedRows` or `StreamedRows`.
         shift: (D,) float; what is subtracted (the mean image; 0 in the bias column).
         scale: (D,) float; what multiplies (1 in the bias column).
     """
@@ -92,7 +94,7 @@ class StandardizedFeatures:
 
 
 # Underscored sizes are documentation: where W and X disagree, our own ValueError is to speak.
-Features: TypeAlias = Float[Array, "_N _D"] | StandardizedFeatures | ShardedRows
+Features: TypeAlias = Float[Array, "_N _D"] | StandardizedFeatures | ShardedRows | StreamedRows
 
 
 def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
@@ -327,7 +329,7 @@ def check_width(X: Features, W: Array) -> None:
         )
 
 
-def _stored(X: Features) -> Array | ShardedRows:
+def _stored(X: Features) -> Array | ShardedRows | StreamedRows:
     """Return the numbers in memory, (N, D) or with padding (N, P)."""
     return X.values if isinstance(X, StandardizedFeatures) else X
 
@@ -337,8 +339,10 @@ def _with_values(X: Features, values: Array) -> Features:
     return replace(X, values=values) if isinstance(X, StandardizedFeatures) else values
 
 
-def _each(f: Callable[[Array], Array], values: Array | ShardedRows) -> Any:
+def _each(f: Callable[[Array], Array], values: Array | ShardedRows | StreamedRows) -> Any:
     """Return f of every number, wherever it lies."""
+    if isinstance(values, StreamedRows):
+        return values.map(f)
     return jax.tree.map(f, values)
 
 
@@ -357,7 +361,8 @@ def _pad(W: Array, X: StandardizedFeatures) -> Array:
 def _centred(X: StandardizedFeatures, dtype: Any) -> Array:
     """Return (N, P): `dense` with the padding kept, zero."""
     shift, scale = _pad(X.shift[None, :], X), _pad(X.scale[None, :], X)
-    return (X.values.astype(dtype) - shift.astype(dtype)) * scale.astype(dtype)
+    values = X.values[:] if isinstance(X.values, StreamedRows) else X.values
+    return (values.astype(dtype) - shift.astype(dtype)) * scale.astype(dtype)
 
 
 def _unfold(X: StandardizedFeatures, raw: Array, total: Array) -> Array:

@@ -27,6 +27,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.tree_util import Partial
 
 from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.passes import pass_over
+from jaxsvm.core.streamed import StreamedRows
 
 AXIS = "rows"  # of the mesh
 # A loop of one step is no loop to the compiler, and what is fused then may round otherwise. So a
@@ -160,7 +162,7 @@ def add(a: Any, b: Any) -> Any:
 def scan_blocks(
     f: Callable[..., tuple[Any, Any]],
     zero: Any,
-    X: Array | ShardedRows,
+    X: Array | ShardedRows | StreamedRows,
     *columns: Array,
     rows: int | None = None,
     merge: Callable[[Any, Any], Any] = add,
@@ -173,7 +175,7 @@ def scan_blocks(
             axis. It must treat every row alone but for the total. What gradients flow through is
             given to it by a `jax.tree_util.Partial`; it may close over anything else.
         zero: the total of no rows, to `merge` and to f; () where nothing is summed.
-        X: (N, P).
+        X: (N, P), in memory or a stream, which is then read once.
         *columns: arrays (N, ...), such as the labels; on several devices each has all of them.
         rows: that f is handed at most, where a block has too many for what f makes of them.
         merge: ``(total, total) -> total`` of two sets of rows; elementwise, and the same to the bit
@@ -187,7 +189,7 @@ def scan_blocks(
     if rows is not None:
         f = partial(_scan_pieces, f, rows)
     if cut.main == N and cut.blocks == 1:
-        return f(zero, X, *columns)
+        return f(zero, X[:] if isinstance(X, StreamedRows) else X, *columns)
     sums = bool(jax.tree.leaves(zero))
 
     def some(
@@ -225,7 +227,10 @@ def scan_blocks(
 
         parts, out = _on_devices(share, X, _as_pytree(f), columns)
     else:
-        totals, out = some(f, X, columns, 0, cut.segments)
+        if isinstance(X, StreamedRows):
+            totals, out = pass_over(f, zero, X, columns, cut)
+        else:
+            totals, out = some(f, X, columns, 0, cut.segments)
         parts = _in_pairs(totals, merge, 2)
     if cut.main < N:
         rest = X.rest if isinstance(X, ShardedRows) else X[cut.main :]
@@ -270,12 +275,14 @@ def _scan_pieces(
     return total, out
 
 
-def each_row(f: Callable[[Array], Array], X: Array | ShardedRows) -> Array:
+def each_row(f: Callable[[Array], Array], X: Array | ShardedRows | StreamedRows) -> Array:
     """Return ``f(X)``, which treats every row alone, whatever is computed beside it.
 
     f is handed as many rows at once as lie together; as in `scan_blocks` it may be a `Partial`.
     That a product's rows are the same bits however many there are is so on the CPU, and tested.
     """
+    if isinstance(X, StreamedRows):
+        return scan_blocks(lambda _, rows: ((), f(rows)), (), X)[1]
     if not isinstance(X, ShardedRows):
         return f(X)
     main = _on_devices(lambda rows, _, f: _gathered(f(rows)), X, _as_pytree(f))

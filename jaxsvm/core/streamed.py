@@ -119,7 +119,7 @@ class StreamedRows:
     def __getitem__(self, index: Any) -> Array:
         if not (hasattr(index, "dtype") and jnp.issubdtype(index.dtype, np.integer)):
             index = np.arange(len(self), dtype=np.int32)[index]
-        return self.mapped(_take.bind(index, source=self.source))
+        return self.mapped(take_rows.bind(index, source=self.source))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype=dtype)
@@ -185,7 +185,7 @@ def refuse_compilation(*_: Any, **__: Any) -> NoReturn:
     )
 
 
-def _take_rows(index: Any, *, source: RowSource) -> Array:
+def _rows_at(index: Any, *, source: RowSource) -> Array:
     """Return ``X[index]``, each row read once, neighbours together."""
     (N, P), dtype = source.shape, held_dtype(source)
     index = np.asarray(index)
@@ -234,7 +234,7 @@ def _form_of_taken(index: Any, *, source: RowSource) -> ShapedArray:
 
 
 # A primitive, so that a function may be traced of which a part is done on the host.
-_take = Primitive("take_streamed_rows")
-_take.def_impl(_take_rows)
-_take.def_abstract_eval(_form_of_taken)
-mlir.register_lowering(_take, refuse_compilation)
+take_rows = Primitive("take_streamed_rows")
+take_rows.def_impl(_rows_at)
+take_rows.def_abstract_eval(_form_of_taken)
+mlir.register_lowering(take_rows, refuse_compilation)

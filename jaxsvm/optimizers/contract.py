@@ -37,6 +37,7 @@ from jax.core import Tracer
 from jaxtyping import Float, Int, PyTree
 
 from jaxsvm.core.arguments import as_arrays, check_count, check_key
+from jaxsvm.core.compiled import compiled, is_read_here
 from jaxsvm.core.types import Data
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]
@@ -202,6 +203,8 @@ def run(
     """
     _check_run(optimizer, key)
     num_steps = check_count("num_steps", num_steps, least=0)
+    if is_read_here(key, params, data):
+        return _run(optimizer, key, params, data, num_steps=num_steps)
     return advance(optimizer, key, optimizer.init(params, data), data, 0, num_steps=num_steps)
 
 
@@ -242,6 +245,8 @@ def advance(
     num_steps = check_count("num_steps", num_steps, least=0)
     if not isinstance(start, Tracer):
         start = check_count("start", start, least=0)
+    if is_read_here(key, state, data):
+        return _advance(optimizer, key, state, data, start, num_steps=num_steps)
     data = as_arrays(data)
     block_step, size = optimizer.block_step, optimizer.block_size
     if block_step is None or num_steps == 0:
@@ -321,6 +326,11 @@ def check_optimizer(optimizer: Any) -> None:
 def _check_run(optimizer: Any, key: Any) -> None:
     check_optimizer(optimizer)
     check_key(key)
+
+
+# Of a stream: in memory whoever calls them compiles them.
+_run = compiled(run, static_argnames=("optimizer", "num_steps"))
+_advance = compiled(advance, static_argnames=("optimizer", "num_steps"))
 
 
 def _from(start: int | Array, length: int) -> Int[Array, " length"]:

@@ -23,6 +23,7 @@ from jax import Array, lax
 
 from jaxsvm.checkpoint import Checkpoint, UnusableError, newest, owned, save
 from jaxsvm.core.arguments import check_count, check_params, check_path, check_values, validate
+from jaxsvm.core.compiled import compiled
 from jaxsvm.core.trees import check_stored, restored, stored
 from jaxsvm.core.types import Data
 from jaxsvm.files import read_sealed, write_sealed
@@ -306,13 +307,13 @@ def _strong(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: lax.convert_element_type(leaf, leaf.dtype), tree)
 
 
-@partial(jax.jit, static_argnames="optimizer")
+@partial(compiled, static_argnames=("optimizer",))
 def begin(optimizer: Optimizer, params: Any, data: Data) -> Any:
     """Return the state at a run's start, compiled, in the dtypes that a file keeps."""
     return _strong(optimizer.init(params, data))
 
 
-@partial(jax.jit, static_argnames=("optimizer", "num_steps"))
+@partial(compiled, static_argnames=("optimizer", "num_steps"))
 def _chunk(
     optimizer: Optimizer, key: Array, state: Any, data: Data, start: int | Array, *, num_steps: int
 ) -> tuple[Any, Any]:
