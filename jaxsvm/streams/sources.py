@@ -17,6 +17,7 @@ from jaxsvm.datasets.rows import COLUMN_MULTIPLE
 
 # So few that they are still in cache when they are copied into their places.
 PIECE_ROWS = 256
+ALIGNMENT = 64  # bytes
 
 
 @runtime_checkable
@@ -116,7 +117,7 @@ class ExampleRows:
     def _rows(self, number: int, pieces: Iterable[Any]) -> np.ndarray:
         """Return so many rows, which the pieces index together."""
         F = self.examples.shape[1]
-        X, stop = np.zeros((number, self.shape[1]), self.dtype), 0
+        X, stop = _aligned((number, self.shape[1]), self.dtype), 0
         for piece in pieces:
             raw = self.examples[piece]
             start, stop = stop, stop + len(raw)
@@ -126,5 +127,13 @@ class ExampleRows:
                 over="ignore"
             ):  # a number beyond float32 is infinite, and seen as such
                 X[start:stop, :F] = raw
-        X[:, F] = 1
+        X[:, F], X[:, F + 1 :] = 1, 0
         return X
+
+
+def _aligned(shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    """Return an empty array that the CPU's device takes as it is: others it copies."""
+    size = shape[0] * shape[1] * dtype.itemsize
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + size].view(dtype).reshape(shape)

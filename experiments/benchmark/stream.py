@@ -1,0 +1,124 @@
+"""Mini-batches of data that are read when they are needed, beside the same from memory.
+
+Three questions: what reading from a memory map costs a step, how long decoding an image takes
+beside a row's share of a step, and how much memory 5 million examples need.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmark import harness, listings
+from experiments.benchmark.harness import Config, Row, compare, run_steps
+from jaxsvm import Data, Objective, gradient_descent, minibatch
+from jaxsvm.streams import run_stream, stream_from_blocks, stream_from_npy, stream_from_tfds
+
+OBJECTIVE = Objective(reg=listings.REG)
+STEP = gradient_descent(OBJECTIVE, step_size=1e-5)
+PART = "stream"
+BATCH_SIZE = 256
+# {size: (rows of all, of a block, columns)}
+ON_THE_FLY = {"full": (5_000_000, 4096, 3072), "tiny": (4096, 512, 64)}
+
+
+def run(config: Config) -> list[Row]:
+    with mapped(config) as (W, rows, stream):
+        return [
+            *from_a_map(config, W, rows, stream),
+            *decoding(config),
+            *peaks(config),
+        ]
+
+
+@contextlib.contextmanager
+def mapped(config: Config) -> Iterator[tuple[jax.Array, Data, Data]]:
+    """The benchmark's random bytes in memory, and in a file that is mapped."""
+    W, rows = harness.random_data(config.size, "bytes", config.seed)
+    F = W.shape[1] - 1
+    with tempfile.TemporaryDirectory() as folder:
+        X, y = Path(folder) / "X.npy", Path(folder) / "y.npy"
+        np.save(X, np.asarray(rows.X.values)[:, :F])
+        np.save(y, np.asarray(rows.y))
+        shift, scale = (np.asarray(part)[:F] for part in (rows.X.shift, rows.X.scale))
+        yield W, rows, stream_from_npy(X, y, shift=shift, scale=scale)
+
+
+def from_a_map(config: Config, W: jax.Array, rows: Data, stream: Data) -> list[Row]:
+    """One step on a batch, drawn in memory, and read from the map."""
+    steps = 2000 if config.full else 3  # of which a call's own checks are no part to speak of
+    key = jax.random.key(config.seed)
+
+    def in_memory(replacement: bool) -> Callable[[], Any]:
+        optimizer = minibatch(STEP, batch_size=BATCH_SIZE, replacement=replacement)
+        return lambda: run_steps(optimizer, key, W, rows, num_steps=steps)
+
+    peers = {
+        "jaxsvm, in memory": in_memory(True),
+        "jaxsvm, in memory, epochs": in_memory(False),
+        "jaxsvm, from a memory map": lambda: run_stream(
+            STEP, key, W, stream, num_steps=steps, batch_size=BATCH_SIZE
+        ),
+    }
+    _, D, C = config.shape
+    return compare(
+        PART, f"mini-batch step, {BATCH_SIZE} rows", peers, config, calls=steps,
+        flops=4.0 * BATCH_SIZE * D * C, bytes=1.0 * BATCH_SIZE * D + 8.0 * C * D,
+    )  # fmt: skip
+
+
+def decoding(config: Config) -> list[Row]:
+    """One image of CIFAR-10's records, by one process and by one for each core."""
+    root = os.environ.get("TFDS_DATA_DIR")
+    if not root or not (Path(root) / "cifar10").is_dir():
+        print("decoding an image: measured where TFDS_DATA_DIR has cifar10")
+        return []
+    images = 4000 if config.full else 20
+    rows = np.random.default_rng(config.seed).permutation(10_000)[:images]
+    peers = {}
+    for workers in (1, os.cpu_count() or 1) if config.full else (1,):
+        stream = stream_from_tfds("cifar10", "test", shift=0.0, workers=workers)
+        source = stream.X.values.source
+        peers[f"jaxsvm, {workers} decoding"] = lambda source=source: source.take(rows)
+    return compare(PART, "decoding an image", peers, config, calls=images)
+
+
+def peaks(config: Config) -> list[Row]:
+    """The peak of memory over rows that are made on the fly, of all and of a tenth of them."""
+    found = []
+    N = ON_THE_FLY[config.size][0]
+    for number in (N // 10, N):
+        for what in ("mini-batch steps", "loss and gradient"):
+            work = f"peak memory of {what}, {number:,} rows made on the fly"
+            arguments = f"{__name__}:train", what, config.size, str(number)
+            found += harness.memory_rows(PART, work, *arguments)
+    return found
+
+
+def train(what: str, size: str, num_rows: str) -> Callable[[], Any]:
+    """Return a training over random bytes, to be called in a process of its own."""
+    _, block_rows, F = ON_THE_FLY[size]
+
+    def block(i: int) -> tuple[np.ndarray, np.ndarray]:
+        words = np.random.PCG64(i).random_raw(block_rows * F // 8)
+        X = words.view(np.uint8).reshape(block_rows, F)[: int(num_rows) - i * block_rows]
+        return X, X[:, 0] % 10
+
+    def call() -> Any:
+        N = int(num_rows)
+        y = np.zeros(N, np.int32)
+        stream = stream_from_blocks(
+            block, num_rows=N, block_rows=block_rows, y=y, shift=128.0, scale=1 / 128
+        )
+        W = jnp.zeros((10, F + 1))
+        if what == "loss and gradient":
+            return jax.value_and_grad(OBJECTIVE)(W, stream)
+        return run_stream(STEP, jax.random.key(0), W, stream, num_steps=300)
+
+    return call
