@@ -9,6 +9,7 @@ import struct
 import sys
 import tempfile
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,10 +114,11 @@ def test_a_stream_decodes_what_is_loaded(prepared):
     )
     rows = np.array([59, 3, 3, 40, 0])
     for workers in (1, 2):
-        stream = stream_from_tfds("cifar10", data_dir=prepared, workers=workers)
-        source = stream.X.values.source
-        np.testing.assert_array_equal(stream.y, labels)
-        np.testing.assert_array_equal(stream.X.shift, expected.shift)
+        X: Any
+        X, y = stream_from_tfds("cifar10", data_dir=prepared, workers=workers)
+        source = X.values.source
+        np.testing.assert_array_equal(y, labels)
+        np.testing.assert_array_equal(X.shift, expected.shift)
         np.testing.assert_array_equal(source.take(rows), np.asarray(expected.values)[rows])
         np.testing.assert_array_equal(source.read(7, 60), np.asarray(expected.values)[7:])
 

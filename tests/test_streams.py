@@ -2,6 +2,7 @@
 
 import threading
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -125,7 +126,7 @@ def as_files(folder, X, y):
     return folder / "X.npy", folder / "y.npy"
 
 
-def in_blocks(X, y, size, calls=None):
+def in_blocks(X, y, size, calls=None) -> Any:
     def block(i):
         if calls is not None:
             calls.append(i)
@@ -134,7 +135,7 @@ def in_blocks(X, y, size, calls=None):
     return {"block": block, "num_rows": len(X), "block_rows": size}
 
 
-def streamed(X):
+def streamed(X) -> Any:
     return X if isinstance(X, StreamedRows) else X.values
 
 
@@ -142,6 +143,8 @@ def streamed(X):
 def test_a_stream_has_the_rows_of_the_whole_array(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxsvm.streams.sources.PIECE_ROWS", 16)
     index = np.array([49, 0, 7, 7, 30] * 5)
+    data: Any
+    expected: Any
     for make, rows in ((images, rows_from_pixels), (table, rows_from_table)):
         X, y = make()
         mean = X.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -165,7 +168,7 @@ def test_a_stream_has_the_rows_of_the_whole_array(tmp_path, monkeypatch):
 
 @any_precision
 def test_labels_and_the_mean_come_from_one_pass_and_handed_ones_from_none():
-    (X, y), calls = images(), []
+    (X, y), calls = images(), list[int]()
     stream_from_blocks(**in_blocks(X, y, 20, calls))
     assert calls == [0, 0, 1, 2]  # the first one is looked at before
     calls.clear()
@@ -176,7 +179,7 @@ def test_labels_and_the_mean_come_from_one_pass_and_handed_ones_from_none():
 
 @any_precision
 def test_an_epoch_makes_each_block_once():
-    (X, y), calls = images(200), []
+    (X, y), calls = images(200), list[int]()
     data = stream_from_blocks(**in_blocks(X, y, 10, calls), y=y, shift=0.0, window=4)
     source = streamed(data.X).source
     order = Order(200, source.block_rows, source.window, (0,))
@@ -207,6 +210,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     }.items():
         with pytest.raises(DatasetError, match=message):
             stream_from_npy(*arguments)
+    options: Any
     for message, options in {
         r"shift is float64\[5\]: expected a finite number, or an array of 6": {
             "shift": np.zeros(5)
@@ -260,24 +264,20 @@ OBJECTIVE = Objective(reg=1e-3)
 DESCENT = gradient_descent(OBJECTIVE, step_size=1e-2, momentum=0.9)
 
 
-def start(C=3, D=7):
+def start(C=3, D=7) -> Any:
     dtype = jnp.float64 if jax.config.read("jax_enable_x64") else jnp.float32
     return jax.random.key(5), jnp.asarray(np.random.default_rng(1).standard_normal((C, D)), dtype)
 
 
-def whole(make, N):
+def whole(make, N) -> Any:
     """The same examples in memory and as blocks in a stream, in floats of the test's precision."""
     X, y = make(N)
-    data = stream_from_blocks(**in_blocks(X, y, 32), scale=1 / 128, window=3)
+    data: Any = stream_from_blocks(**in_blocks(X, y, 32), scale=1 / 128, window=3)
     rows = jnp.asarray(np.asarray(streamed(data.X).source.read(0, N)))
-    in_memory = (
-        rows
-        if make is table
-        else rows_from_pixels(
-            X, shift=np.asarray(data.X.shift)[:-1].reshape(2, 3, 1), scale=1 / 128
-        )
-    )
-    return Data(in_memory, data.y), data
+    if make is table:
+        return Data(rows, data.y), data
+    shift = np.asarray(data.X.shift)[:-1].reshape(2, 3, 1)
+    return Data(rows_from_pixels(X, shift=shift, scale=1 / 128), data.y), data
 
 
 @partial(jax.jit, static_argnames="optimizer")
@@ -333,6 +333,7 @@ def test_one_chunk_is_read_ahead_by_a_thread(monkeypatch):
     monkeypatch.setattr(descent, "CHUNK_STEPS", 2)
     _, data = whole(images, 100)
     source, seen = streamed(data.X).source, []
+    key, W = start()
 
     class Watched:
         shape, dtype, block_rows, window = source.shape, source.dtype, 100, 1
@@ -345,7 +346,7 @@ def test_one_chunk_is_read_ahead_by_a_thread(monkeypatch):
             return source.take(rows)
 
     watched = Data(data.X.__class__(StreamedRows(Watched()), data.X.shift, data.X.scale), data.y)
-    batches = descent._Batches(DESCENT, *start(), watched, 8)
+    batches = descent._Batches(DESCENT, key, W, watched, 8)
     for number, (size, _) in enumerate(batches.ahead(0, 9), 1):
         assert size == (2 if number < 5 else 1)
         assert number <= len(seen) <= min(number + 1, 5)
@@ -364,8 +365,9 @@ def test_a_source_that_fails_ends_the_run():
         return made["block"](i)
 
     data = stream_from_blocks(**made | {"block": block}, y=y, shift=0.0)
+    key, W = start()
     with pytest.raises(OSError, match="the disk is gone"):
-        run_stream(DESCENT, *start(), data, num_steps=30, batch_size=10)
+        run_stream(DESCENT, key, W, data, num_steps=30, batch_size=10)
 
 
 @any_precision
@@ -391,6 +393,7 @@ def test_what_a_run_over_a_stream_refuses():
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match=message):
             run_stream(*arguments, num_steps=2)
+    options: Any
     for message, options in {
         "batch_size = 0": {"num_steps": 1, "batch_size": 0},
         "num_steps = -1": {"num_steps": -1},
@@ -402,7 +405,7 @@ def test_what_a_run_over_a_stream_refuses():
 
 
 def test_a_killed_run_goes_on_from_its_folder(tmp_path):
-    (X, y), reads = images(100), []
+    (X, y), reads = images(100), list[int]()
 
     class Killed(Exception):
         pass
@@ -418,7 +421,7 @@ def test_a_killed_run_goes_on_from_its_folder(tmp_path):
         return whole_block(i)
 
     key, W = start()
-    options = {"num_steps": 8, "batch_size": 10}
+    options: Any = {"num_steps": 8, "batch_size": 10}
     good = stream_from_blocks(**arguments)
     expected = run_stream(DESCENT, key, W, good, **options)
     with pytest.raises(Killed):

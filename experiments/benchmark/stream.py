@@ -30,23 +30,21 @@ ON_THE_FLY = {"full": (5_000_000, 4096, 3072), "tiny": (4096, 512, 64)}
 
 def run(config: Config) -> list[Row]:
     with mapped(config) as (W, rows, stream):
-        return [
-            *from_a_map(config, W, rows, stream),
-            *decoding(config),
-            *peaks(config),
-        ]
+        steps = from_a_map(config, W, rows, stream)
+    return [*steps, *decoding(config, steps[-1].median / BATCH_SIZE), *peaks(config)]
 
 
 @contextlib.contextmanager
 def mapped(config: Config) -> Iterator[tuple[jax.Array, Data, Data]]:
     """The benchmark's random bytes in memory, and in a file that is mapped."""
     W, rows = harness.random_data(config.size, "bytes", config.seed)
+    features: Any = rows.X
     F = W.shape[1] - 1
     with tempfile.TemporaryDirectory() as folder:
         X, y = Path(folder) / "X.npy", Path(folder) / "y.npy"
-        np.save(X, np.asarray(rows.X.values)[:, :F])
+        np.save(X, np.asarray(features.values)[:, :F])
         np.save(y, np.asarray(rows.y))
-        shift, scale = (np.asarray(part)[:F] for part in (rows.X.shift, rows.X.scale))
+        shift, scale = (np.asarray(part)[:F] for part in (features.shift, features.scale))
         yield W, rows, stream_from_npy(X, y, shift=shift, scale=scale)
 
 
@@ -73,20 +71,31 @@ def from_a_map(config: Config, W: jax.Array, rows: Data, stream: Data) -> list[R
     )  # fmt: skip
 
 
-def decoding(config: Config) -> list[Row]:
-    """One image of CIFAR-10's records, by one process and by one for each core."""
+def decoding(config: Config, seconds_of_row: float) -> list[Row]:
+    """One image of CIFAR-10's records, by one process and by one for each core.
+
+    Args:
+        config: of the benchmark.
+        seconds_of_row: a row's share of a step, with which decoding is compared in a note.
+    """
     root = os.environ.get("TFDS_DATA_DIR")
     if not root or not (Path(root) / "cifar10").is_dir():
         print("decoding an image: measured where TFDS_DATA_DIR has cifar10")
         return []
-    images = 4000 if config.full else 20
-    rows = np.random.default_rng(config.seed).permutation(10_000)[:images]
+    number = 4000 if config.full else 20
+    rows = np.random.default_rng(config.seed).permutation(10_000)[:number]
     peers = {}
     for workers in (1, os.cpu_count() or 1) if config.full else (1,):
-        stream = stream_from_tfds("cifar10", "test", shift=0.0, workers=workers)
-        source = stream.X.values.source
+        images: Any = stream_from_tfds("cifar10", "test", shift=0.0, workers=workers).X
+        source = images.values.source
         peers[f"jaxsvm, {workers} decoding"] = lambda source=source: source.take(rows)
-    return compare(PART, "decoding an image", peers, config, calls=images)
+    alone, *others = compare(PART, "decoding an image", peers, config, calls=number)
+    note = (
+        f"one process decodes {1 / alone.median:,.0f} images a second, and steps take "
+        f"{1 / seconds_of_row:,.0f} rows: decoding is the limit up to "
+        f"{alone.median / seconds_of_row:,.0f} processes on cores of their own"
+    )
+    return [alone._replace(note=note), *others]
 
 
 def peaks(config: Config) -> list[Row]:

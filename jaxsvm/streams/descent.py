@@ -214,9 +214,11 @@ class _Batches:
         """Raise ValueError unless the optimizer can start from params, with any of the rows."""
         check_params(params)
 
+        y = jnp.asarray(self._y)
+
         # The labels are not traced, so that all of them are seen.
         def start(params: Any, values: Any) -> Any:
-            return optimizer.init(params, Data(_rows_of(self.frame, values), self._y))
+            return optimizer.init(params, Data(_rows_of(self.frame, values), y))
 
         jax.eval_shape(start, params, jax.ShapeDtypeStruct(self._rows.shape, self._rows.dtype))
 
@@ -224,7 +226,7 @@ class _Batches:
         """Return the first and the last rows with all labels: what a stream is known by."""
         N = len(self._rows)
         index = np.unique(np.r_[0 : min(N, END_ROWS), max(0, N - END_ROWS) : N])
-        return Data(_rows_of(self.frame, self._rows[index]), self._y)
+        return Data(_rows_of(self.frame, self._rows[index]), jnp.asarray(self._y))
 
     def ahead(self, start: int, num_steps: int) -> Iterator[tuple[int, Any]]:
         """Yield chunks of batches and how many each has, the next one read meanwhile.
