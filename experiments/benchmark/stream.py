@@ -1,7 +1,8 @@
 """Mini-batches of data that are read when they are needed, beside the same from memory.
 
 Three questions: what reading from a memory map costs a step, how long decoding an image takes
-beside a row's share of a step, and how much memory 5 million examples need.
+beside a row's share of a step, and how much memory 5 million examples need. The last one makes 15 GB
+of bytes, which takes minutes.
 """
 
 import contextlib
@@ -99,35 +100,34 @@ def decoding(config: Config, seconds_of_row: float) -> list[Row]:
 
 
 def peaks(config: Config) -> list[Row]:
-    """The peak of memory over rows that are made on the fly, of all and of a tenth of them."""
+    """The peak of memory over rows that are made on the fly; of a tenth of them, too."""
     found = []
     N = ON_THE_FLY[config.size][0]
-    for number in (N // 10, N):
-        for what in ("mini-batch steps", "loss and gradient"):
-            work = f"peak memory of {what}, {number:,} rows made on the fly"
-            arguments = f"{__name__}:train", what, config.size, str(number)
-            found += harness.memory_rows(PART, work, *arguments)
+    for number in (N // 10, N) if config.full else (N,):
+        work = f"peak memory of training on {number:,} rows made on the fly"
+        found += harness.memory_rows(PART, work, f"{__name__}:train", config.size, str(number))
     return found
 
 
-def train(what: str, size: str, num_rows: str) -> Callable[[], Any]:
-    """Return a training over random bytes, to be called in a process of its own."""
-    _, block_rows, F = ON_THE_FLY[size]
+def train(size: str, num_rows: str) -> Callable[[], Any]:
+    """Return a training over random bytes, to be called in a process of its own.
+
+    300 mini-batch steps, then the loss of all rows and its gradient, in one pass.
+    """
+    (_, block_rows, F), N = ON_THE_FLY[size], int(num_rows)
 
     def block(i: int) -> tuple[np.ndarray, np.ndarray]:
         words = np.random.PCG64(i).random_raw(block_rows * F // 8)
-        X = words.view(np.uint8).reshape(block_rows, F)[: int(num_rows) - i * block_rows]
+        X = words.view(np.uint8).reshape(block_rows, F)[: N - i * block_rows]
         return X, X[:, 0] % 10
 
     def call() -> Any:
-        N = int(num_rows)
-        y = np.zeros(N, np.int32)
         stream = stream_from_blocks(
-            block, num_rows=N, block_rows=block_rows, y=y, shift=128.0, scale=1 / 128
-        )
+            block, num_rows=N, block_rows=block_rows, y=np.zeros(N, np.int32), shift=128.0,
+            scale=1 / 128,
+        )  # fmt: skip
         W = jnp.zeros((10, F + 1))
-        if what == "loss and gradient":
-            return jax.value_and_grad(OBJECTIVE)(W, stream)
-        return run_stream(STEP, jax.random.key(0), W, stream, num_steps=300)
+        state, _ = run_stream(STEP, jax.random.key(0), W, stream, num_steps=300)
+        return jax.value_and_grad(OBJECTIVE)(state.params, stream)
 
     return call
