@@ -42,8 +42,8 @@ FILES = (model, patches)
 RECORDS = {
     "Certificate", "Data", "Dataset", "DatasetError", "FAMILY", "FittedOn", "FunctionCheck",
     "GradientCheck", "Info", "Minimum", "Optimizer", "PatchEncoder", "PathPoint", "Penalty",
-    "Plane", "Slice", "Solution",
-    "StandardizedFeatures", "State", "Verdict",
+    "Plane", "RowSource", "Slice", "Solution",
+    "StandardizedFeatures", "State", "StreamedRows", "Verdict",
 }  # fmt: skip
 
 
