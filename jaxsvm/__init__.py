@@ -66,8 +66,11 @@ from jaxsvm.certificate import solve as solve
 from jaxsvm.core import Data as Data
 from jaxsvm.core import Hinge as Hinge
 from jaxsvm.core import Objective as Objective
+from jaxsvm.core import RowSource as RowSource
 from jaxsvm.core import StandardizedFeatures as StandardizedFeatures
+from jaxsvm.core import StreamedRows as StreamedRows
 from jaxsvm.core import accuracy as accuracy
+from jaxsvm.core import compiled as compiled
 from jaxsvm.core import crammer_singer_loss as crammer_singer_loss
 from jaxsvm.core import hinge_loss as hinge_loss
 from jaxsvm.core import l1_penalty as l1_penalty

@@ -47,8 +47,8 @@ FILES = (model, patches)
 RECORDS = {
     "Certificate", "Data", "Dataset", "DatasetError", "FAMILY", "FittedOn", "FunctionCheck",
     "GradientCheck", "Info", "Minimum", "Optimizer", "Order", "PatchEncoder", "PathPoint",
-    "Penalty", "Plane", "Slice", "Solution",
-    "StandardizedFeatures", "State", "Verdict",
+    "Penalty", "Plane", "RowSource", "Slice", "Solution",
+    "StandardizedFeatures", "State", "StreamedRows", "Verdict",
 }  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Mini-batches of data that are read when they are needed, beside the same from memory.
 
 Three questions: what reading from a memory map costs a step, how long decoding an image takes
-beside a row's share of a step, and how much memory 5 million examples need. The last one makes 15 GB
-of bytes, which takes minutes.
+beside a row's share of a step, and how much memory 5 million examples need. The last one makes
+15 GB of bytes, which takes minutes.
 """
 
 import contextlib

@@ -26,7 +26,7 @@ from jax import Array
 
 from jaxsvm.certificate import bound, primal_dual
 from jaxsvm.certificate.ascent import ascend, gram_blocks
-from jaxsvm.core.compiled import compiled
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.objective import Objective
 from jaxsvm.core.types import Data, Scores, Weights
 

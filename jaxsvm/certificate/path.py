@@ -19,7 +19,7 @@ from jaxsvm.core.arguments import (
     check_values,
     validate,
 )
-from jaxsvm.core.compiled import compiled
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.objective import Objective, accuracy, require
 from jaxsvm.core.types import Data
 from jaxsvm.files import atomic_file

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsvm.certificate.bound import dual_value, tree_sum
-from jaxsvm.core.compiled import compiled
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.features import Features, StandardizedFeatures, dense, scan_rows
 from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Labels, Scalar, Scores, Weights

@@ -34,7 +34,7 @@ from jaxsvm.core.arguments import (
     check_values,
     validate,
 )
-from jaxsvm.core.compiled import compiled
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.features import Features, astype, dense, dot, dot_transpose
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scalar, Scores, Weights

@@ -287,10 +287,11 @@ def check_finite(name: str, array: Any) -> None:
         fits = np.isfinite(block) if np.isinf(most) else np.abs(block) <= most
         bad = np.argwhere(~fits)
         if bad.size:
-            index = (int(bad[0][0]) + start, *(int(i) for i in bad[0][1:]))
-            at = ", ".join(map(str, index))
+            at = ", ".join(map(str, (int(bad[0][0]) + start, *bad[0][1:])))
             within = "" if np.isinf(most) else f", at most {most:.4g} in size, as {held} is used"
-            raise ValueError(f"{name}[{at}] = {array[index]}: expected finite numbers only{within}")
+            raise ValueError(
+                f"{name}[{at}] = {block[tuple(bad[0])]}: expected finite numbers only{within}"
+            )
 
 
 def check_values(caller: str, *arguments: Any) -> None:

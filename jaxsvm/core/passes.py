@@ -6,27 +6,27 @@ loop's body is the same, it is compiled as the body of a loop here too, and a lo
 compiler's fusion ends, so the bits are the same.
 
 A pass is a primitive of JAX's, computed on the host. So a function that has one can be traced, and
-compiled but for its passes (`jaxsvm.core.compiled`). This file reads and compiles on the host.
+compiled but for its passes (`jaxsvm.core.compilation`). This file reads and compiles on the host.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.core import ShapedArray
-from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
-from jax.interpreters import ad, batching, mlir
+from jax.extend.core import ClosedJaxpr, Literal, Primitive, jaxpr_as_fun
+from jax.interpreters import ad, batching, mlir, partial_eval
 
-from jaxsvm.core.streamed import (
+from jaxsvm.core.sources import (
     RowSource,
-    StreamedRows,
     held_dtype,
     read_pieces,
     refuse_compilation,
+    refuse_derivative,
     take_rows,
 )
 
@@ -37,7 +37,7 @@ MOST_PROGRAMS = 512  # kept compiled
 def pass_over(
     f: Callable[..., tuple[Any, Any]],
     zero: Any,
-    X: StreamedRows,
+    source: RowSource,
     columns: tuple[Array, ...],
     cut: tuple[int, int, int],
 ) -> tuple[Any, Any]:
@@ -46,7 +46,7 @@ def pass_over(
     Args:
         f: as in `jaxsvm.core.rows.scan_blocks`; it may close over arrays.
         zero: the total of no rows.
-        X: (N, P).
+        source: of N rows.
         columns: arrays (N, ...).
         cut: the number of segments, of a segment's blocks, and of a block's rows: N or fewer in all
             (`jaxsvm.core.rows.Layout`).
@@ -54,24 +54,20 @@ def pass_over(
     Returns:
         The segments' totals, with a leading axis, and ``out`` with one of all the blocks' rows.
     """
-
-    def block(total: Any, rows: Array, *columns: Array) -> tuple[Any, Any]:
-        return f(total, X.mapped(rows), *columns)
-
     *_, size = cut
 
     def form(column: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((size, *column.shape[1:]), column.dtype)
 
-    stored = jax.ShapeDtypeStruct((size, X.shape[1]), held_dtype(X.source))
-    program, forms = jax.make_jaxpr(block, return_shape=True)(zero, stored, *map(form, columns))
+    stored = jax.ShapeDtypeStruct((size, int(source.shape[1])), held_dtype(source))
+    program, forms = jax.make_jaxpr(f, return_shape=True)(zero, stored, *map(form, columns))
     totals, of_forms = jax.tree.flatten(forms)
     consts, start = program.consts, jax.tree.leaves(zero)
     found = _pass.bind(
         *consts,
         *start,
         *columns,
-        source=X.source,
+        source=source,
         cut=tuple(cut),
         program=program.jaxpr,
         num_consts=len(consts),
@@ -110,7 +106,11 @@ def _run(
     arrays = [jnp.asarray(operand) for operand in operands]
     consts, zero = arrays[:num_consts], arrays[num_consts : num_consts + num_totals]
     columns = arrays[num_consts + num_totals :]
-    outs = [jnp.zeros(form.shape, form.dtype) for form in forms[num_totals:]]
+    # As `lax.scan` stacks them: written elsewhere, they may be computed in another way.
+    outs = [
+        jnp.zeros((segments * blocks, size, *form.shape[1:]), form.dtype)
+        for form in forms[num_totals:]
+    ]
     length = _length(blocks, size * source.shape[1] * source.dtype.itemsize)
     ranges = [
         (segment * blocks + first, segment * blocks + min(first + length, blocks))
@@ -138,6 +138,7 @@ def _run(
         if stop % blocks == 0:
             totals.append(total)
             total = zero
+    outs = [out.reshape(form.shape) for out, form in zip(outs, forms[num_totals:], strict=True)]
     return [*(jnp.stack(parts) for parts in zip(*totals, strict=True)), *outs]
 
 
@@ -173,8 +174,9 @@ def _piece(program: Any, size: int) -> _Piece:
                 lax.dynamic_slice_in_dim(column, first + start, size) for column in columns
             ]
             found = jaxpr_as_fun(ClosedJaxpr(program, consts))(*total, here, *of_columns)
+            place = first // size + number
             outs = [
-                lax.dynamic_update_slice_in_dim(every, out, first + start, 0)
+                lax.dynamic_update_index_in_dim(every, out, place, 0)
                 for every, out in zip(outs, found[len(total) :], strict=True)
             ]
             return found[: len(total)], outs
@@ -246,28 +248,53 @@ def _batched(
         in_axes = (list(axes[:a]), 0, None, *of_columns)
         return jax.vmap(one, in_axes, (0, 1))(list(operands[:a]), total, rows, *columns)
 
-    totals, outs = pass_over(every, zero, StreamedRows(source), tuple(columns), cut)
+    totals, outs = pass_over(every, zero, source, tuple(columns), cut)
     return [*totals, *outs], [1] * len([*totals, *outs])
+
+
+def _with_known_parts(
+    trace: Any, *tracers: Any, program: Any, num_consts: int, **params: Any
+) -> Any:
+    """Compute what a loop's body makes of constants alone before the loop, when JAX derives.
+
+    So it does with the loops that it knows, and the body's rounding may depend on it.
+    """
+    values = [tracer.pval.get_known() for tracer in tracers]
+    if any(value is None for value in values):
+        return trace.default_process_primitive(
+            _pass, tracers, dict(params, program=program, num_consts=num_consts)
+        )
+    known = dict(zip(program.constvars, values[:num_consts], strict=True))
+    left = []
+    for equation in program.eqns:
+        atoms = equation.invars
+        if not all(isinstance(atom, Literal) or atom in known for atom in atoms):
+            left.append(equation)
+            continue
+        inputs = [atom.val if isinstance(atom, Literal) else known[atom] for atom in atoms]
+        found = equation.primitive.bind(
+            *inputs, **equation.primitive.get_bind_params(equation.params)
+        )
+        found = found if equation.primitive.multiple_results else [found]
+        known.update(zip(equation.outvars, found, strict=True))
+    used = dict.fromkeys(
+        atom
+        for atoms in (*(equation.invars for equation in left), program.outvars)
+        for atom in atoms
+        if not isinstance(atom, Literal) and atom in known
+    )
+    rest = program.replace(constvars=list(used), eqns=left)
+    operands = [known[atom] for atom in used]
+    return _pass.bind(
+        *operands, *values[num_consts:], program=rest, num_consts=len(operands), **params
+    )
 
 
 def _sizes(operands: Any, axes: Any) -> list[int]:
     return [x.shape[n] for x, n in zip(operands, axes, strict=True) if n is not None]
 
 
-def _batched_take(operands: Any, axes: Any, *, source: RowSource) -> tuple[Array, int]:
-    ((index,), (axis,)) = operands, axes
-    return take_rows.bind(jnp.moveaxis(index, axis, 0), source=source), 0
-
-
-def _refuse_derivative(*_: Any, **__: Any) -> NoReturn:
-    raise ValueError(
-        "data.X is StreamedRows, through which JAX derives nothing: expected an Objective, whose "
-        "gradient is a pass of its own, or X in memory"
-    )
-
-
 batching.primitive_batchers[_pass] = _batched
-batching.primitive_batchers[take_rows] = _batched_take
-for primitive in (_pass, take_rows):
-    ad.primitive_jvps[primitive] = _refuse_derivative
+partial_eval.custom_partial_eval_rules[_pass] = _with_known_parts
+ad.primitive_jvps[_pass] = refuse_derivative
 READING = (_pass, take_rows)  # what compiled code cannot do

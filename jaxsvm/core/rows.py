@@ -27,7 +27,6 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.tree_util import Partial
 
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.passes import pass_over
 from jaxsvm.core.streamed import StreamedRows
 
 AXIS = "rows"  # of the mesh
@@ -228,7 +227,7 @@ def scan_blocks(
         parts, out = _on_devices(share, X, _as_pytree(f), columns)
     else:
         if isinstance(X, StreamedRows):
-            totals, out = pass_over(f, zero, X, columns, cut)
+            totals, out = X.scan_blocks(f, zero, columns, cut)
         else:
             totals, out = some(f, X, columns, 0, cut.segments)
         parts = _in_pairs(totals, merge, 2)
@@ -282,7 +281,7 @@ def each_row(f: Callable[[Array], Array], X: Array | ShardedRows | StreamedRows)
     That a product's rows are the same bits however many there are is so on the CPU, and tested.
     """
     if isinstance(X, StreamedRows):
-        return scan_blocks(lambda _, rows: ((), f(rows)), (), X)[1]
+        return X.each_row(f)
     if not isinstance(X, ShardedRows):
         return f(X)
     main = _on_devices(lambda rows, _, f: _gathered(f(rows)), X, _as_pytree(f))

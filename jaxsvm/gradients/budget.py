@@ -21,7 +21,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from jaxsvm.core.arguments import check_finite_problem, check_problem, check_steps, check_values
-from jaxsvm.core.compiled import compiled
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.features import largest_feature, per_row
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Weights

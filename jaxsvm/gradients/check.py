@@ -33,7 +33,7 @@ from jaxsvm.core.arguments import (
     check_values,
     check_word,
 )
-from jaxsvm.core.compiled import compiled
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.features import Features, dense
 from jaxsvm.core.hinges import ScoreHinges
 from jaxsvm.core.objective import Objective, require

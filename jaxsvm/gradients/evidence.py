@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.compiled import compiled
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.features import (
     Features,
     absolute,

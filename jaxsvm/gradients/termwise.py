@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 
 from jaxsvm.core.arguments import as_arrays, check_positive, check_problem, check_word
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.compiled import evaluate
+from jaxsvm.core.compilation import evaluate
 from jaxsvm.core.features import Features, dense
 from jaxsvm.core.hinges import Height, ScoreHinges
 from jaxsvm.core.objective import Objective, require, score

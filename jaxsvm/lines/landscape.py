@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from jaxsvm.core.arguments import check_loss_fn, check_params, check_problem
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.compiled import evaluate
+from jaxsvm.core.compilation import evaluate
 from jaxsvm.core.losses import Hinge
 from jaxsvm.core.objective import Objective, check_objective, scores_of
 from jaxsvm.core.penalties import Penalty

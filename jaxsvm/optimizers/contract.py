@@ -37,7 +37,7 @@ from jax.core import Tracer
 from jaxtyping import Float, Int, PyTree
 
 from jaxsvm.core.arguments import as_arrays, check_count, check_key
-from jaxsvm.core.compiled import compiled, is_read_here
+from jaxsvm.core.compilation import compiled, is_read_here
 from jaxsvm.core.types import Data
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]

@@ -23,7 +23,7 @@ from jax import Array, lax
 
 from jaxsvm.checkpoint import Checkpoint, UnusableError, newest, owned, save
 from jaxsvm.core.arguments import check_count, check_params, check_path, check_values, validate
-from jaxsvm.core.compiled import compiled
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.trees import check_stored, restored, stored
 from jaxsvm.core.types import Data
 from jaxsvm.files import read_sealed, write_sealed

@@ -10,6 +10,7 @@ This file works on the host: it turns a loop's conditions into Python's.
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -67,16 +68,17 @@ def compiled(f: Callable[P, T], *, static_argnames: tuple[str, ...] = ()) -> Cal
     6.0
     """
     jitted = jax.jit(f, static_argnames=static_argnames)
-    signature = inspect.signature(f)
+    names = list(inspect.signature(f).parameters) if static_argnames else []
 
     @functools.wraps(f)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         if not is_read_here(args, kwargs):
             return jitted(*args, **kwargs)
-        named = signature.bind(*args, **kwargs).arguments
-        traced = jitted.trace(**named)
-        arrays = {name: value for name, value in named.items() if name not in static_argnames}
-        outputs = _evaluate(traced.jaxpr, jax.tree.leaves(arrays))
+        traced = jitted.trace(*args, **kwargs)
+        positional = itertools.zip_longest(names[: len(args)], args)
+        arrays = [value for name, value in positional if name not in static_argnames]
+        by_name = {name: kwargs[name] for name in kwargs if name not in static_argnames}
+        outputs = _evaluate(traced.jaxpr, jax.tree.leaves((arrays, by_name)))
         return jax.tree.unflatten(traced.out_tree, outputs)
 
     return call
