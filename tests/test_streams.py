@@ -264,6 +264,16 @@ OBJECTIVE = Objective(reg=1e-3)
 DESCENT = gradient_descent(OBJECTIVE, step_size=1e-2, momentum=0.9)
 
 
+def noisy_step(key, state, data):
+    state, info = DESCENT.step(key, state, data)
+    noise = jax.random.normal(key, state.params.shape, state.params.dtype)
+    return state._replace(params=state.params + 1e-3 * noise), info
+
+
+# A step that needs its key.
+NOISY = DESCENT._replace(step=noisy_step)
+
+
 def start(C=3, D=7) -> Any:
     dtype = jnp.float64 if jax.config.read("jax_enable_x64") else jnp.float32
     return jax.random.key(5), jnp.asarray(np.random.default_rng(1).standard_normal((C, D)), dtype)
@@ -302,10 +312,10 @@ def test_a_run_has_the_bits_of_the_same_batches_from_memory(make, batch_size):
         pytest.skip("a stream of numbers is float32")
     in_memory, data = whole(make, 450)
     key, W = start()
-    state, info = run_stream(DESCENT, key, W, data, num_steps=11, batch_size=batch_size)
+    state, info = run_stream(NOISY, key, W, data, num_steps=11, batch_size=batch_size)
     order = Order(450, 32, 3, tuple(jax.random.key_data(key).tolist()))
     index = np.stack([batch_rows(order, i, batch_size=batch_size) for i in range(11)])
-    expected = from_memory(DESCENT, key, W, in_memory, jnp.asarray(index, jnp.int32))
+    expected = from_memory(NOISY, key, W, in_memory, jnp.asarray(index, jnp.int32))
     assert info.loss.shape == (11,)
     assert the_same_to_the_bit((state, info), expected)
     assert not np.array_equal(state.params, W)
@@ -314,8 +324,7 @@ def test_a_run_has_the_bits_of_the_same_batches_from_memory(make, batch_size):
 def test_cuts_and_chunks_change_no_bit(monkeypatch):
     _, data = whole(images, 100)
     key, W = start()
-    adam = from_optax(optax.adam(1e-2), OBJECTIVE)
-    run = adam, key
+    run = NOISY, key
     once, info = run_stream(*run, W, data, num_steps=9, batch_size=8)
     monkeypatch.setattr(descent, "CHUNK_STEPS", 3)
     assert the_same_to_the_bit(run_stream(*run, W, data, num_steps=9, batch_size=8), (once, info))
@@ -421,20 +430,21 @@ def test_a_killed_run_goes_on_from_its_folder(tmp_path):
         return whole_block(i)
 
     key, W = start()
+    adam = from_optax(optax.adam(1e-2), OBJECTIVE)
     options: Any = {"num_steps": 8, "batch_size": 10}
     good = stream_from_blocks(**arguments)
-    expected = run_stream(DESCENT, key, W, good, **options)
+    expected = run_stream(adam, key, W, good, **options)
     with pytest.raises(Killed):
         run_stream(
-            DESCENT, key, W, stream_from_blocks(**arguments | {"block": killed}),
+            adam, key, W, stream_from_blocks(**arguments | {"block": killed}),
             folder=tmp_path, every=2, **options,
         )  # fmt: skip
     kept = [path.name for path in tmp_path.glob("step-*")]
     assert kept
     assert "step-000000000008.npz" not in kept
-    found = run_stream(DESCENT, key, W, good, folder=tmp_path, every=2, **options)
+    found = run_stream(adam, key, W, good, folder=tmp_path, every=2, **options)
     assert the_same_to_the_bit(found, expected)
-    assert the_same_to_the_bit(run_stream(DESCENT, key, W, good, folder=tmp_path, **options), found)
+    assert the_same_to_the_bit(run_stream(adam, key, W, good, folder=tmp_path, **options), found)
     other = stream_from_blocks(**in_blocks(X[::-1].copy(), y, 10) | {"y": y, "shift": 0.0})
     for message, changes in {
         r"holds another run: config batch_size was 10, is 5": (good, 5),
@@ -442,5 +452,5 @@ def test_a_killed_run_goes_on_from_its_folder(tmp_path):
     }.items():
         with pytest.raises(ValueError, match=message):
             run_stream(
-                DESCENT, key, W, changes[0], num_steps=8, batch_size=changes[1], folder=tmp_path
+                adam, key, W, changes[0], num_steps=8, batch_size=changes[1], folder=tmp_path
             )
