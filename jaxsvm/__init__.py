@@ -10,6 +10,7 @@ Data:
 - `data_from_arrays`, `validate`: arrays of your own, checked
 - `Data`, `StandardizedFeatures`: X and y; X as bytes with the centring folded in
 - `shard`: the same data over several devices, for the same bits
+- `StreamedRows`, `RowSource`, `compiled`: data larger than memory, for the same bits
 
 The objective:
 
