@@ -11,6 +11,7 @@ Data:
 - `Data`, `StandardizedFeatures`: X and y; X as bytes with the centring folded in
 - `shard`: the same data over several devices, for the same bits
 - `stream_from_npy`, `stream_from_tfds`, `stream_from_blocks`: data larger than memory
+- `StreamedRows`, `RowSource`, `compiled`: the same from a source of your own, and under a compiler
 
 The objective:
 

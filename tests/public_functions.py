@@ -52,6 +52,8 @@ RECORDS = {
 }  # fmt: skip
 
 
+# They have a result, if not one that a loss can have.
+FUNCTIONS = frozenset({"to a vector", "to nothing", "to an integer", "to a Python number"})
 TOO_LARGE_OR_SMALL = {"3e38", "two of 3e38", "1e30", "1e300 in float64", "all small"}
 
 
@@ -339,6 +341,10 @@ def registry() -> dict[str, Entry]:
             lambda data, mesh: np.asarray(jaxsvm.shard(data, mesh).X),
             {"mesh": Argument("optimizer", jax.make_mesh((1,), ("devices",)))} | examples(),
             host=True, free={"X": COLUMNS, "y": {"C", "100"}},  # it is not told C
+        ),
+        "compiled": Entry(
+            lambda f: jaxsvm.compiled(f)(good_X()),
+            {"f": Argument("function", _sum_of_squares, FUNCTIONS)}, foreign=True,
         ),
         "validate": Entry(
             lambda data, num_classes: jaxsvm.validate(data, num_classes),

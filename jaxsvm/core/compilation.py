@@ -59,6 +59,9 @@ def compiled(f: Callable[P, T], *, static_argnames: tuple[str, ...] = ()) -> Cal
         f: a function of pytrees of arrays, and of streams in place of X.
         static_argnames: names of arguments that are no arrays; hashable.
 
+    Raises:
+        ValueError: f is no function.
+
     Returns:
         A function of the same arguments. Inside `jax.jit`, or another compiled function, it is
         `jax.jit`'s.
@@ -67,6 +70,8 @@ def compiled(f: Callable[P, T], *, static_argnames: tuple[str, ...] = ()) -> Cal
     >>> float(double(2.0, times=3))
     6.0
     """
+    if not callable(f):
+        raise ValueError(f"f is a {type(f).__name__}: expected a function")
     jitted = jax.jit(f, static_argnames=static_argnames)
     names = list(inspect.signature(f).parameters) if static_argnames else []
 
@@ -283,7 +288,11 @@ def _scan(equation: JaxprEqn, *inputs: Any) -> list[Any]:
     outs = outs[::-1] if params["reverse"] else outs
     if length:
         return [*carry, *(jnp.stack(parts) for parts in zip(*outs, strict=True))]
-    return [*carry, *(jnp.zeros(v.aval.shape, v.aval.dtype) for v in equation.outvars[b - a :])]
+    return [*carry, *map(_zeros, equation.outvars[b - a :])]
+
+
+def _zeros(variable: Any) -> Array:
+    return jnp.zeros(variable.aval.shape, variable.aval.dtype)
 
 
 def _while(equation: JaxprEqn, *inputs: Any) -> list[Any]:

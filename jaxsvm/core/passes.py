@@ -148,7 +148,7 @@ def _length(blocks: int, block_bytes: int) -> int:
     return -(-blocks // -(-blocks // most))
 
 
-_Piece: TypeAlias = Callable[..., tuple[list[Array], list[Array]]]
+_Piece: TypeAlias = Any  # jitted
 
 
 def _piece(program: Any, size: int) -> _Piece:

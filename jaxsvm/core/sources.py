@@ -6,7 +6,7 @@ here, a whole pass in `jaxsvm.core.passes`.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import jax
@@ -78,18 +78,18 @@ def read_rows(
 def read_pieces(
     source: RowSource, ranges: Sequence[tuple[int, int]], *, room: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield `read_rows` of each range, the next one read meanwhile."""
+    """Yield `read_rows` of each range, of which there is one at least; the next is read meanwhile."""
     dtype = held_dtype(source)
     with ThreadPoolExecutor(1, thread_name_prefix="jaxsvm-read") as reader:
 
-        def begin(number: int) -> Any:
+        def begin(number: int) -> Future[np.ndarray]:
             return reader.submit(read_rows, source, *ranges[number], dtype, room=room)
 
-        ahead = begin(0) if ranges else None
-        for number in range(1, len(ranges) + 1):
-            rows = ahead.result()
-            ahead = begin(number) if number < len(ranges) else None
+        ahead = begin(0)
+        for number in range(1, len(ranges)):
+            rows, ahead = ahead.result(), begin(number)
             yield rows
+        yield ahead.result()
 
 
 def refuse_compilation(*_: Any, **__: Any) -> NoReturn:

@@ -182,7 +182,8 @@ def run(
         optimizer: the strategy.
         key: a typed key (`jax.random.key`); step i is handed ``fold_in(key, i)``.
         params: the start, usually W (C, D).
-        data: the examples; always an argument, never closed over.
+        data: the examples; always an argument, never closed over. Of `jaxsvm.StreamedRows` the
+            steps are taken from the host, compiled but for their passes: not inside `jax.jit`.
         num_steps: how many steps, ≥ 0; static. Blocks are computed whole: a multiple of the
             optimizer's ``block_size`` computes nothing in vain.
 
