@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxsvm.core.streamed import RowSource
+from jaxsvm.core.sources import RowSource
 from jaxsvm.datasets.rows import COLUMN_MULTIPLE
 
 # So few that they are still in cache when they are copied into their places.
