@@ -390,7 +390,16 @@ def test_what_a_run_over_a_stream_refuses():
         def read(self, start, stop):
             return np.zeros((stop - start, 7), np.float32)
 
+    class Wide(Forward):
+        block_rows, window = 40, 1
+
+        def take(self, rows):
+            return np.zeros((len(rows), 8), np.float32)
+
     for message, arguments in {
+        r"Wide.take\(of 256 rows\) returned float32\[256, 8\]: expected float32\[256, 7\]": (
+            DESCENT, key, W, Data(StreamedRows(Wide()), data.y),
+        ),
         "optimizer.batchable is False.*minibatch is none": (minibatch(DESCENT), key, W, data),
         "key has shape": (DESCENT, jax.random.split(key), W, data),
         "data.X is of .*: expected a stream, such as stream_from_npy": (DESCENT, key, W, in_memory),

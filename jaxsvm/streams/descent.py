@@ -213,7 +213,6 @@ class _Batches:
     def check_start(self, optimizer: Optimizer, params: Any) -> None:
         """Raise ValueError unless the optimizer can start from params, with any of the rows."""
         check_params(params)
-
         y = jnp.asarray(self._y)
 
         # The labels are not traced, so that all of them are seen.
@@ -258,6 +257,12 @@ class _Batches:
         parts = [batch_rows(self.order, step, batch_size=self._batch_size) for step in steps]
         index = np.concatenate([np.zeros(0, np.int64), *parts])
         values, y = self._source.take(index), self._y[index]
+        expected = len(index), self._rows.shape[1]
+        if values.shape != expected or values.dtype != self._source.dtype:
+            raise ValueError(
+                f"{type(self._source).__name__}.take(of {len(index)} rows) returned "
+                f"{values.dtype}{list(values.shape)}: expected {self._source.dtype}{list(expected)}"
+            )
         missing = room * self._batch_size - len(index)
         if missing:
             values, y = np.pad(values, ((0, missing), (0, 0))), np.pad(y, (0, missing))
