@@ -53,7 +53,10 @@ def compiled(f: Callable[P, T], *, static_argnames: tuple[str, ...] = ()) -> Cal
     """Return f compiled, as `jax.jit` does; of a stream, all but its passes.
 
     A stream is read once for each pass: each evaluation of an objective or a gradient, or of the
-    scores of a block of trials. The bits are those of data in memory.
+    scores of a block of trials. Equal to the bit: what ``compiled(f)`` returns of a stream, and
+    ``jax.jit(f)`` of the same data in memory. Equal to rounding only: calls that are not compiled,
+    in which JAX derives from loops in memory otherwise; several points of a function of your own
+    that share a pass; and, of so few rows that they are one block, several results of one f.
 
     Args:
         f: a function of pytrees of arrays, and of streams in place of X.

@@ -78,7 +78,7 @@ def read_rows(
 def read_pieces(
     source: RowSource, ranges: Sequence[tuple[int, int]], *, room: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield `read_rows` of each range, of which there is one at least; the next is read meanwhile."""
+    """Yield `read_rows` of each range, one at least, the next one read meanwhile."""
     dtype = held_dtype(source)
     with ThreadPoolExecutor(1, thread_name_prefix="jaxsvm-read") as reader:
 
