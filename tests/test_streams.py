@@ -1,6 +1,8 @@
 """Streams: the rows of whole arrays, in orders that follow from the step, and descent on them."""
 
+import hashlib
 import threading
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +25,7 @@ from jaxsvm.streams import (
     stream_from_blocks,
     stream_from_npy,
 )
+from tests.test_devices import said_by
 
 any_precision = pytest.mark.any_precision
 # (N, block_rows, window, batch_size): one block, a short last block, windows that do not divide,
@@ -337,24 +340,62 @@ def test_cuts_and_chunks_change_no_bit(monkeypatch):
     assert losses == info.loss.tolist()
 
 
+class Watched:
+    """A source that remembers by which thread it was asked, and for how many rows."""
+
+    def __init__(self, source):
+        self.source, self.seen = source, []
+        self.shape, self.dtype = source.shape, source.dtype
+        self.block_rows, self.window = source.block_rows, source.window
+
+    @staticmethod
+    def over(data) -> Any:
+        """The same stream, watched, and what is seen."""
+        watched = Watched(streamed(data.X).source)
+        return Data(replace(data.X, values=StreamedRows(watched)), data.y), watched.seen
+
+    def read(self, start, stop):
+        return self.source.read(start, stop)
+
+    def take(self, rows):
+        self.seen.append((threading.current_thread().name, len(rows)))
+        return self.source.take(rows)
+
+
+def said_of_a_run(*sizes):
+    """A digest of the params after so many steps, cut into parts, and how many rows were read."""
+    data, seen = Watched.over(stream_from_blocks(**in_blocks(*images(100), 10), window=3))
+    key, W = start()
+    state, _ = run_stream(NOISY, key, W, data, num_steps=0, batch_size=8)
+    for i, size in enumerate(sizes):
+        state, _ = advance_stream(
+            NOISY, key, state, data, sum(sizes[:i]), num_steps=size, batch_size=8
+        )
+    digest = hashlib.sha256(np.asarray(state.params).tobytes()).hexdigest()
+    return f"{digest}, {sum(rows for _, rows in seen)} rows read"
+
+
+@any_precision
+def test_processes_share_the_reading_and_have_the_bits_of_one(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, jax\n"
+        "jax.config.update('jax_cpu_collectives_implementation', 'gloo')\n"
+        "jax.distributed.initialize(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))\n"
+        "from tests.test_streams import said_of_a_run\n"
+        "print(said_of_a_run(9, 6))\n"
+    )
+    alone = said_of_a_run(15)
+    assert alone.endswith(", 128 rows read")  # of 15 batches and the first one for the start
+    assert said_by(program, 2) == [alone.replace("128", "64")] * 2
+
+
 @any_precision
 def test_one_chunk_is_read_ahead_by_a_thread(monkeypatch):
     monkeypatch.setattr(descent, "CHUNK_STEPS", 2)
     _, data = whole(images, 100)
-    source, seen = streamed(data.X).source, []
+    watched, seen = Watched.over(data)
     key, W = start()
-
-    class Watched:
-        shape, dtype, block_rows, window = source.shape, source.dtype, 100, 1
-
-        def read(self, start, stop):
-            return source.read(start, stop)
-
-        def take(self, rows):
-            seen.append((threading.current_thread().name, len(rows)))
-            return source.take(rows)
-
-    watched = Data(data.X.__class__(StreamedRows(Watched()), data.X.shift, data.X.scale), data.y)
     batches = descent._Batches(DESCENT, key, W, watched, 8)
     for number, (size, _) in enumerate(batches.ahead(0, 9), 1):
         assert size == (2 if number < 5 else 1)

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.experimental.multihost_utils import process_allgather
 
 from jaxsvm.core.arguments import check_count, check_key, check_params, check_path, check_values
 from jaxsvm.core.features import StandardizedFeatures
@@ -55,6 +56,11 @@ def run_stream(
     the bits are those of the same batches taken from memory. The key's words are the order's seed,
     so one key gives one run.
 
+    Of several processes (`jax.distributed`), which call this with the same arguments but for
+    ``folder``, each reads its share of every batch and is sent the others'. All take the same
+    steps: what a stream waits for is reading, and W is small. So the bits do not depend on how many
+    there are, and a run may go on with another number.
+
     For the host: not to be jitted. Memory holds a few chunks of batches of 16 MiB, the source's own
     window of rows, y, and the order.
 
@@ -65,7 +71,7 @@ def run_stream(
         params: the start.
         data: a stream, such as `stream_from_npy` returns.
         num_steps: how many steps, ≥ 0.
-        batch_size: examples a step, ≥ 1.
+        batch_size: examples a step, ≥ 1; a multiple of the number of processes.
         folder: of this run's own, as in `jaxsvm.run_resumable`: killed and called again, the run
             goes on from its last checkpoint, to the same bits. Of the rows only the first and the
             last are compared with the folder's, and all labels. None keeps nothing.
@@ -190,6 +196,11 @@ class _Batches:
         check_values("run_stream", key, params)
         check_key(key)
         self._batch_size = check_count("batch_size", batch_size)
+        if self._batch_size % jax.process_count():
+            raise ValueError(
+                f"batch_size = {batch_size}: expected a multiple of {jax.process_count()}, the "
+                "number of processes, each of which reads a share"
+            )
         if getattr(data, "_fields", ()) != ("X", "y"):
             raise ValueError(f"data is a {type(data).__name__}: expected Data(X, y)")
         X = data.X
@@ -248,21 +259,36 @@ class _Batches:
                     future = begin(first + room)
                 yield min(room, stop - first), chunk
 
+    def _index(self, first: int, size: int, *, here: bool = False) -> np.ndarray:
+        """Return the rows of some batches, or this process's share of each."""
+        process, processes = (jax.process_index(), jax.process_count()) if here else (0, 1)
+        parts = (
+            batch_rows(
+                self.order, step, batch_size=self._batch_size,
+                process=process, num_processes=processes,
+            )
+            for step in range(first, first + size)
+        )  # fmt: skip
+        return np.concatenate([np.zeros(0, np.int64), *parts])
+
     def read(self, first: int, size: int, room: int) -> tuple[Any, Any, Any]:
         """Return the numbers, the rows and the labels of ``size`` batches, on the device.
 
         Each has ``room`` batches; those from ``size`` on are zeros.
         """
-        steps = range(first, first + size)
-        parts = [batch_rows(self.order, step, batch_size=self._batch_size) for step in steps]
-        index = np.concatenate([np.zeros(0, np.int64), *parts])
-        values, y = self._source.take(index), self._y[index]
-        expected = len(index), self._rows.shape[1]
+        index, share = self._index(first, size), self._index(first, size, here=True)
+        values, y = self._source.take(share), self._y[index]
+        expected = len(share), self._rows.shape[1]
         if values.shape != expected or values.dtype != self._source.dtype:
             raise ValueError(
-                f"{type(self._source).__name__}.take(of {len(index)} rows) returned "
+                f"{type(self._source).__name__}.take(of {len(share)} rows) returned "
                 f"{values.dtype}{list(values.shape)}: expected {self._source.dtype}{list(expected)}"
             )
+        if jax.process_count() > 1:
+            # (processes, batches, rows of a share, P), of which a batch's shares go together.
+            share_rows = self._batch_size // jax.process_count()
+            shares = process_allgather(values.reshape(size, share_rows, expected[1]))
+            values = np.moveaxis(shares, 0, 1).reshape(len(index), expected[1])
         missing = room * self._batch_size - len(index)
         if missing:
             values, y = np.pad(values, ((0, missing), (0, 0))), np.pad(y, (0, missing))
