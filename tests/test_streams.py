@@ -364,7 +364,8 @@ class Watched:
 
 def said_of_a_run(*sizes):
     """A digest of the params after so many steps, cut into parts, and how many rows were read."""
-    data, seen = Watched.over(stream_from_blocks(**in_blocks(*images(100), 10), window=3))
+    X, y = images(100)
+    data, seen = Watched.over(stream_from_blocks(**in_blocks(X, y, 10), window=3))
     key, W = start()
     state, _ = run_stream(NOISY, key, W, data, num_steps=0, batch_size=8)
     for i, size in enumerate(sizes):
