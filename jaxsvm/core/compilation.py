@@ -78,7 +78,6 @@ def compiled(f: Callable[P, T], *, static_argnames: tuple[str, ...] = ()) -> Cal
     jitted = jax.jit(f, static_argnames=static_argnames)
     names = list(inspect.signature(f).parameters) if static_argnames else []
 
-    @functools.wraps(f)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         if not is_read_here(args, kwargs):
             return jitted(*args, **kwargs)
@@ -89,6 +88,8 @@ def compiled(f: Callable[P, T], *, static_argnames: tuple[str, ...] = ()) -> Cal
         outputs = _evaluate(traced.jaxpr, jax.tree.leaves((arrays, by_name)))
         return jax.tree.unflatten(traced.out_tree, outputs)
 
+    functools.update_wrapper(call, f)
+    del call.__wrapped__  # of which doctest would run the examples once more
     return call
 
 
