@@ -89,7 +89,7 @@ def compiled(f: Callable[P, T], *, static_argnames: tuple[str, ...] = ()) -> Cal
         return jax.tree.unflatten(traced.out_tree, outputs)
 
     functools.update_wrapper(call, f)
-    del call.__wrapped__  # of which doctest would run the examples once more
+    vars(call).pop("__wrapped__")  # of which doctest would run the examples once more
     return call
 
 
