@@ -56,6 +56,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure(BAD_INPUT if unknown else BAD_DATA, why, is_final=True)
     if isinstance(error, ValueError) and is_ours(error):
         return Failure(BAD_INPUT, why)
+    if isinstance(error, ChildProcessError):
+        return Failure(WORKER_DIED, why)
     if isinstance(error, OSError):
         return Failure(CANNOT_WRITE, why, text)
     return Failure(MISTAKE, f"{type(error).__name__}: {why}", text)
