@@ -104,6 +104,18 @@ def test_the_parts_of_a_step_are_quotients_of_its_work():
     assert not fits(work._replace(held=101.0), machine)
 
 
+def test_gains_are_over_one_device_with_as_many_rows_in_all_or_each():
+    def timed(devices, rows, seconds, core_seconds):
+        return {"name": "a", "devices": devices, "rows": rows, "examples": rows,
+                "seconds": seconds, "core_seconds": core_seconds}  # fmt: skip
+
+    timings = [timed(1, 10, 2.0, 2.0), timed(1, 40, 8.0, 12.0), timed(2, 20, 2.5, 5.0),
+               timed(2, 40, 5.0, 16.0)]  # fmt: skip
+    scaling.with_gains(timings)
+    assert [row["speedup"] for row in timings] == pytest.approx([1.0, 1.0, 1.6, 1.6])
+    assert [row["efficiency"] for row in timings] == pytest.approx([1.0, 1.0, 0.8, 0.75])
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_devices_share_what_a_strategy_does(name):
     today, sums = (STRATEGIES[how][name] for how in (TODAY, SUMS))
