@@ -67,6 +67,10 @@ def test_the_pieces_are_the_objective_of_their_examples_at_any_zoom(made):
         np.testing.assert_allclose(exact, OBJECTIVE(W + p * a + q * b, some), rtol=2e-5)
     # At a node the grid is itself: (1, −1) is its corner.
     assert found["grid"][3] == pytest.approx(float(arrays["loss"][-1, 0]), rel=1e-6)
+    # Of a view that is nearer fewer pieces are left, with the same values all over it.
+    everywhere, here = found["counts"]
+    assert here < everywhere == len(arrays["pieces"])
+    np.testing.assert_allclose(found["near"], found["nodes"], rtol=1e-12)
     # On a kink's line a margin is 0, and the line goes from one edge of the view to another.
     pieces = arrays["pieces"]
     assert len(found["lines"]) > 5
