@@ -60,7 +60,9 @@ def check_report(module, arrays, path):
     chapter = report.Chapter(module.STORY.question, text, figures, "name", module.STORY)
     claims = module.claims(arrays) if hasattr(module, "claims") else ()
     assert all(isinstance(claim, report.Claim) for claim in claims)
-    report.write_report(path, report.Top(module.STORY, claims={"here": claims}), [chapter])
+    report.write_report(
+        path, report.Top(module.STORY, claims={module.STORY.question: claims}), [chapter]
+    )
     page = Page((path / "report.html").read_text())
     assert page.seen.count("img") == len(figures) > 0
     # Each figure has its place in the text, and says what it shows.
