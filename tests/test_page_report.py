@@ -46,7 +46,7 @@ def made_up():
     live = plane | {"pieces": rng.normal(size=(1350, 3)), "penalty": some(6), "examples": 9}
     live |= {"all_examples": 1234, "steps": steps, "names": names, "paths": paths, "bottom": bottom}
     between = {"t": t, "loss": some(13), "accuracy": shares(13)}
-    zooms = {"num_kinks": np.array([4321, 321, 21, 1])}
+    zooms = {"zoom": np.array([1, 10, 1000, 10**5]), "num_kinks": np.array([4321, 321, 21, 1])}
     ends = {name: some(7) for name in ("last_loss", "drawn_loss", "residual", "distance")}
     found = {"names": names, "share": np.array([0.7, 0.2]), "between": between, "live": live}
     measured = {
@@ -192,7 +192,13 @@ def landscape_shows(r, config):
     three = [np.argmin(abs(t)), np.argmin(abs(t - 1)), np.argmin(loss)]
     names = "last_loss", "drawn_loss", "residual", "distance"
     tables = [
-        (2, [[[n]] for n in r["zooms"]["num_kinks"]]),
+        (
+            0,
+            [
+                [[z], [1 / z], [n]]
+                for z, n in zip(*(r["zooms"][n] for n in ("zoom", "num_kinks")), strict=True)
+            ],
+        ),
         (1, [[[value] for value in row] for row in zip(*(ends[0][n] for n in names), strict=True)]),
         (1, [[[t[i]], [loss[i]], [100 * right[i]]] for i in three]),
     ]

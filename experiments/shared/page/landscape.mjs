@@ -36,7 +36,7 @@ class Landscape {
     const part = share ? ` It holds ${Math.round(100 * (share[0] + share[1]))} % of what the paths vary.` : "";
     role(root, "says").textContent =
       `The real objective over a plane through ${told.names.length} strategies' paths.${part} ` +
-      `The grid is of all ${all} examples; between its ${this.plane.t.length} × ${this.plane.t.length} nodes it is interpolated. ` +
+      `The grid is of all ${all.toLocaleString("en")} examples; between its ${this.plane.t.length} × ${this.plane.t.length} nodes it is interpolated. ` +
       `Of the first ${examples} examples the page holds the hinges themselves, ${told.pieces.shape[0]} of them in float32: ` +
       "their objective and their kinks are exact at any zoom.";
     role(root, "to-bottom").hidden = role(root, "over-head").hidden = !told.bottom;
