@@ -64,6 +64,8 @@ def regularization_path(
 ) -> Iterator[PathPoint]:
     """Solve for each reg, from the largest to the smallest, each from the one before.
 
+        W(reg) ≈ argmin_W (1/N) Σ_i loss(scores, y)_i + reg · R(W)
+
     Args:
         objective: its reg is not used.
         data: the examples to solve on.

@@ -66,6 +66,8 @@ class History(NamedTuple):
 class Solution(NamedTuple):
     """A W and its certificate.
 
+        dual ≤ min over all W of the objective ≤ objective(W) ≤ primal
+
     Attributes:
         W: (C, D) the best weights.
         dual_variables: (N, C) slopes of the hinges, in [0, 1] for a hinge; divided by N the

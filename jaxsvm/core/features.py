@@ -39,7 +39,9 @@ NARROWEST = 128  # columns of a panel: compiling a narrower one takes longer tha
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StandardizedFeatures:
-    """X as stored: ``X[:, d] = (values[:, d] - shift[d]) * scale[d]`` for d < D.
+    """X as stored, with the centring and the scale beside it.
+
+        X[:, d] = (values[:, d] − shift[d]) · scale[d],   d < D
 
     To the outside it has X's own shape ``(N, D)``: ``X[:100]`` takes rows, and
     ``X @ W.T`` is `dot`'s product, so a loss_fn of one's own reads like one over an array.

@@ -73,6 +73,8 @@ def slice_1d(
 ) -> Slice:
     """Evaluate a loss at ``num`` points of the line W + t·direction.
 
+        loss[i] = objective(W + t[i]·direction),   t from start to stop
+
     Args:
         objective: an `Objective`, or any ``loss_fn(params, data) -> scalar``.
         W: (C, D) weights; any pytree for a black box.
@@ -128,6 +130,8 @@ def slice_2d(
     num: int = 51,
 ) -> Slice:
     """Evaluate a loss on a ``num`` × ``num`` grid of the plane W + t[i]·a + t[j]·b.
+
+        loss[i, j] = objective(W + t[i]·a + t[j]·b),   t from start to stop
 
     Args:
         objective: an `Objective`, or any ``loss_fn(params, data) -> scalar``.
@@ -227,6 +231,8 @@ def project_path(
     objective: LossFn, path: Any, origin: Any, direction_a: Any, direction_b: Any, data: Any
 ) -> PathOnPlane:
     """Project a path on the plane origin + a·A + b·B, and say how far off it is.
+
+        coordinates_t = argmin_{a, b} ‖path_t − origin − a·A − b·B‖,   residual_t = the least
 
     Args:
         objective: an `Objective`, or any ``loss_fn(params, data) -> scalar``.

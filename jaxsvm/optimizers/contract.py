@@ -171,6 +171,8 @@ def run(
 ) -> tuple[Any, Any]:
     """Start from ``params`` and take ``num_steps`` steps.
 
+        state, info_i ← step(fold_in(key, i), state, data),   i = 0, 1, ..., num_steps − 1
+
     Pure and un-jitted: jit it once at the edge,
     ``jax.jit(run, static_argnames=("optimizer", "num_steps"))``, or vmap it over keys. Another
     optimizer is then another compilation. To vary a setting without recompiling, pass it as an
@@ -209,6 +211,8 @@ def advance(
     optimizer: Optimizer, key: Array, state: Any, data: Data, start: int | Array, *, num_steps: int
 ) -> tuple[Any, Any]:
     """Continue a run: take steps ``start`` to ``start + num_steps − 1`` of the run under ``key``.
+
+        state, info_i ← step(fold_in(key, i), state, data),   i = start, start + 1, ...
 
     `run` is ``init`` and one `advance`. To show progress or to save a long run, cut it into many:
     the bits are the same for any cut. A cut at a multiple of ``block_size`` costs nothing; at any
