@@ -30,6 +30,8 @@ ROOMS = (
 )  # fmt: skip
 # Indented lines below a blank one, which is below a line that is not indented.
 _BLOCK = re.compile(r"^(\S.*)\n\n((?:    .+(?:\n|\Z)|\n(?=    ))+)", re.MULTILINE)
+# What Python itself says of a record's fields.
+_NOISE = re.compile(r"Alias for field number \d+$|Create new instance of ")
 _SUBSCRIPT = re.compile(r"_(?:\{([^}\n]*)\}|([^\W_]\b))")
 
 
@@ -72,7 +74,7 @@ def write(out: Path) -> None:
             own = getattr(vars(page.obj)[member.name], "__dict__", {})
             member.docstring = inspect.cleandoc(own.get("__doc__") or member.docstring)
         for part in parts(page):
-            part.docstring = typeset(part.docstring)
+            part.docstring = "" if _NOISE.match(part.docstring) else typeset(part.docstring)
     (out / "jaxsvm").mkdir(parents=True, exist_ok=True)
     for name, page in pages.items():
         write_text(out / f"{name.replace('.', '/')}.html", render.html_module(page, pages))
