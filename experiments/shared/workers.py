@@ -67,7 +67,8 @@ def outcomes(
     Args:
         sections: what to run; a worker gets each module by its name.
         workers: how many run at a time, each in a process of its own; None runs them one after the
-            other in this process. Those that measure seconds come last, and alone.
+            other in this process. Those that measure seconds come last, and alone: not even the
+            caller, which may draw what has ended, works beside them.
         place: the run's folder.
     """
     if workers is None:
@@ -78,21 +79,32 @@ def outcomes(
     waiting = deque(sorted(range(len(sections)), key=lambda i: i in alone))
     idle: list[_Worker] = []
     busy: dict[Connection, tuple[_Worker, int]] = {}
+
+    def hand_out(*, caller_is_busy: bool) -> None:
+        """Give workers what may run now; what measures seconds, only while nothing else does."""
+        while waiting and len(busy) < (1 if waiting[0] in alone else workers):
+            if caller_is_busy and waiting[0] in alone:
+                return
+            worker, i = idle.pop() if idle else _Worker.started(), waiting.popleft()
+            busy[worker.pipe] = worker, i
+            module, config = sections[i]
+            with contextlib.suppress(OSError):  # it died, which is seen below
+                worker.pipe.send((module.__name__, config, place))
+
     try:
         while waiting or busy:
-            while waiting and len(busy) < (1 if waiting[0] in alone else workers):
-                worker, i = idle.pop() if idle else _Worker.started(), waiting.popleft()
-                busy[worker.pipe] = worker, i
-                module, config = sections[i]
-                with contextlib.suppress(OSError):  # it died, which is seen below
-                    worker.pipe.send((module.__name__, config, place))
+            hand_out(caller_is_busy=False)
+            ended = []
             for pipe in wait(list(busy)):
                 worker, i = busy.pop(pipe)  # type: ignore[call-overload]
                 if not isinstance(outcome := worker.answer(), _Death):
                     idle.append(worker)
-                    yield i, outcome
+                    ended.append((i, outcome))
                 else:
-                    yield i, Failure(WORKER_DIED, outcome.describe())
+                    ended.append((i, Failure(WORKER_DIED, outcome.describe())))
+            # While the caller draws and writes what came of these, the workers go on.
+            hand_out(caller_is_busy=True)
+            yield from ended
     finally:
         for worker in [*idle, *(worker for worker, _ in busy.values())]:
             worker.process.kill()
