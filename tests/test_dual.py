@@ -421,6 +421,7 @@ def test_crammer_singer_is_liblinears():
     np.testing.assert_allclose(solution.primal, value, rtol=1e-2)
 
 
+@pytest.mark.any_precision
 def test_running_out_of_passes_is_a_warning_with_the_numbers():
     _, data = problem(0, (40, 9, 10))
     with pytest.warns(UserWarning, match=r"its 1 passes ran out; raise max_passes.*Conditioning"):
@@ -474,6 +475,7 @@ def test_bad_arguments_are_named():
             data.X[:1], data.y[:1] * 0)))  # fmt: skip
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("name", ["Weston-Watkins", "squared ADM", "reinforced"])
 def test_the_certificate_is_above_and_below_exact_sums(name):
     """NumPy's loops in float64 round far less than what is added and subtracted."""
@@ -489,6 +491,7 @@ def test_the_certificate_is_above_and_below_exact_sums(name):
     assert below * (1 - 1e-11) < dual < below
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("name", ["hinge_loss", "squared_hinge_loss", "crammer_singer_loss"])
 def test_the_allowance_covers_what_float32_rounds(name):
     """The same sum in float32, where its rounding is seen: never below the exact objective."""
@@ -504,6 +507,7 @@ def test_the_allowance_covers_what_float32_rounds(name):
     assert max(used) < 1e-3
 
 
+@pytest.mark.any_precision
 def test_wide_data_are_solved_on_their_own_axes():
     rng = np.random.default_rng(0)
     X = jnp.asarray(rng.standard_normal((12, 400)), jnp.float32)
@@ -518,6 +522,7 @@ def test_wide_data_are_solved_on_their_own_axes():
     assert again.passes <= solution.passes
 
 
+@pytest.mark.any_precision
 def test_float64_finishes_what_float32_cannot():
     data = jaxsvm.load_dataset("digits").train
     data = Data(jnp.asarray(np.asarray(data.X, np.float32)), data.y)
@@ -540,6 +545,7 @@ def test_a_metric_that_is_too_small_is_found_out(monkeypatch):
     assert solution.gap <= 1e-2 * solution.primal
 
 
+@pytest.mark.any_precision
 def test_the_metric_has_the_covariance_of_the_rows_it_says(monkeypatch):
     """First of a sample, then of all rows, then of all rows with other weights."""
     _, data = problem(5, (60, 9, 4))
@@ -567,6 +573,7 @@ def test_the_metric_has_the_covariance_of_the_rows_it_says(monkeypatch):
     assert all(np.any(a[1] != b[1]) for a, b in itertools.pairwise(taken))
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("name", ["hinge_loss", "crammer_singer_loss"])
 def test_free_examples_get_more_of_rho(name):
     """Free is between the bounds: for a maximum over classes a whole slope of 1 is at its bound."""
@@ -642,6 +649,7 @@ def test_where_ascent_starts_is_the_dual_of_a_weight(name):
     np.testing.assert_allclose(resumed, dual_weights(given), atol=tolerance)
 
 
+@pytest.mark.any_precision
 def test_a_metric_of_nan_gives_way_to_float64(monkeypatch):
     """What a Cholesky factor in float32 is of a covariance that it finds indefinite."""
     _, data = problem(3, (40, 9, 10))
