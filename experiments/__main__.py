@@ -50,7 +50,7 @@ the others.""",
     picture=("race", "above_the_bottom_against_passes"),
 )
 # Beyond the notes; run them by name, here or as commands of their own.
-FURTHER = ("optax_comparison", "certificate", "losses", "features")
+FURTHER = ("optax_comparison", "certificate", "losses", "features", "scaling")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Config(options.Config):
     """The options of the main job; each section keeps its defaults for the rest.
 
     Attributes:
-        sections: Which sections, in which order; optax_comparison, certificate, losses and
-            features may be named too.
+        sections: Which sections, in which order; optax_comparison, certificate, losses,
+            features and scaling may be named too.
         animate: Whether the landscape is also written as a GIF of hikers that walk down it.
         workers: Sections run at a time. Those whose seconds are measured run alone in any case.
     """

@@ -93,6 +93,7 @@ class Config(options.Config):
     num_patches: options.Count = 100_000
 
     measures_seconds: ClassVar[bool] = True
+    is_for_one_process: ClassVar[str] = "it writes the features to one file, block by block"
 
 
 class How(NamedTuple):

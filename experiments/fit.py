@@ -27,7 +27,7 @@ import jax
 import numpy as np
 
 import jaxsvm
-from experiments.shared import options, pictures, runner, settings
+from experiments.shared import devices, options, pictures, runner, settings
 from experiments.shared.figures import Figures, Picture, accuracy_against_reg
 from experiments.shared.kept_runs import kept_path, kept_solve
 from experiments.shared.report import Story
@@ -90,8 +90,13 @@ def run(config: Config) -> dict[str, Any]:
         reg = float(path["regs"][best_of(path)])
         chosen = dataclasses.replace(objective, reg=reg)
         tolerance = config.gap_tolerance
-        solution = kept_solve(chosen, everything, num_classes=C, gap_tolerance=tolerance)
+        solution = kept_solve(
+            chosen, devices.spread(everything), num_classes=C, gap_tolerance=tolerance
+        )
     every = joined(everything, dataset.test)
+    # What is found on all devices is looked at on one.
+    here: Any = {name: np.asarray(getattr(solution, name)) for name in ("W", "dual_variables")}
+    solution = solution._replace(**here)
     answers = np.asarray(jax.jit(jaxsvm.predict)(solution.W, every.X))
     model = jaxsvm.model_of(dataset, chosen, solution)
     known, test = np.asarray(everything.y), np.asarray(dataset.test.y)
@@ -176,7 +181,7 @@ def measure_path(
         folds = FOLDS if len(dataset.validation.y) < FEW_HELD_OUT else 0
     for data, held_out in divided(dataset, everything, folds):
         points = kept_path(
-            objective, data, held_out,
+            objective, devices.spread(data), held_out,
             regs=regs.tolist(), gap_tolerance=config.path_tolerance,
             num_classes=len(dataset.class_names),
         )  # fmt: skip

@@ -51,7 +51,7 @@ two products with the data give all margins along a line, and three give a whole
     "So the land is one wide bowl, bent only upwards: there is no second valley to get stuck in. "
     "But the hiker wears a blindfold. What if he just jumps to random places?",
 )
-ZOOMS = (1, 10, 100, 1000)
+PICTURES = 4  # of the same lowest point, from ever nearer
 # Of the plane of the paths.
 PLANE = {
     "xlabel": "a, along the first principal direction",
@@ -165,7 +165,10 @@ def bowl() -> dict[str, Any]:
 
 
 def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:
-    """All examples along a line, in ever smaller windows about its minimum."""
+    """All examples along a line, in ever smaller windows about its minimum.
+
+    The last one is so small that about four kinks are left of those within ±1.
+    """
     ahead = compiled.along(objective, W, direction, data)
     with jax.enable_x64(True):
         ahead = recipes.in_float64(ahead)
@@ -173,11 +176,18 @@ def zooms(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str,
         # Where the line is flat towards one end, its lowest stretch has only the other one.
         middle = float(lowest.t_low if np.isfinite(lowest.t_low) else lowest.t_high)
         kinks = np.asarray(compiled.kinks(ahead)) - middle
-        t = np.stack([np.linspace(-1 / zoom, 1 / zoom, 401) for zoom in ZOOMS])
+        last = np.log10(max(np.sum(np.abs(kinks) <= 1) / 4, 10.0))
+        zooms = np.unique(10 ** np.linspace(0, last, PICTURES).round().astype(int))
+        t = np.stack([np.linspace(-1 / zoom, 1 / zoom, 401) for zoom in zooms])
         ends = middle + t[:, [0, -1]]
         losses = [compiled.values(ahead, start=low, stop=high, num=401) for low, high in ends]
-    num_kinks = np.array([np.sum(np.abs(kinks) <= 1 / zoom) for zoom in ZOOMS])
-    return {"t": t, "rise": np.stack(losses) - float(lowest.value), "num_kinks": num_kinks}
+    num_kinks = np.array([np.sum(np.abs(kinks) <= 1 / zoom) for zoom in zooms])
+    return {
+        "zoom": zooms,
+        "t": t,
+        "rise": np.stack(losses) - float(lowest.value),
+        "num_kinks": num_kinks,
+    }
 
 
 def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
@@ -255,18 +265,18 @@ def plot(arrays: dict[str, Any]) -> Figures:
                 every, f"{examples}: accuracy", values=100 * every["accuracy"],
                 label="accuracy on the same examples, %", levels=0,
             ),
-            "The same plane, coloured by how many examples are answered rightly. It goes up where "
-            "the loss goes down, roughly, and it is rugged: nobody can walk down this one, "
-            "which is why training minimizes the loss instead.",
-            "Coloured plane of the accuracy: rugged, highest in a broad patch near the middle.",
+            "The same plane, coloured by how many examples are answered rightly. Compare where it "
+            "is high with where the loss is low. It is made of flat steps, too small to be seen: "
+            "there is no slope to walk along, which is why training minimizes the loss instead.",
+            "Coloured plane of the accuracy on the same examples, a ragged patchwork.",
         ),
         "zooms": Picture(
             zoomed(arrays["zooms"]),
-            "Ever nearer to the lowest point of a line through all examples, ten times from one "
-            "picture to the next. What looks like a smooth bowl turns out to be a chain of "
+            "Ever nearer to the lowest point of a line through all examples, with how many kinks "
+            "are in each picture. What looks like a smooth bowl turns out to be a chain of "
             "straight pieces.",
-            "Four line charts of the same curve, each enlarged ten times more than the last: a "
-            "smooth bowl at first, a few straight pieces at the end.",
+            "Line charts of the same curve, each enlarged more than the one before: a smooth bowl "
+            "at first, a few straight pieces at the end.",
         ),
         "paths": Picture(
             surface(
@@ -275,10 +285,11 @@ def plot(arrays: dict[str, Any]) -> Figures:
             ),
             "All strategies set out at the ringed point; a mark of its own is where each ends. The "
             f"plane holds {100 * found['share'].sum():.0f} % of the paths' variance. In the corner "
-            "the part about the start once more: there are those that hardly moved. The land is of "
-            "this plane, and the paths are shadows on it, so a mark need not be at its own height.",
-            "Coloured plane with the paths of seven strategies from one start. The descents curve "
-            "towards the dark valley, the two searches stay near the start.",
+            "the part about the start once more: there are those that stayed near it. The land is "
+            "of this plane, and the paths are shadows on it, so a mark need not be at its own "
+            "height.",
+            "Coloured plane with the paths of seven strategies from one start, and in a corner the "
+            "part about the start, enlarged.",
         ),
         "between": Picture(
             between_two(found["between"]),
@@ -370,8 +381,8 @@ def near_the_start(paths: dict[str, np.ndarray]) -> tuple[float, float, float, f
 def zoomed(near: dict[str, Any]) -> Any:
     """The same line in smaller and smaller windows."""
     parts = [
-        ({"": (near["t"][i], near["rise"][i])}, f"{zoom}×: {near['num_kinks'][i]:,} kinks")
-        for i, zoom in enumerate(ZOOMS)
+        ({"": (near["t"][i], near["rise"][i])}, f"{zoom:,}×: {near['num_kinks'][i]:,} kinks")
+        for i, zoom in enumerate(near["zoom"])
     ]
     return draw.panels(parts, xlabel="a, from the lowest point", ylabel="loss above its lowest")
 
@@ -396,8 +407,8 @@ def report(arrays: dict[str, Any]) -> str:
     every, near, found = arrays["all"], arrays["zooms"], arrays["paths"]
     nodes = arrays["grid"] ** 2
     kinks = {
-        "zoom": [f"{zoom}×" for zoom in ZOOMS],
-        "window": [f"±{1 / zoom:g}" for zoom in ZOOMS],
+        "zoom": [f"{zoom:,}×" for zoom in near["zoom"]],
+        "window": [f"±{1 / zoom:g}" for zoom in near["zoom"]],
         "kinks in it {:,}": near["num_kinks"],
     }
     ends = {
@@ -410,7 +421,7 @@ def report(arrays: dict[str, Any]) -> str:
     way = found["between"]
     shown = [*ends_of(way["t"]), np.argmin(way["loss"])]
     between = {
-        "where": (*BETWEEN, "lowest on the line"),
+        "where": (*BETWEEN, "lowest in the figure"),
         "place on the line": ("0", "1", f"{way['t'][shown[2]]:.2f}"),
         "objective {:.4g}": way["loss"][shown],
         "accuracy on the same data, % {:.2%}": way["accuracy"][shown],

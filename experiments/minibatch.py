@@ -162,8 +162,8 @@ def plot(arrays: dict[str, Any]) -> Figures:
             "curve for each batch size.",
         ),
         "loss_against_seconds": (
-            "The same runs against the clock, where many small steps are dear: a small batch "
-            "starts further to the right.",
+            "The same runs against the clock. A smaller batch takes more steps for the same "
+            "examples, and each step costs something of its own.",
             "Line chart on logarithmic axes: the training objective against seconds, one curve "
             "for each batch size.",
         ),

@@ -191,7 +191,7 @@ def plot(arrays: dict[str, Any]) -> Figures:
             "then comes a narrow valley, and then a wall: past the last kink the loss is a "
             "straight line, the dashed tail.",
             "Line chart on logarithmic axes: level at first, a valley at the best step, then a "
-            "straight rise; the table's ten steps are dots on it.",
+            "straight rise; the table's steps are dots on it.",
         ),
         "near_the_best_step": Picture(
             draw.lines(
@@ -200,9 +200,9 @@ def plot(arrays: dict[str, Any]) -> Figures:
                 vertical=dict(list(marks.items())[:2]), horizontal=start,
                 xlabel="step size η", ylabel="loss after the step", title="Near the best step",
             ),
-            "The same valley on plain axes: steep on the near side, gentle on the far one, so that "
-            "a step somewhat too long loses little.",
-            "Line chart of the loss near the best step: a steep fall and a gentle rise.",
+            "The same valley on plain axes. Look on which side of the best step it is steeper: "
+            "there a step of the wrong length loses more.",
+            "Line chart of the loss near the best step: a fall to it and a rise behind it.",
         ),
     }  # fmt: skip
 

@@ -10,6 +10,8 @@ Data:
 - `data_from_arrays`, `validate`: arrays of your own, checked
 - `Data`, `StandardizedFeatures`: X and y; X as bytes with the centring folded in
 - `shard`: the same data over several devices, for the same bits
+- `stream_from_npy`, `stream_from_tfds`, `stream_from_blocks`: data larger than memory
+- `StreamedRows`, `RowSource`, `compiled`: the same from a source of your own, and under a compiler
 
 The objective:
 
@@ -37,6 +39,7 @@ Optimizers:
 
 - `Optimizer`, `run`, `advance`: the contract and the loop
 - `run_resumable`: the loop, killed and continued without losing a bit
+- `run_stream`, `advance_stream`: the loop over mini-batches of a stream
 - `random_search`, `pruned_random_search`, `local_search`, `local_searches`
 - `gradient_descent`, `minibatch_gradient_descent`, `line_search_descent`
 - `minibatch`, `from_optax`: mini-batches of, or an optimizer from, another
@@ -52,8 +55,9 @@ Models:
 - `save`, `load`: one file, no pickle
 
 The rooms hold the rest: `jaxsvm.core`, `jaxsvm.lines`, `jaxsvm.gradients`, `jaxsvm.optimizers`,
-`jaxsvm.certificate`, `jaxsvm.datasets`, `jaxsvm.patches` for features of images, and two that need
-more packages: `jaxsvm.plot` for figures (matplotlib), `jaxsvm.estimator` for scikit-learn.
+`jaxsvm.certificate`, `jaxsvm.datasets`, `jaxsvm.streams`, `jaxsvm.patches` for features of images,
+and two that need more packages: `jaxsvm.plot` for figures (matplotlib), `jaxsvm.estimator` for
+scikit-learn.
 """
 
 from jaxsvm.certificate import Solution as Solution
@@ -63,8 +67,11 @@ from jaxsvm.certificate import solve as solve
 from jaxsvm.core import Data as Data
 from jaxsvm.core import Hinge as Hinge
 from jaxsvm.core import Objective as Objective
+from jaxsvm.core import RowSource as RowSource
 from jaxsvm.core import StandardizedFeatures as StandardizedFeatures
+from jaxsvm.core import StreamedRows as StreamedRows
 from jaxsvm.core import accuracy as accuracy
+from jaxsvm.core import compiled as compiled
 from jaxsvm.core import crammer_singer_loss as crammer_singer_loss
 from jaxsvm.core import hinge_loss as hinge_loss
 from jaxsvm.core import l1_penalty as l1_penalty
@@ -109,6 +116,11 @@ from jaxsvm.optimizers import pruned_random_search as pruned_random_search
 from jaxsvm.optimizers import random_search as random_search
 from jaxsvm.optimizers import run as run
 from jaxsvm.optimizers import run_resumable as run_resumable
+from jaxsvm.streams import advance_stream as advance_stream
+from jaxsvm.streams import run_stream as run_stream
+from jaxsvm.streams import stream_from_blocks as stream_from_blocks
+from jaxsvm.streams import stream_from_npy as stream_from_npy
+from jaxsvm.streams import stream_from_tfds as stream_from_tfds
 
 __version__ = "0.1.0"
 # All names but the rooms', which are modules and have a spec.

@@ -28,9 +28,12 @@ def shard(data: Data, mesh: Mesh) -> Data:
 
     Equal to the bit for any number of devices, and for data that is not sharded: values and
     gradients of an `Objective`, lines and slices, accuracies, lower bounds, and the steps of every
-    optimizer (a mini-batch has the same rows, a search accepts the same trials). The functions
-    compared must be compiled, by one version of JAX for one kind of device. Equal to rounding only:
-    `solve`, and gradients that JAX derives from a loss_fn of your own which reads X.
+    optimizer (a mini-batch has the same rows, a search accepts the same trials), and `solve`. The
+    functions compared must be compiled, by one version of JAX for one kind of device. Equal to
+    rounding only: gradients that JAX derives from a loss_fn of your own which reads X.
+
+    Of several processes (`jax.distributed`) each calls this with the same data, and reads the rows
+    of its own devices and the few that are left over: of a memory map no others.
 
     For the host: not to be jitted. `run_resumable` goes on from a folder on another number of
     devices. `numpy.asarray(data.X)` is the plain matrix again.

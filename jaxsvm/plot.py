@@ -143,7 +143,9 @@ def lines(
             dashes = ((4, 2), (1, 1.5))[k % 2]
             ax.plot(x, y, color="#000000", linestyle=(0, dashes), linewidth=1.2, label=label)
         for marked, (label, (x, y)) in zip(cycle(MARKERS), (points or {}).items(), strict=False):
-            ax.plot(x, y, marker=marked, markersize=6, linestyle="", label=label, zorder=3)
+            # Black, because a colour would be that of one of the curves.
+            look: dict[str, Any] = {"color": "#000000", "markersize": 6, "zorder": 3}
+            ax.plot(x, y, marker=marked, linestyle="", label=label, **look)
         _mark(ax, horizontal or {}, vertical or {})
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale, ylim=ylim)
         _label_few_decades(ax)

@@ -16,10 +16,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Whether a key is used twice does not depend on the precision.
 jax.config.update("jax_debug_key_reuse", not jax.config.read("jax_enable_x64"))
-# Most of the suite's time is spent in compilers: XLA's cheap passes take half of it. What they do
-# not do, fusing products into sums say, can change a result, so CI also runs some tests without.
+# Most of the suite's time is spent in compilers. XLA's cheap passes take half of it, and so do its
+# older emitters of fused loops; tests' child processes compile so as well. What they do not do,
+# fusing products into sums say, can change a result, so CI also runs some tests without.
 CHEAP = not os.environ.get("JAXSVM_DEFAULT_COMPILATION")
 jax.config.update("jax_disable_most_optimizations", CHEAP)
+if CHEAP:
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    # Read when the first program is compiled.
+    given = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{given} --xla_cpu_use_fusion_emitters=false".strip()
 
 # What is traced makes millions of objects that live on; to look through them again and again takes
 # a tenth of the suite's time.
@@ -64,11 +70,3 @@ def cifar10():
     import jaxsvm  # not above: jaxtyping's hook must be there before jaxsvm is imported
 
     return jaxsvm.load_dataset("cifar10")
-
-
-@pytest.fixture
-def optimized():
-    """Compile as users do: what is jitted within the test has all of XLA's passes."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", CHEAP)

@@ -13,6 +13,7 @@ FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
+TAB = "\ue004"
 
 
 @contextmanager
@@ -32,6 +33,7 @@ def chromium():
         service = webdriver.ChromeService(executable_path=paths[1])
         browser = webdriver.Chrome(options=options, service=service)
         try:
+            browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
             yield Page(browser)
         finally:
             browser.quit()
@@ -101,6 +103,28 @@ class Page:
               else done(1000 * num / (performance.now() - begin));
             })();"""
         return self.browser.execute_async_script(script, num)
+
+    def unreached(self, root):
+        """The controls of a part of the page that the Tab key does not come to."""
+        every = "button:not(:disabled), select, input, textarea, summary, [tabindex='0']"
+        script = """const root = document.querySelector(arguments[0]);
+            const all = [...root.querySelectorAll(arguments[1])];
+            const shown = all.filter((control) => control.checkVisibility());
+            window.unreached = new Set(shown);
+            addEventListener("focusin", (event) => window.unreached.delete(event.target));
+            root.tabIndex = -1;
+            root.focus();
+            return shown.length;"""
+        count = self.js(script, root, every)
+        # A part that can be scrolled is a stop too.
+        self.press(*[TAB] * (count + 5))
+        assert count > 0
+        return self.js("return [...window.unreached].map((e) => e.outerHTML.slice(0, 90))")
+
+    def seconds_of_work(self):
+        """What the page's thread has computed since it was opened: seconds of the processor."""
+        found = self.command("Performance.getMetrics")["metrics"]
+        return next(part["value"] for part in found if part["name"] == "TaskDuration")
 
     def complaints(self):
         """Console messages."""

@@ -4,22 +4,26 @@ A public name without an entry here fails a test; `RECORDS` are handed out, not 
 """
 
 import functools
+import hashlib
 import tempfile
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import tensorflow_datasets as tfds
 
 import jaxsvm
-from jaxsvm import Data, certificate, gradients, lines, model, optimizers, patches
+from jaxsvm import Data, certificate, gradients, lines, model, optimizers, patches, streams
 from jaxsvm.certificate.solve import History
+from jaxsvm.datasets.prepare import prepare
 from jaxsvm.estimator import LinearSVC
-from tests import reference
+from tests import reference, tiny_images
 from tests.odd_values import COLUMNS, OBJECTIVE, ROWS, C, D, N, draw, good_X, good_y
 
 GOOD = object()  # an argument made when it is passed: data of X and y, a key, a path
@@ -35,18 +39,21 @@ ROOMS = {
     "optimizers.": optimizers,
     "certificate.": certificate,
     "datasets.": jaxsvm.datasets,
+    "streams.": streams,
 }
 # Files beside the rooms whose own functions are offered too.
 FILES = (model, patches)
 # What users are handed, or make of numbers that are looked at where they are used.
 RECORDS = {
     "Certificate", "Data", "Dataset", "DatasetError", "FAMILY", "FittedOn", "FunctionCheck",
-    "GradientCheck", "Info", "Minimum", "Optimizer", "PatchEncoder", "PathPoint", "Penalty",
-    "Plane", "Slice", "Solution",
-    "StandardizedFeatures", "State", "Verdict",
+    "GradientCheck", "Info", "Minimum", "Optimizer", "Order", "PatchEncoder", "PathPoint",
+    "Penalty", "Plane", "RowSource", "Slice", "Solution",
+    "StandardizedFeatures", "State", "StreamedRows", "Verdict",
 }  # fmt: skip
 
 
+# They have a result, if not one that a loss can have.
+FUNCTIONS = frozenset({"to a vector", "to nothing", "to an integer", "to a Python number"})
 TOO_LARGE_OR_SMALL = {"3e38", "two of 3e38", "1e30", "1e300 in float64", "all small"}
 
 
@@ -246,6 +253,42 @@ def _saved() -> Path:
     return path
 
 
+@functools.cache
+def _files() -> Path:
+    folder = Path(tempfile.mkdtemp())
+    np.save(folder / "X.npy", good_X())
+    np.save(folder / "y.npy", good_y())
+    return folder
+
+
+def _block(i: int) -> Any:
+    return good_X()[2 * i : 2 * i + 2], good_y()[2 * i : 2 * i + 2]
+
+
+@functools.cache
+def _stream() -> Any:
+    return streams.stream_from_blocks(_block, num_rows=N, block_rows=2, shift=0.0)
+
+
+def _read(data: Any) -> Any:
+    """The numbers of a stream."""
+    return np.asarray(data.X), data.y
+
+
+@functools.cache
+def _tiny_images() -> Path:
+    """A data_dir that holds the tiny cifar10."""
+    root = Path(tempfile.mkdtemp())
+    content = tiny_images.archive(*tiny_images.raw_batches("cifar10"))
+    with tiny_images.served(content) as url:
+        digest = hashlib.sha256(content).hexdigest()
+        facts, infos = tiny_images.downloads("cifar10", url, len(content), digest)
+        builder = tfds.builder_cls("cifar10")
+        with mock.patch.multiple(builder, _cifar_info=facts, url_infos=infos):
+            prepare("cifar10", root)
+    return root
+
+
 ANY_SHAPE = {"an axis less", "an axis more", "an axis at the end", "transposed", "a row less"}
 ANY_SHAPE |= ROWS | COLUMNS
 NO_NUMBERS = {"no rows", "no columns", "one number"}
@@ -298,6 +341,10 @@ def registry() -> dict[str, Entry]:
             lambda data, mesh: np.asarray(jaxsvm.shard(data, mesh).X),
             {"mesh": Argument("optimizer", jax.make_mesh((1,), ("devices",)))} | examples(),
             host=True, free={"X": COLUMNS, "y": {"C", "100"}},  # it is not told C
+        ),
+        "compiled": Entry(
+            lambda f: jaxsvm.compiled(f)(good_X()),
+            {"f": Argument("function", _sum_of_squares, FUNCTIONS)}, foreign=True,
         ),
         "validate": Entry(
             lambda data, num_classes: jaxsvm.validate(data, num_classes),
@@ -586,6 +633,83 @@ def registry() -> dict[str, Entry]:
                 "every": Argument("count", 2, frozenset({"None"})),
             } | examples(),
             host=True, free={"params": MORE}, cost=300,
+        ),
+        # Streams.
+        "stream_from_npy": Entry(
+            lambda X, y, shift, scale: _read(
+                streams.stream_from_npy(
+                    _files() / "X.npy" if X is GOOD else X,
+                    _files() / "y.npy" if y is GOOD else y, shift=shift, scale=scale,
+                )
+            ),
+            {
+                "X": Argument("path", GOOD), "y": Argument("path", GOOD),
+                "shift": number(0.5), "scale": number(0.5),
+            },
+            host=True,
+        ),
+        "stream_from_tfds": Entry(
+            lambda split, shift, scale, workers: streams.stream_from_tfds(
+                "cifar10", split, data_dir=_tiny_images(), shift=shift, scale=scale,
+                workers=workers,
+            ).y,
+            {
+                "split": word("test"), "shift": number(0.5), "scale": number(0.5),
+                "workers": count(2),
+            },
+            host=True,
+        ),
+        "stream_from_blocks": Entry(
+            lambda block, num_rows, block_rows, y, shift, scale, window: _read(
+                streams.stream_from_blocks(
+                    block, num_rows=num_rows, block_rows=block_rows, y=y, shift=shift,
+                    scale=scale, window=window,
+                )
+            ),
+            {
+                "block": Argument("function", _block), "num_rows": count(N),
+                "block_rows": count(2), "y": Argument("labels", good_y()),
+                "shift": number(0.5), "scale": number(0.5),
+                "window": Argument("count", 1, frozenset({"None"})),
+            },
+            host=True, free={"y": {"None", "C", "100"}},  # it is not told C
+        ),
+        "batch_rows": Entry(
+            lambda step, batch_size, process, num_processes: streams.batch_rows(
+                streams.Order(N, 2, 2, (0,)), step, batch_size=batch_size, process=process,
+                num_processes=num_processes,
+            ),
+            {
+                "step": Argument("count", 3, frozenset({"0"})), "batch_size": count(2),
+                "process": Argument("count", 1, frozenset({"0"})), "num_processes": count(2),
+            },
+            host=True,
+        ),
+        "run_stream": Entry(
+            lambda optimizer, key, params, num_steps, batch_size, every: streams.run_stream(
+                optimizer, key, params, _stream(), num_steps=num_steps, batch_size=batch_size,
+                every=every,
+            ),
+            {
+                "optimizer": Argument("optimizer", _descent()), "key": key,
+                "params": Argument("floats", draw(2, C, D + 1)),
+                "num_steps": Argument("count", 2, frozenset({"0"})), "batch_size": count(2),
+                "every": Argument("count", 2, frozenset({"None"})),
+            },
+            host=True, free={"params": MORE}, cost=300,
+        ),
+        "advance_stream": Entry(
+            lambda optimizer, key, start, num_steps, batch_size: streams.advance_stream(
+                optimizer, key, _descent().init(jnp.asarray(draw(2, C, D + 1)), _data()._replace(
+                    X=jnp.asarray(draw(1, N, D + 1)))),
+                _stream(), start, num_steps=num_steps, batch_size=batch_size,
+            ),
+            {
+                "optimizer": Argument("optimizer", _descent()), "key": key,
+                "start": Argument("count", 2, frozenset({"0"})),
+                "num_steps": Argument("count", 2, frozenset({"0"})), "batch_size": count(2),
+            },
+            host=True, cost=300,
         ),
         # Certificates.
         "lower_bound": Entry(

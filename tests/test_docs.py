@@ -1,6 +1,7 @@
 """The pages of the reference: complete, whole without a network, and their links lead somewhere."""
 
 import html.parser
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,13 @@ import jaxsvm
 
 pytestmark = pytest.mark.any_precision
 # What a page would load by itself; a link that a reader may follow is none of it.
+FORMULA = re.compile('<pre class="formula[a-z ]*">')
+# Records, files, and words about what another name computes.
+COMPUTE_NOTHING = {
+    "Data", "Dataset", "DatasetError", "Optimizer", "RowSource", "StreamedRows", "advance_stream",
+    "assert_gradient", "compiled", "data_from_arrays", "load", "model_of", "run_resumable",
+    "run_stream", "save", "shard", "stream_from_blocks", "stream_from_tfds", "validate",
+}  # fmt: skip
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src"}
 
 
@@ -58,8 +66,21 @@ def test_links_lead_somewhere_and_nothing_is_fetched(pages):
     assert count > 500
 
 
-def test_formulas_are_set_and_examples_are_not_formulas(pages):
-    text = next(path for path in pages if path.name == "core.html").read_text()
+def test_every_public_name_has_its_equation_set(pages):
+    text = next(path for path in pages if path.name == "jaxsvm.html").read_text()
+    shown = re.split(r'<section id="([^".]+)">', text)  # a name, then what is said of it
+    without = {
+        name
+        for name, said in zip(shown[1::2], shown[2::2], strict=True)
+        if '<pre class="formula' not in said
+    }
+    assert without & set(jaxsvm.__all__) == COMPUTE_NOTHING
     assert '<pre class="formula">loss<sub>i</sub> = Σ<sub>j≠y' in text
-    formulas = [part.split("</pre>")[0] for part in text.split('<pre class="formula">')[1:]]
-    assert not [formula for formula in formulas if "&gt;&gt;&gt;" in formula]
+    assert "max<sub>s</sub> D(s·slopes)" in text  # below a line that looks like a section's name
+
+
+def test_examples_and_commands_are_not_formulas(pages):
+    texts = [path.read_text() for path in pages]
+    formulas = [part.split("</pre>")[0] for text in texts for part in FORMULA.split(text)[1:]]
+    assert len(formulas) > 40
+    assert not [f for f in formulas if "&gt;&gt;&gt;" in f or "python" in f]

@@ -14,19 +14,13 @@ import scipy.optimize
 
 import jaxsvm
 from jaxsvm import Data, Objective
-from jaxsvm.certificate import iterate
+from jaxsvm.certificate import bound, iterate, primal_dual
 from jaxsvm.certificate.ascent import ascend, gram_blocks
-from jaxsvm.certificate.bound import GROUP, dual_value, duality_gap, feasible, lower_bound
+from jaxsvm.certificate.bound import GROUP, dual_value, duality_gap, lower_bound
 from jaxsvm.certificate.precise import certify, objective_above
-from jaxsvm.certificate.primal_dual import (
-    WEIGHTS,
-    along_ray,
-    covariance_of,
-    initial_state,
-    make_metric,
-    reweighted,
-)
-from jaxsvm.certificate.row_step import FEW, row_step
+from jaxsvm.certificate.primal_dual import WEIGHTS, covariance_of, make_metric, reweighted
+from jaxsvm.certificate.row_step import FEW
+from jaxsvm.certificate.row_step import row_step as one_step
 from jaxsvm.certificate.solve import _first, _resume
 from jaxsvm.core import blocks, losses
 from jaxsvm.core.blocks import block_sizes
@@ -37,6 +31,11 @@ LOSSES = sorted(reference.LOSSES)
 shapes = st.sampled_from([(5, 4, 3), (7, 3, 1), (40, 9, 10)])  # each compiles every bound
 bound_of = jax.jit(dual_value)
 bound_at = jax.jit(lower_bound)
+# Not one operation after the other, each of which would be a program of its own.
+feasible = jax.jit(bound.feasible)
+initial_state = jax.jit(primal_dual.initial_state)
+along_ray = jax.jit(primal_dual.along_ray)
+row_step = jax.jit(one_step)
 
 
 def double():
@@ -72,7 +71,7 @@ def test_the_bound_is_the_dual_less_its_rounding(name):
         X, y = np.asarray(data.X, np.float64), np.asarray(data.y)
         exact = reference.dual_value(name, dual, X, y, reg=2.0, delta=0.7)
         assert exact > 0.05
-        got = float(dual_value(objective, dual, data))
+        got = float(bound_of(objective, dual, data))
         assert exact - (1e-9 if double() else 1e-3) * abs(exact) <= got <= exact
 
 
@@ -275,7 +274,7 @@ def test_row_step_is_the_best_of_its_neighbours(name):
     margin = objective.loss.all_margins(draw(2.0), y, delta=objective.delta)
     old = feasible(objective, draw(1.0), y)
     q = jnp.asarray(rng.uniform(0.1, 3, N), float_dtype())
-    new = jax.jit(row_step)(objective, margin, old, q, y)
+    new = row_step(objective, margin, old, q, y)
 
     def gain(a):
         m, d = np.asarray(margin, float), np.asarray(a, float) - np.asarray(old, float)
@@ -309,15 +308,21 @@ def test_ascent_is_one_example_after_the_other(name):
     order = np.asarray(jax.random.permutation(block_key, 4))
     inner = np.asarray(jax.random.permutation(row_key, 7))
     a, V, seen = np.array(slopes, float), np.array(W, float), []
+
+    @jax.jit
+    def moved(scores, old, q, label):
+        """The example's slopes after its step, and what the change pulls on its scores."""
+        new = row_step(objective, loss.all_margins(scores, label), old, q, label)
+        return new, loss.pull_back(new - old, label)
+
     for k in order:
         for i in np.asarray(gram.rows)[k][inner]:
             if i == N:
                 continue
             label = data.y[i : i + 1]
-            margin = loss.all_margins(jnp.asarray((V @ X[i])[None], W.dtype), label)
             q = jnp.asarray([X[i] @ X[i] / (2 * 0.3 * N)], W.dtype)
-            new = row_step(objective, margin, jnp.asarray(a[i : i + 1], W.dtype), q, label)
-            change = loss.pull_back(new - jnp.asarray(a[i : i + 1], W.dtype), label)
+            scores, old = (jnp.asarray(one, W.dtype) for one in ((V @ X[i])[None], a[i : i + 1]))
+            new, change = moved(scores, old, q, label)
             a[i] = new[0]
             V -= np.outer(np.asarray(change[0], float), X[i]) / (2 * 0.3 * N)
         seen.append(V.copy())
@@ -339,7 +344,7 @@ def test_two_couplings_are_met_at_every_curvature(name):
     margin, zero = loss.all_margins(scores, y), jnp.zeros((N, C), float_dtype())
     for curvature in (0.05, 1.0, 40.0):
         q = jnp.full(N, curvature, float_dtype())
-        new = jax.jit(row_step)(objective, margin, zero, q, y)
+        new = row_step(objective, margin, zero, q, y)
 
         def gain(a, curvature=curvature):
             pulled = np.asarray(loss.pull_back(jnp.asarray(a), y), float)
@@ -421,6 +426,7 @@ def test_crammer_singer_is_liblinears():
     np.testing.assert_allclose(solution.primal, value, rtol=1e-2)
 
 
+@pytest.mark.any_precision
 def test_running_out_of_passes_is_a_warning_with_the_numbers():
     _, data = problem(0, (40, 9, 10))
     with pytest.warns(UserWarning, match=r"its 1 passes ran out; raise max_passes.*Conditioning"):
@@ -474,6 +480,7 @@ def test_bad_arguments_are_named():
             data.X[:1], data.y[:1] * 0)))  # fmt: skip
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("name", ["Weston-Watkins", "squared ADM", "reinforced"])
 def test_the_certificate_is_above_and_below_exact_sums(name):
     """NumPy's loops in float64 round far less than what is added and subtracted."""
@@ -489,6 +496,7 @@ def test_the_certificate_is_above_and_below_exact_sums(name):
     assert below * (1 - 1e-11) < dual < below
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("name", ["hinge_loss", "squared_hinge_loss", "crammer_singer_loss"])
 def test_the_allowance_covers_what_float32_rounds(name):
     """The same sum in float32, where its rounding is seen: never below the exact objective."""
@@ -504,6 +512,7 @@ def test_the_allowance_covers_what_float32_rounds(name):
     assert max(used) < 1e-3
 
 
+@pytest.mark.any_precision
 def test_wide_data_are_solved_on_their_own_axes():
     rng = np.random.default_rng(0)
     X = jnp.asarray(rng.standard_normal((12, 400)), jnp.float32)
@@ -518,6 +527,7 @@ def test_wide_data_are_solved_on_their_own_axes():
     assert again.passes <= solution.passes
 
 
+@pytest.mark.any_precision
 def test_float64_finishes_what_float32_cannot():
     data = jaxsvm.load_dataset("digits").train
     data = Data(jnp.asarray(np.asarray(data.X, np.float32)), data.y)
@@ -540,6 +550,7 @@ def test_a_metric_that_is_too_small_is_found_out(monkeypatch):
     assert solution.gap <= 1e-2 * solution.primal
 
 
+@pytest.mark.any_precision
 def test_the_metric_has_the_covariance_of_the_rows_it_says(monkeypatch):
     """First of a sample, then of all rows, then of all rows with other weights."""
     _, data = problem(5, (60, 9, 4))
@@ -567,6 +578,7 @@ def test_the_metric_has_the_covariance_of_the_rows_it_says(monkeypatch):
     assert all(np.any(a[1] != b[1]) for a, b in itertools.pairwise(taken))
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("name", ["hinge_loss", "crammer_singer_loss"])
 def test_free_examples_get_more_of_rho(name):
     """Free is between the bounds: for a maximum over classes a whole slope of 1 is at its bound."""
@@ -586,7 +598,7 @@ def test_the_best_point_of_a_ray(name):
     W, data = problem(7, (40, 9, 10), scale=0.1)
     objective = objective_of(name)
     state = initial_state(objective, W, None, data)
-    found = jax.jit(along_ray)(objective, state, data.y)
+    found = along_ray(objective, state, data.y)
     ratio = np.asarray(found.best_W) / np.asarray(W)
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-5)
     value = reference.objective(found.best_W, data.X, data.y, loss=name, reg=0.1)
@@ -612,10 +624,9 @@ def test_row_step_takes_any_number_of_classes(name):
     margin = jnp.asarray(rng.standard_normal((6, 8)), float_dtype())
     wide = jnp.concatenate([margin, jnp.full((6, FEW), -9.0, margin.dtype)], axis=1)
     q, y = jnp.ones(6, margin.dtype), jnp.zeros(6, jnp.int32)
-    step = jax.jit(row_step)
     objective = objective_of(name)
-    few = step(objective, margin, 0 * margin, q, y)
-    many = step(objective, wide, 0 * wide, q, y)
+    few = row_step(objective, margin, 0 * margin, q, y)
+    many = row_step(objective, wide, 0 * wide, q, y)
     tolerance = 1e-12 if double() else 1e-6
     np.testing.assert_allclose(many[:, :8], few, atol=tolerance)
     np.testing.assert_allclose(many[:, 8:], 0, atol=tolerance)
@@ -642,6 +653,7 @@ def test_where_ascent_starts_is_the_dual_of_a_weight(name):
     np.testing.assert_allclose(resumed, dual_weights(given), atol=tolerance)
 
 
+@pytest.mark.any_precision
 def test_a_metric_of_nan_gives_way_to_float64(monkeypatch):
     """What a Cholesky factor in float32 is of a covariance that it finds indefinite."""
     _, data = problem(3, (40, 9, 10))

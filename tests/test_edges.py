@@ -30,7 +30,7 @@ def test_every_bad_input_gets_one_clear_error():
     assert int(table[0].split("|")[2]) > 1000
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.compiled
 @pytest.mark.parametrize("D", [1, 2])
 def test_jitted_slices_count_what_is_right(D):
     # With one column the product is fused into what follows, and own − own may leave a residue.

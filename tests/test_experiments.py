@@ -6,6 +6,7 @@ import html.parser
 import importlib
 import json
 import os
+import queue
 import sys
 import threading
 import time
@@ -60,7 +61,9 @@ def check_report(module, arrays, path):
     chapter = report.Chapter(module.STORY.question, text, figures, "name", module.STORY)
     claims = module.claims(arrays) if hasattr(module, "claims") else ()
     assert all(isinstance(claim, report.Claim) for claim in claims)
-    report.write_report(path, report.Top(module.STORY, claims={"here": claims}), [chapter])
+    report.write_report(
+        path, report.Top(module.STORY, claims={module.STORY.question: claims}), [chapter]
+    )
     page = Page((path / "report.html").read_text())
     assert page.seen.count("img") == len(figures) > 0
     # Each figure has its place in the text, and says what it shows.
@@ -601,18 +604,42 @@ def test_sections_that_measure_seconds_come_last_and_alone(tmp_path, monkeypatch
                 running.remove(section)
                 pipe.send(section)
 
-    def started():
-        ours, theirs = Pipe()
-        threading.Thread(target=serve, args=(theirs,), daemon=True).start()
-        return workers._Worker(SimpleNamespace(kill=int, join=int), ours)
-
-    monkeypatch.setattr(workers._Worker, "started", started)
+    monkeypatch.setattr(workers.Worker, "started", lambda: in_a_thread(serve))
     sections = [Number(value, value in (0, 3)) for value in range(4)]
     asked = [(SimpleNamespace(__name__=""), section) for section in sections]
     found = [i for i, _ in workers.outcomes(asked, 2, tmp_path)]
     assert set(found[:2]) == {1, 2}
     assert found[2:] == [0, 3]
     assert (beside[0], beside[3]) == ([sections[0]], [sections[3]])
+
+
+def test_a_worker_goes_on_while_the_caller_draws(tmp_path, monkeypatch):
+    """But nothing that measures seconds does."""
+    begun: queue.Queue[int] = queue.Queue()
+
+    def serve(pipe):
+        with contextlib.suppress(EOFError):
+            while True:
+                _, section, _ = pipe.recv()
+                begun.put(section.value)
+                pipe.send(section)
+
+    monkeypatch.setattr(workers.Worker, "started", lambda: in_a_thread(serve))
+    sections = [Number(value, value == 2) for value in range(3)]
+    found = workers.outcomes([(SimpleNamespace(__name__=""), one) for one in sections], 1, tmp_path)
+    assert next(found)[0] == 0
+    assert [begun.get(timeout=60) for _ in range(2)] == [0, 1]
+    assert next(found)[0] == 1
+    with pytest.raises(queue.Empty):
+        begun.get(timeout=0.2)
+    assert [i for i, _ in found] == [2]
+
+
+def in_a_thread(serve):
+    """A worker that is no process."""
+    ours, theirs = Pipe()
+    threading.Thread(target=serve, args=(theirs,), daemon=True).start()
+    return workers.Worker(SimpleNamespace(kill=int, join=int), ours)
 
 
 class Number(NamedTuple):

@@ -98,7 +98,7 @@ def landscape_results():
         "hundred": {**plane, "examples": 100},
         "all": {**plane, "examples": 1000, "seconds": 1.0},
         "bowl": {"w": x, "examples": np.stack([x, x, x]), "mean": x},
-        "zooms": {"t": np.stack([x] * 4), "rise": np.stack([x**2] * 4),
+        "zooms": {"zoom": 10 ** np.arange(4), "t": np.stack([x] * 4), "rise": np.stack([x**2] * 4),
                   "num_kinks": np.array([4000, 300, 20, 1])},
         "paths": {**plane, **ends, "share": np.array([0.7, 0.2]), "names": list("abcdefg"),
                   "coordinates": walks(), "between": line},

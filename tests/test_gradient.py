@@ -107,6 +107,7 @@ def test_rows_of_the_score_gradient_cancel():
         assert jnp.any(G != 0)
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("method", ["forward", "central"])
 @hypothesis.given(seed=seeds, h=st.floats(1e-6, 1e-1))
 @hypothesis.settings(max_examples=10)

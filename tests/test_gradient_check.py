@@ -15,6 +15,9 @@ from jaxsvm.gradients.evidence import _sums_are_exact
 from tests import reference
 from tests.problems import byte_problem, problem
 
+# Where the precision matters a test takes one or both by itself.
+pytestmark = pytest.mark.any_precision
+
 LOSSES = sorted(reference.LOSSES)
 PENALTIES = ["l2_penalty", "l1_penalty"]
 N = 240

@@ -26,6 +26,7 @@ def objective_of(loss, penalty="l2_penalty", reg=0.3, delta=1.0):
     return Objective(getattr(jaxsvm, loss), getattr(jaxsvm, penalty), reg, delta)
 
 
+@pytest.mark.any_precision
 @pytest.mark.compiled
 @pytest.mark.parametrize("method", ["forward", "central"])
 @pytest.mark.parametrize(("loss", "penalty"), [*zip(LOSSES, PENALTIES * 2, strict=True)])
@@ -95,6 +96,7 @@ def test_no_crossing_no_difference_from_the_closed_form():
         assert jnp.max(jnp.abs(termwise(Objective(), W, data, h=above) - exact)) > 1e-3
 
 
+@pytest.mark.any_precision
 def test_rounding_does_not_grow_as_h_falls():
     # The black box in float32 is off by 1e-2 at h = 1e-6 and by 1e-5 here.
     W, data = problem(1, (200, 6, 5))
@@ -104,6 +106,7 @@ def test_rounding_does_not_grow_as_h_falls():
         np.testing.assert_allclose(termwise(Objective(), W, data, h=h), exact, atol=1e-5)
 
 
+@pytest.mark.any_precision
 @hypothesis.given(start=st.floats(-1e6, 1e6, width=32), step=st.floats(-1e6, 1e6, width=32))
 def test_hinge_difference_is_the_difference(start, step):
     with jax.enable_x64(True):

@@ -9,6 +9,7 @@ import struct
 import sys
 import tempfile
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from jaxsvm import DatasetError
 from jaxsvm.datasets import prepare, tfrecord
 from jaxsvm.datasets import tfds as images
 from jaxsvm.datasets.tfds import load_images
+from jaxsvm.streams import stream_from_tfds
 from tests import tiny_images
 from tests.tiny_images import PER_FILE, archive, frame, masked_crc, raw_batches
 
@@ -103,6 +105,38 @@ def test_prepared_through_tfds_without_tensorflow(name, tmp_path, serve):
     # What was written is an ordinary dataset, which stock tfds reads.
     source = tfds.data_source(name, data_dir=tmp_path, split="train")
     np.testing.assert_array_equal(source[0]["image"], loaded.train[0][0])
+
+
+def test_a_stream_decodes_what_is_loaded(prepared):
+    pixels, labels = load_images("cifar10", prepared).train
+    expected = jaxsvm.datasets.rows_from_pixels(
+        pixels, shift=pixels.mean(axis=0, dtype=np.float64).astype(np.float32)
+    )
+    rows = np.array([59, 3, 3, 40, 0])
+    for workers in (1, 2):
+        X: Any
+        X, y = stream_from_tfds("cifar10", data_dir=prepared, workers=workers)
+        source = X.values.source
+        np.testing.assert_array_equal(y, labels)
+        np.testing.assert_array_equal(X.shift, expected.shift)
+        np.testing.assert_array_equal(source.take(rows), np.asarray(expected.values)[rows])
+        np.testing.assert_array_equal(source.read(7, 60), np.asarray(expected.values)[7:])
+
+
+def test_what_a_stream_of_images_refuses(prepared):
+    with pytest.raises(ValueError, match=r"split = 'half': expected '.*' or"):
+        stream_from_tfds("cifar10", "half", data_dir=prepared)
+    with pytest.raises(ValueError, match="workers = 0: expected an integer >= 1"):
+        stream_from_tfds("cifar10", data_dir=prepared, workers=0)
+    (file,) = (prepared / "cifar10").rglob("*train.array_record*")
+    content = file.read_bytes()
+    file.write_bytes(content[:200] + bytes(4800) + content[5000:])
+    with pytest.raises(DatasetError, match="cannot be read, so it is damaged"):
+        stream_from_tfds("cifar10", data_dir=prepared)
+    file.write_bytes(content)
+    tiny_images.reframe(file.parent)
+    with pytest.raises(DatasetError, match=r"holds tfrecord files.*load_dataset decodes them once"):
+        stream_from_tfds("cifar10", data_dir=prepared)
 
 
 def test_a_loaded_dataset_is_split_in_order(prepared):

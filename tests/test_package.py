@@ -22,7 +22,7 @@ PUBLIC = {
 }
 ROOMS_NAMES = {
     f"{room}.{name}": value
-    for room in ("core", "lines", "gradients", "optimizers", "certificate", "datasets")
+    for room in ("core", "lines", "gradients", "optimizers", "certificate", "datasets", "streams")
     for name, value in vars(getattr(jaxsvm, room)).items()
     if not name.startswith("_") and getattr(value, "__module__", "").startswith("jaxsvm")
 }
@@ -77,16 +77,18 @@ def test_a_room_is_one_paragraph_and_its_names(file):
 
 
 # From the bottom up: a room imports those before it, never one after it.
-ROOMS = ["core", "lines", "gradients", "optimizers", "certificate", "datasets"]
+ROOMS = ["core", "lines", "gradients", "optimizers", "certificate", "datasets", "streams"]
 ALLOWED = {
     "core": set(),
     "lines": {"core"},
     "gradients": {"core", "lines"},
-    "optimizers": {"core", "lines", "gradients", "checkpoint", "files"},
-    "certificate": {"core", "lines", "gradients", "optimizers", "checkpoint", "files"},
+    "optimizers": {"core", "lines", "gradients", "checkpoint", "files", "processes"},
+    "certificate": {"core", "lines", "gradients", "optimizers", "checkpoint", "files", "processes"},
     "datasets": {"core", "files"},
+    "streams": {"core", "optimizers", "datasets", "checkpoint", "files"},
     "devices": {"core"},
     "files": set(),
+    "processes": set(),
     "checkpoint": {"files"},
     "plot": {"files"},
     "patches": {"core"},

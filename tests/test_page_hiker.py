@@ -17,7 +17,7 @@ from tests.test_page_numbers import LOSSES
 pytestmark = pytest.mark.any_precision
 POINTS = [(0.5, 0.4, 0), (-0.25, 1.0, 1), (0.3, -0.7, 2), (0.8, 0.3, 1), (-1.0, -0.5, 0)]
 START = [[0.5, -1.0, 0.25], [1.0, 0.75, 0.0], [-0.5, 0.25, -0.25]]
-LEFT, RIGHT, UP, DELETE, TAB = "\ue012", "\ue014", "\ue013", "\ue017", "\ue004"
+LEFT, RIGHT, UP, DELETE = "\ue012", "\ue014", "\ue013", "\ue017"
 
 
 @pytest.fixture(scope="module")
@@ -94,30 +94,9 @@ def test_the_numbers_are_those_that_python_computes(hiker, path, x64, loss):
         assert abs(cells[9][0] - losses[i]) < 6e-4
 
 
-def test_the_page_paints_soon_and_fits_a_phone(browser, path):
-    for width in (360, 800, 1400):
-        browser.open(path, width=width, dark=width == 800)
-        paint = browser.js("return performance.getEntriesByName('first-paint')[0].startTime")
-        print(f"first paint at {width} px: {paint:.0f} ms")
-        assert paint > 0
-        assert browser.js("return document.documentElement.scrollWidth") <= width
-    assert browser.complaints() == []
-
-
 def test_every_control_is_reached_by_the_tab_key(hiker):
-    every = "button:not(:disabled), select:not(:disabled), input, textarea, summary, [tabindex='0']"
-    wanted = hiker.js(
-        "document.querySelector('.hiker details').open = true;"
-        f"return [...document.querySelector('.hiker').querySelectorAll(`{every}`)].length"
-    )
-    hiker.press(*[TAB] * (wanted + 1), on=hiker.browser.find_element("tag name", "body"))
-    assert wanted > 50
-    reached = set()
-    hiker.js("document.activeElement.blur()")
-    for _ in range(wanted):
-        hiker.press(TAB)
-        reached.add(hiker.browser.switch_to.active_element.id)
-    assert len(reached) == wanted
+    hiker.js("document.querySelector('.hiker details').open = true")
+    assert hiker.unreached(".hiker") == []
 
 
 def test_the_keys_walk(hiker):
@@ -279,27 +258,27 @@ def test_a_walk_that_leaves_the_numbers_stops(hiker):
 
 
 def test_a_point_is_dragged(hiker):
-    """Prints the frame rate; it is not asserted, since it is that of the machine."""
     from selenium.webdriver.common.action_chains import ActionChains
 
     first = dots(hiker)[0]
     hiker.js("arguments[0].scrollIntoView({block: 'center'})", first)
-    idle = hiker.frames(30)
     ActionChains(hiker.browser).click_and_hold(first).perform()
     box = first.rect
-    script = """const [dot, x, y, done] = arguments, begin = performance.now(); let n = 0;
+    script = """const [dot, x, y, done] = arguments; let n = 0;
         (function next() {
           const at = { pointerId: 1, clientX: x + n, clientY: y, bubbles: true };
           dot.dispatchEvent(new PointerEvent("pointermove", at));
           if (n++ < 40) requestAnimationFrame(next);
-          else done(40_000 / (performance.now() - begin));
+          else done();
         })();"""
     place = hiker.js(
         "const r = arguments[0].getBoundingClientRect(); return [r.x + r.width / 2, r.y]", first
     )
-    rate = hiker.browser.execute_async_script(script, first, *place)
+    before = hiker.seconds_of_work()
+    hiker.browser.execute_async_script(script, first, *place)
+    # 30 frames a second on a processor that has nothing else to do.
+    assert hiker.seconds_of_work() - before < 40 / 30
     ActionChains(hiker.browser).release().perform()
-    print(f"dragging: {rate:.0f} frames a second, {idle:.0f} at rest")
     assert first.rect["x"] > box["x"] + 10
     assert "at 0.50" not in first.get_attribute("aria-label")
 
@@ -312,7 +291,9 @@ def test_less_motion_is_respected(hiker, path):
     hiker.press(" ", on=hiker.role("map"))
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_axe_finds_no_serious_violation(hiker, path, dark):
-    hiker.open(path, dark=dark)
+@pytest.mark.parametrize(("width", "dark"), [(360, True), (800, True), (1400, False)])
+def test_the_page_is_soon_there_fits_and_is_accessible(hiker, path, width, dark):
+    hiker.open(path, width=width, dark=dark)
+    assert hiker.seconds_of_work() < 1
+    assert hiker.js("return document.documentElement.scrollWidth") <= width
     assert hiker.violations() == []

@@ -516,8 +516,8 @@ def test_a_worker_that_is_killed_is_named_and_the_others_run(run, capsys):
 
 
 def test_no_death_is_taken_for_an_answer():
-    assert "by itself, with status 0" in workers._Death(0).describe()
-    assert "SIGTERM" in workers._Death(-15).describe()
+    assert "by itself, with status 0" in workers.Death(0).describe()
+    assert "SIGTERM" in workers.Death(-15).describe()
 
 
 # --- signals ---

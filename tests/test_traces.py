@@ -55,7 +55,12 @@ def test_an_entry_is_traced_once(entry, request):
     traced = jax.jit(chex.assert_max_traces(call, n=1))
     for seed, size in enumerate((0.01, 0.02, 0.3)):
         objective = Objective(reg=0.1 * size, delta=1 + size)
-        out = traced(Problem(objective, jax.random.key(seed), size, *problem(seed, SHAPE)))
+        key = jax.random.key(seed)
+        one = jax.device_put(Problem(objective, key, size, *problem(seed, SHAPE)))
+        # Once it is compiled, nothing goes to the device or comes from it unasked.
+        with jax.transfer_guard("disallow" if seed else "allow"):
+            out = traced(one)
+    assert "callback" not in str(traced.trace(one).jaxpr)
     if "pruned" in request.node.name:
         out, _ = out  # of its info, a refused draw's loss is NaN
     chex.assert_tree_all_finite(out)

@@ -20,7 +20,7 @@ from experiments.benchmark import harness, landscape
 from experiments.shared import command_line
 from experiments.shared.failures import BAD_INPUT, CANNOT_WRITE, fail, say
 
-Part = Literal["landscape", "gradient", "search", "descent", "dual", "compile", "start"]
+Part = Literal["landscape", "gradient", "search", "descent", "dual", "stream", "compile", "start"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 

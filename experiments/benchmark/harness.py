@@ -211,8 +211,7 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
         base = first.setdefault((row.part, row.work), row.median)
         share = ""
         if limits is not None and (row.flops or row.bytes):
-            floor = max((row.flops or 0) / limits.flops, (row.bytes or 0) / limits.bytes)
-            share = f"{100 * floor / row.median:.0f} %"
+            share = f"{100 * limit_of(row, limits) / row.median:.0f} %"
         peer = row.peer
         if row.reached is not None:
             peer += f": reached {row.reached:.6g}"
@@ -225,11 +224,16 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
     return "\n".join([text.table(header, cells), *([""] if notes else []), *notes])
 
 
+def limit_of(row: Row, limits: Limits) -> float:
+    """Return the seconds that a row's counted work takes at the machine's limits."""
+    return max((row.flops or 0) / limits.flops, (row.bytes or 0) / limits.bytes)
+
+
 def show(row: Row, value: float) -> str:
     """Return a value of a row with its unit."""
     if row.unit == "bytes":
         return f"{value / 2**20:.0f} MiB"
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if value * factor >= 1:
             return f"{value * factor:.3g} {unit}"
     return f"{value * 1e9:.3g} ns"

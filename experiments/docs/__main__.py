@@ -7,12 +7,16 @@ The docstrings are the text. index.html is the guide: recipes, which function to
 messages. The pages open from disk and fetch nothing.
 """
 
+import html
 import importlib
 import inspect
 import re
 import sys
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jaxsvm
 from experiments.shared import command_line
@@ -24,7 +28,10 @@ ROOMS = (
     "core", "lines", "gradients", "optimizers", "certificate", "datasets", "patches", "model",
     "checkpoint", "devices", "estimator", "plot",
 )  # fmt: skip
-_BLOCK = re.compile(r"<pre><code>(.*?)</code></pre>", re.DOTALL)
+# Indented lines below a blank one, which is below a line that is not indented.
+_BLOCK = re.compile(r"^(\S.*)\n\n((?:    .+(?:\n|\Z)|\n(?=    ))+)", re.MULTILINE)
+# What Python itself says of a record's fields.
+_NOISE = re.compile(r"Alias for field number \d+$|Create new instance of ")
 _SUBSCRIPT = re.compile(r"_(?:\{([^}\n]*)\}|([^\W_]\b))")
 
 
@@ -52,8 +59,6 @@ def write(out: Path) -> None:
     """Write index.html, a page for the top level and one for each room, and search.js."""
     from pdoc import doc, render  # of the extra `docs`
 
-    markdown = render.env.filters["to_html"]
-    render.env.filters["to_html"] = lambda text: typeset(markdown(text))
     render.env.globals["guide"] = (HERE / "guide.md").read_text()
     render.configure(
         docformat="google", show_source=False, template_directory=HERE,
@@ -68,6 +73,8 @@ def write(out: Path) -> None:
         for member in page.variables:
             own = getattr(vars(page.obj)[member.name], "__dict__", {})
             member.docstring = inspect.cleandoc(own.get("__doc__") or member.docstring)
+        for part in parts(page):
+            part.docstring = "" if _NOISE.match(part.docstring) else typeset(part.docstring)
     (out / "jaxsvm").mkdir(parents=True, exist_ok=True)
     for name, page in pages.items():
         write_text(out / f"{name.replace('.', '/')}.html", render.html_module(page, pages))
@@ -86,20 +93,34 @@ def show_all_names(room: str) -> None:
         vars(module)["__all__"] = [name for name in shown if not name.startswith("_")]
 
 
-def typeset(html: str) -> str:
-    """Return HTML in which the indented formulas of docstrings have subscripts and a serif type.
+def parts(page: Any) -> Iterator[Any]:
+    """Yield a page, and everything that it shows."""
+    yield page
+    for member in getattr(page, "members", {}).values():
+        yield from parts(member)
 
-    >>> typeset("<pre><code>loss_i = Σ_{j≠y} m_j</code></pre>")
-    '<pre class="formula">loss<sub>i</sub> = Σ<sub>j≠y</sub> m<sub>j</sub></pre>'
+
+def typeset(docstring: str) -> str:
+    """Return a docstring whose formulas, its indented lines, have subscripts and a serif type.
+
+    >>> print(typeset("The loss:\\n\\n    loss_i = Σ_{j≠y} m_j\\n\\nArgs:\\n    m_j: a margin"))
+    The loss:
+    <BLANKLINE>
+    <pre class="formula">loss<sub>i</sub> = Σ<sub>j≠y</sub> m<sub>j</sub></pre>
+    <BLANKLINE>
+    Args:
+        m_j: a margin
     """
 
     def formula(block: re.Match[str]) -> str:
-        if "&gt;&gt;&gt;" in block[1]:
-            return block[0]
-        text = _SUBSCRIPT.sub(lambda found: f"<sub>{found[1] or found[2]}</sub>", block[1])
-        return f'<pre class="formula">{text.rstrip()}</pre>'
+        text = html.escape(textwrap.dedent(block[2]).rstrip(), quote=False)
+        # Columns stand below each other in letters of one width only.
+        if "\n" in text and "   " in text:
+            return f'{block[1]}\n\n<pre class="formula columns">{text}</pre>\n'
+        text = _SUBSCRIPT.sub(lambda found: f"<sub>{found[1] or found[2]}</sub>", text)
+        return f'{block[1]}\n\n<pre class="formula">{text}</pre>\n'
 
-    return _BLOCK.sub(formula, html)
+    return _BLOCK.sub(formula, docstring)
 
 
 if __name__ == "__main__":

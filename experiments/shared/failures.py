@@ -1,9 +1,9 @@
 """What a command says when something goes wrong, and its exit status.
 
     0    done                         1    a mistake in this code: a traceback
-    2    bad input                    3    not whole: a worker process died, killed for memory
-                                           say, or what was asked for diverges from every seed
-    4    data missing or damaged      5    cannot write
+    2    bad input                    3    not whole: a worker or another process of the run is
+    4    data missing or damaged           gone, or what was asked for diverges from every seed
+    5    cannot write
     130  Ctrl-C                       143  SIGTERM
 
 Bad input is what our own checks refuse, and nothing else: a ``ValueError`` from a ``raise`` in
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jaxsvm
+from experiments.shared.devices import TooFewExamplesError
 from jaxsvm import DatasetError
 from jaxsvm.datasets.examples import UnknownDatasetError
 
@@ -35,7 +36,7 @@ class Failure(NamedTuple):
         status: the exit status that it stands for.
         why: one line.
         traceback: what a programmer needs; empty where nobody does.
-        is_final: whether every other section would fail alike: there are no data.
+        is_final: whether every other section would fail alike: there are no data, or too few.
     """
 
     status: int
@@ -56,7 +57,9 @@ def failure_of(error: Exception) -> Failure:
         unknown = isinstance(error, UnknownDatasetError)
         return Failure(BAD_INPUT if unknown else BAD_DATA, why, is_final=True)
     if isinstance(error, ValueError) and is_ours(error):
-        return Failure(BAD_INPUT, why)
+        return Failure(BAD_INPUT, why, is_final=isinstance(error, TooFewExamplesError))
+    if isinstance(error, ChildProcessError):
+        return Failure(NOT_WHOLE, why)
     if isinstance(error, OSError):
         return Failure(CANNOT_WRITE, why, text)
     return Failure(MISTAKE, f"{type(error).__name__}: {why}", text)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.shared.kept_runs import UNFINISHED
-from experiments.shared.options import Config
+from experiments.shared.options import Config, Hardware
 from experiments.shared.record import plain, write_json
 from experiments.shared.results import read_result, write_result
 from jaxsvm.checkpoint import LOCK, OWNER, owned
@@ -29,7 +29,7 @@ from jaxsvm.optimizers.identity import differences
 
 OPTIONS, ARRAYS = "options.json", "arrays.npz"
 # Options that change no number: where the run is, and how it is run.
-HOW_NOT_WHAT = ("out", "name", "again")
+HOW_NOT_WHAT = ("out", "name", "again", *Hardware._fields)
 # What a kill leaves of a file of ours that was being written (`jaxsvm.files.atomic_file`).
 LEFTOVER = re.compile(r"\..+\.(json|jsonl|md|html|txt|png|svg|gif|npy|npz)\.[a-z0-9_]{8}")
 LONGEST_NAME = 64

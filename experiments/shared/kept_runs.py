@@ -2,7 +2,8 @@
 
 A section makes its runs one after the other, always in the same order. While it is `kept_in` a
 folder, each of them has a folder of its own there, by its number, and saves itself now and then
-(`jaxsvm.checkpoint`). Made once more by the next process, it finds what it has.
+(`jaxsvm.checkpoint`). Made once more by the next process, it finds what it has. Of several
+processes that make them together the first alone touches the folder, and tells the others.
 
     <section>/unfinished/003/step-000000001000.npz     its fourth run, after 1,000 steps
 """
@@ -14,20 +15,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
-
-import numpy as np
+from typing import Any, TypeVar
 
 from jaxsvm import Data, Objective, Solution, regularization_path, solve
 from jaxsvm.certificate import PathPoint
 from jaxsvm.checkpoint import Checkpoint, newest, save
+from jaxsvm.processes import Packed, is_first, of_first
 
 UNFINISHED = "unfinished"  # the folder of such runs, in that of a section with no result yet
 SECONDS = 10.0  # of running that may be lost
 
 T = TypeVar("T")
-# What JSON can say of a run, and its arrays by name.
-Packed: TypeAlias = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]
 
 
 class _Numbered:
@@ -83,11 +81,19 @@ def _kept(call: Callable[[Path | None], T]) -> T:
     try:
         return call(folder)
     except ValueError as error:
-        if folder is None or not folder.is_dir():
+        why = str(error)
+        if folder is None or not of_first(lambda: (_removed(folder, why), {}))[0]:
             raise
-        print(f"{folder} begins again: {error}", file=sys.stderr)
-        shutil.rmtree(folder)
         return call(folder)
+
+
+def _removed(folder: Path, why: str) -> bool:
+    """Remove a folder, saying why, and return whether it was there."""
+    if not folder.is_dir():
+        return False
+    print(f"{folder} begins again: {why}", file=sys.stderr)
+    shutil.rmtree(folder)
+    return True
 
 
 class KeptRun:
@@ -109,21 +115,29 @@ class KeptRun:
             unpack: raises ValueError where what was packed does not fit the run.
         """
 
-        def use(checkpoint: Checkpoint) -> tuple[int, T]:
+        def use(checkpoint: Checkpoint) -> Checkpoint:
             if checkpoint.header.get("identity") != self.identity:
                 raise ValueError("it is of another run")
-            return checkpoint.step, unpack((checkpoint.header["at"], checkpoint.arrays))
+            unpack((checkpoint.header["at"], checkpoint.arrays))
+            return checkpoint
 
-        if self.folder is None or not self.folder.is_dir():
+        def look() -> Packed:
+            assert self.folder is not None
+            try:
+                if self.folder.is_dir() and (found := newest(self.folder, use)):
+                    return [found.step, found.header["at"]], found.arrays
+            except ValueError as error:
+                print(f"{self.folder} begins again: {error}", file=sys.stderr)
+                shutil.rmtree(self.folder)
+            return None, {}
+
+        if self.folder is None:
             return None
-        try:
-            if found := newest(self.folder, use):
-                self.step, run = found
-                return run
-        except ValueError as error:
-            print(f"{self.folder} begins again: {error}", file=sys.stderr)
-            shutil.rmtree(self.folder)
-        return None
+        found, arrays = of_first(look)
+        if found is None:
+            return None
+        self.step, at = found
+        return unpack((at, arrays))
 
     def is_due(self) -> bool:
         """Return whether as much would be lost as may be."""
@@ -131,7 +145,7 @@ class KeptRun:
 
     def save(self, step: int, pack: Callable[[], Packed]) -> None:
         """Save the run after ``step`` steps, where it has a place and has not been saved there."""
-        if self.folder is None or step == (self.step or 0):
+        if self.folder is None or step == (self.step or 0) or not is_first():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         at, arrays = pack()

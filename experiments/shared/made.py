@@ -14,7 +14,7 @@ from jaxsvm.optimizers.identity import differences
 # What the report's last chapter repeats of the run as a whole.
 ABOUT = ("commit", "device", "dtype", "platform", "processor", "cores", "sections_at_a_time")
 # What a section's bits may depend on beside its options: where it differs, the report says so.
-BITS = ("versions", "commit", "device", "num_devices", "dtype", "x64", "processor", "cores")
+BITS = ("versions", "commit", "device", "dtype", "x64", "processor", "cores")
 
 
 def command(module: str, config: Config) -> str:

@@ -63,6 +63,21 @@ def folder_name(name: str, value: Any) -> None:
         )
 
 
+def power_of_two(name: str, value: Any) -> None:
+    """Check that a value is 1, 2, 4, 8, ..."""
+    if value < 1 or value & (value - 1):
+        raise ValueError(f"{name} = {value}: expected a power of two: 1, 2, 4, 8, ...")
+
+
+def address(name: str, value: Any) -> None:
+    """Check that a value is where a process can be reached, as host:port, or "auto"."""
+    if value != "auto" and not re.fullmatch(r"\S+:\d{1,5}", value):
+        raise ValueError(
+            f"{name} = {value!r}: expected host:port of the first process, such as 10.0.0.1:12345, "
+            "or auto on a cluster that JAX knows"
+        )
+
+
 def distinct(name: str, value: Any) -> None:
     """Check that no value is there twice."""
     if twice := [item for i, item in enumerate(value) if item in value[:i]]:
@@ -90,6 +105,22 @@ class Source(NamedTuple):
     test_labels: str | None = None
 
 
+class Hardware(NamedTuple):
+    """What a command computes on; no number it finds depends on that.
+
+    Attributes:
+        devices: of this machine, a power of two.
+        coordinator: where the processes of one run find each other; None where there is one.
+        process_id: this process's number, from 0; None where the cluster says it.
+        num_processes: how many there are; None likewise.
+    """
+
+    devices: int = 1
+    coordinator: str | None = None
+    process_id: int | None = None
+    num_processes: int | None = None
+
+
 @dataclass(frozen=True)
 class Config:
     """The options that every experiment has.
@@ -107,6 +138,12 @@ class Config:
         name: The run's own folder in it; by default made of the experiment, the dataset and the
             time. A run that was ended goes on with the same command and name.
         again: Compute everything anew, in place of what is kept in that folder.
+        devices: How many devices of this machine share the examples, a power of two; a CPU is
+            divided. No result depends on it, to the bit.
+        coordinator: For one run on several machines, the same command on each: host:port of the
+            first one, or auto where a cluster says it to JAX (Slurm, Open MPI, Kubernetes, TPU).
+        process_id: Which of these processes this one is, from 0.
+        num_processes: How many processes there are.
     """
 
     dataset: str = "digits"
@@ -118,9 +155,15 @@ class Config:
     out: Path = Path("runs")
     name: Annotated[str, folder_name] = ""
     again: bool = False
+    devices: Annotated[int, power_of_two] = 1
+    coordinator: Annotated[str, address] | None = None
+    process_id: Annotated[int, at_least(0)] | None = None
+    num_processes: Count | None = None
 
     # Whether seconds are among the results, so that programs must be compiled at their fastest.
     measures_seconds: ClassVar[bool] = False
+    # Why several processes cannot run it together; nothing where they can.
+    is_for_one_process: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -130,6 +173,30 @@ class Config:
             for name in ("y", "X_test", "y_test"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} = {getattr(self, name)} without X: expected --X too")
+        self._check_processes()
+
+    def _check_processes(self) -> None:
+        """Raise ValueError unless the processes of one run are all named, or none is."""
+        numbers = {"process_id": self.process_id, "num_processes": self.num_processes}
+        wanted = self.coordinator not in (None, "auto")
+        for name, value in numbers.items():
+            if (value is not None) != wanted:
+                raise ValueError(
+                    f"{name} = {value} with coordinator = {self.coordinator}: expected "
+                    "--coordinator host:port, --process-id and --num-processes together, or "
+                    "--coordinator auto alone"
+                )
+        count = self.num_processes or 0
+        if self.process_id is not None and self.process_id >= count:
+            raise ValueError(
+                f"process_id = {self.process_id} with num_processes = {count}: expected 0 to "
+                f"{count - 1}"
+            )
+
+    @property
+    def hardware(self) -> Hardware:
+        """What to compute on."""
+        return Hardware(self.devices, self.coordinator, self.process_id, self.num_processes)
 
     @property
     def source(self) -> Source:

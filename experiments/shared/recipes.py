@@ -33,7 +33,8 @@ def _evaluate(objective: Objective, W: Array, data: Data) -> tuple[Array, Array]
 
 def evaluate(objective: Objective, W: Any, data: Data) -> Score:
     """Return the objective and the accuracy of W, both floats."""
-    return Score(*map(float, _evaluate(objective, W, data)))
+    # NumPy's W goes where the data are; one that lies on all devices would take them there.
+    return Score(*map(float, _evaluate(objective, np.asarray(W), data)))
 
 
 def evaluate_each(objective: Objective, Ws: Iterable[Any], data: Data) -> Score:

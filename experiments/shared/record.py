@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.shared.options import Hardware
 from jaxsvm.files import atomic_file
 
 # An array longer than this is named in metrics.json and kept in arrays.npz.
@@ -34,6 +35,7 @@ CLOCK = (
 HOST = (
     ".versions", ".date", ".commit", ".uncommitted_changes", ".device", ".num_devices", ".platform",
     ".processor", ".cores", ".sections_at_a_time", ".config.out", ".config.name", ".config.again",
+    *(f".config.{name}" for name in Hardware._fields),
 )  # fmt: skip
 NOT_REPRODUCIBLE = CLOCK + HOST
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 from latex2mathml.converter import convert
+from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 
 from experiments.shared.figures import Shown
@@ -128,12 +129,16 @@ class Top(NamedTuple):
     play: str = ""
 
     @property
-    def verdicts(self) -> str:
-        """The table of all claims, those first that the data can tell; empty without claims."""
+    def judged(self) -> list[tuple[Claim, str]]:
+        """All claims with their section's heading, those first that the data can tell."""
         rows = [(claim, name) for name, part in self.claims.items() for claim in part]
-        rows.sort(key=lambda row: not row[0].judged)
-        cells = [(c.source, c.measured, f"**{c.verdict}**", name) for c, name in rows]
-        return table("the notes say | measured | verdict | measured in", cells) if cells else ""
+        return sorted(rows, key=lambda row: not row[0].judged)
+
+    @property
+    def verdicts(self) -> str:
+        """The table of all claims as markdown; empty without claims."""
+        cells = [(c.source, f"**{c.verdict}**", c.measured, name) for c, name in self.judged]
+        return table("the notes say | verdict | measured | measured in", cells) if cells else ""
 
 
 def write_report(folder: Path, top: Top, chapters: Sequence[Chapter]) -> list[Path]:
@@ -141,6 +146,7 @@ def write_report(folder: Path, top: Top, chapters: Sequence[Chapter]) -> list[Pa
     text = "\n\n".join(_markdown(folder, top, chapters)) + "\n"
     page = PAGES.get_template("report.html.jinja").render(
         top=top, chapters=chapters, markdown=MARKDOWN, story=STORY,
+        anchors={chapter.heading: chapter.anchor for chapter in chapters},
         scripts=script_hashes("".join([top.play, *(chapter.play for chapter in chapters)])),
     )  # fmt: skip
     texts = {"report.md": text, "report.html": page}
@@ -172,4 +178,16 @@ def _formula(text: str, options: Mapping[str, Any]) -> str:
     return convert(text, display="block" if options["display_mode"] else "inline")
 
 
-STORY = reader().use(dollarmath_plugin, renderer=_formula)
+def _formulas() -> MarkdownIt:
+    """Return a reader of formulas too; on a phone a wide one is moved sideways in its box."""
+    found = reader().use(dollarmath_plugin, renderer=_formula)
+    box = '<div class="wide math" tabindex="0" role="group" aria-label="formula">'
+
+    def block(_: Any, tokens: Sequence[Any], index: int, *rest: Any) -> str:
+        return f"{box}{_formula(tokens[index].content, {'display_mode': True})}</div>\n"
+
+    found.add_render_rule("math_block", block)
+    return found
+
+
+STORY = _formulas()

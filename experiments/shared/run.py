@@ -25,6 +25,7 @@ from experiments.shared.folder import Kept
 from experiments.shared.options import Config
 from experiments.shared.record import read_signed, signed_json, trace_rows, write_text
 from experiments.shared.report import Chapter, Claim, Story, Top, write_report
+from experiments.shared.team import Team
 from experiments.shared.text import as_text, plain_text, verbatim
 from experiments.shared.workers import Outcome, Sections, outcomes, section_name
 
@@ -72,12 +73,15 @@ class Run:
         workers: int | None,
         config: Config,
         front: Front | None,
+        team: Team | None = None,
     ) -> None:
         self.title, self.place, self.sections, self.workers = title, place, sections, workers
+        self.team = team
         self.config, self.front = config, front
         self.names = list(dict.fromkeys(section_name(module) for module, _ in sections))
         today = datetime.date.today().isoformat()
-        self.now = environment() | {"date": today, "sections_at_a_time": workers or 1}
+        about = team.environment if team else environment()
+        self.now = about | {"date": today, "sections_at_a_time": (not team and workers) or 1}
         self.parts: dict[str, Part] = {}
         self.failures: dict[str, Failure] = {}
         self.diverged: dict[str, list[str]] = {}
@@ -124,7 +128,13 @@ class Run:
     def _run(self, waiting: Sections, saving: signals.Saving) -> None:
         """Run sections and take what comes of each."""
         bar = tqdm(desc=self.title, total=len(self.sections), disable=None)
-        with bar, contextlib.closing(outcomes(waiting, self.workers, self.place)) as found:
+        if self.team:
+            coming = self.team.outcomes(
+                waiting, [self.sections.index(s) for s in waiting], self.place
+            )
+        else:
+            coming = outcomes(waiting, self.workers, self.place)
+        with bar, contextlib.closing(coming) as found:
             bar.update(len(self.sections) - len(waiting))
             for i, outcome in found:
                 module, config = waiting[i]

@@ -28,15 +28,17 @@ import contextlib
 import shlex
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.shared import command_line, signals
+from experiments.shared import command_line, devices, signals
 from experiments.shared import folder as folders
 from experiments.shared.compilation import keep_programs
-from experiments.shared.failures import CANNOT_WRITE, MISTAKE, fail, failure_of
+from experiments.shared.failures import CANNOT_WRITE, MISTAKE, Failure, fail, failure_of
 from experiments.shared.options import Config
 from experiments.shared.record import write_text
 from experiments.shared.run import ERRORS, Front, Run
+from experiments.shared.team import Task, Team, joined
 from experiments.shared.workers import Sections, section_name
 
 
@@ -72,10 +74,16 @@ def execute(
     place = config.out / (config.name or folders.dated_name(title, config))
     try:
         asked = folders.asked_for(title, {section_name(module): c for module, c in sections})
-        with signals.watched() as saving, folders.claimed(place):
-            folders.begin(place, asked, again=config.again)
-            run = Run(title, place, sections, workers, config, front)
-            run.go(saving)
+        with signals.watched() as saving, _hardware(sections, config, asked, workers) as team:
+            if isinstance(team, Failure):
+                return fail(team.status, team.why)
+            if team and not team.is_first:
+                failure = team.follow()
+                return fail(failure.status, failure.why) if failure else 0
+            with folders.claimed(place):
+                folders.begin(place, asked, again=config.again)
+                run = Run(title, place, sections, workers, config, front, team)
+                run.go(saving)
     except BlockingIOError as error:
         return fail(CANNOT_WRITE, f"{place} is in use: {error.strerror}")
     except KeyboardInterrupt as error:
@@ -92,6 +100,34 @@ def execute(
                 write_text(place / ERRORS, failure.traceback)
         return fail(failure.status, failure.why)
     return run.say_how_it_went()
+
+
+@contextlib.contextmanager
+def _hardware(
+    sections: Sections, config: Config, asked: Mapping[str, Any], workers: int | None
+) -> Iterator[Team | Failure | None]:
+    """Start JAX on the devices of the command; where these are of several processes, join them.
+
+    Raises:
+        ValueError: there are no such devices; or a section is for one process.
+    """
+    if config.coordinator is None:
+        devices.use(config.hardware)
+        yield None
+        return
+    for module, _ in sections:
+        if why := module.Config.is_for_one_process:
+            raise ValueError(
+                f"coordinator = {config.coordinator}: {section_name(module)} cannot be run by "
+                f"several processes: {why}; leave --coordinator out"
+            )
+    asked_of = {name: {**fields, **asked["data"]} for name, fields in asked["sections"].items()}
+    tasks = [
+        Task(module.__name__, of_section, asked_of[section_name(module)], workers is not None)
+        for module, of_section in sections
+    ]
+    with joined(tasks, config.hardware) as team:
+        yield team
 
 
 def _command(config: Config, name: str) -> str:

@@ -16,8 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.shared import devices
 from experiments.shared.options import Source
 from jaxsvm import Data, Dataset, StandardizedFeatures, load_dataset
+from jaxsvm.core.rows import ShardedRows
 from jaxsvm.datasets.rows import inverse_deviation
 
 # As they are; less the mean of the training part; and then scaled to about [-1, 1].
@@ -125,9 +127,16 @@ def mean_square(X: Any) -> float:
 def some_rows(X: Any, index: Any) -> np.ndarray:
     """Return rows of X in float64, bytes shifted and scaled; in NumPy, which compiles nothing."""
     if not isinstance(X, StandardizedFeatures):
-        return np.asarray(X)[index].astype(float)
-    rows = np.asarray(X.values)[index, : X.shape[1]].astype(float)
+        return _taken(X, index).astype(float)
+    rows = _taken(X.values, index)[:, : X.shape[1]].astype(float)
     return (rows - np.asarray(X.shift)) * np.asarray(X.scale)
+
+
+def _taken(array: Any, index: Any) -> np.ndarray:
+    """Return rows of an array, of which no process need have all."""
+    if isinstance(array, ShardedRows):
+        return np.asarray(array[index])
+    return np.asarray(array)[index]
 
 
 def read(source: Source, **options: Any) -> Dataset:
@@ -148,18 +157,25 @@ def _centred(source: Source) -> Dataset:
     return read(source)
 
 
+@functools.lru_cache(maxsize=1)
+def _shared(source: Source) -> Data:
+    """Return the training part over the devices in use, kept likewise: forms share the bytes."""
+    return devices.spread(_centred(source).train)
+
+
 def load(source: Source, pixels: Pixels) -> Dataset:
     """Return the dataset of a source in one of the three forms.
 
     Images are scaled by one number, a table column by column, since its columns have units of their
-    own.
+    own. The training part lies over the devices in use.
 
     Raises:
-        ValueError: there is no such dataset, or it is not to be had.
+        ValueError: there is no such dataset, or it is not to be had; or it is too small for the
+            devices.
     """
     dataset = _centred(source)
     if pixels == "centred":
-        return dataset
+        return dataset._replace(train=_shared(source))
     X: Any = dataset.train.X
     shift = dataset.shift
     if pixels == "raw":
@@ -180,7 +196,10 @@ def load(source: Source, pixels: Pixels) -> Dataset:
             return Data(dataclasses.replace(data.X, **folded), data.y)
         return Data(jax.device_put((np.asarray(data.X) + moved) * new_scale), data.y)
 
-    train, validation, test = map(view, (dataset.train, dataset.validation, dataset.test))
+    # Bytes lie there already; floats are other ones in each form.
+    is_bytes = isinstance(X, StandardizedFeatures)
+    train = view(_shared(source)) if is_bytes else devices.spread(view(dataset.train))
+    validation, test = map(view, (dataset.validation, dataset.test))
     return dataset._replace(train=train, validation=validation, test=test, shift=shift, scale=scale)
 
 

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 from tqdm import tqdm
 
-from experiments.shared import signals
+from experiments.shared import devices, signals
 from experiments.shared.failures import NOT_WHOLE, Failure, failure_of
 from experiments.shared.kept_runs import UNFINISHED, kept_in
 from experiments.shared.settings import load, suiting
@@ -67,7 +67,8 @@ def outcomes(
     Args:
         sections: what to run; a worker gets each module by its name.
         workers: how many run at a time, each in a process of its own; None runs them one after the
-            other in this process. Those that measure seconds come last, and alone.
+            other in this process. Those that measure seconds come last, and alone: not even the
+            caller, which may draw what has ended, works beside them.
         place: the run's folder.
     """
     if workers is None:
@@ -76,30 +77,41 @@ def outcomes(
         return
     alone = {i for i, (_, config) in enumerate(sections) if config.measures_seconds}
     waiting = deque(sorted(range(len(sections)), key=lambda i: i in alone))
-    idle: list[_Worker] = []
-    busy: dict[Connection, tuple[_Worker, int]] = {}
+    idle: list[Worker] = []
+    busy: dict[Connection, tuple[Worker, int]] = {}
+
+    def hand_out(*, caller_is_busy: bool) -> None:
+        """Give workers what may run now; what measures seconds, only while nothing else does."""
+        while waiting and len(busy) < (1 if waiting[0] in alone else workers):
+            if caller_is_busy and waiting[0] in alone:
+                return
+            worker, i = idle.pop() if idle else Worker.started(), waiting.popleft()
+            busy[worker.pipe] = worker, i
+            module, config = sections[i]
+            with contextlib.suppress(OSError):  # it died, which is seen below
+                worker.pipe.send((module.__name__, config, place))
+
     try:
         while waiting or busy:
-            while waiting and len(busy) < (1 if waiting[0] in alone else workers):
-                worker, i = idle.pop() if idle else _Worker.started(), waiting.popleft()
-                busy[worker.pipe] = worker, i
-                module, config = sections[i]
-                with contextlib.suppress(OSError):  # it died, which is seen below
-                    worker.pipe.send((module.__name__, config, place))
+            hand_out(caller_is_busy=False)
+            ended = []
             for pipe in wait(list(busy)):
                 worker, i = busy.pop(pipe)  # type: ignore[call-overload]
-                if not isinstance(outcome := worker.answer(), _Death):
+                if not isinstance(outcome := worker.answer(), Death):
                     idle.append(worker)
-                    yield i, outcome
+                    ended.append((i, outcome))
                 else:
-                    yield i, Failure(NOT_WHOLE, outcome.describe())
+                    ended.append((i, Failure(NOT_WHOLE, outcome.describe())))
+            # While the caller draws and writes what came of these, the workers go on.
+            hand_out(caller_is_busy=True)
+            yield from ended
     finally:
         for worker in [*idle, *(worker for worker, _ in busy.values())]:
             worker.process.kill()
             worker.process.join()
 
 
-class _Death(NamedTuple):
+class Death(NamedTuple):
     """How a worker ended: its exit status or, below 0, the signal that killed it."""
 
     status: int | None
@@ -112,15 +124,19 @@ class _Death(NamedTuple):
         return f"its process was killed ({name}{why}); the same command runs it again"
 
 
-class _Worker(NamedTuple):
+class Worker(NamedTuple):
     """A process, and the pipe to it."""
 
     process: Any
     pipe: Connection
 
     @staticmethod
-    def started() -> "_Worker":
-        """Start a process; a fork of one in which JAX has started may deadlock."""
+    def started(serve: Callable[..., None] | None = None, *arguments: Any) -> "Worker":
+        """Start a process; a fork of one in which JAX has started may deadlock.
+
+        Args:
+            serve: what it does with its pipe, and these arguments; by default `_serve`.
+        """
         context = multiprocessing.get_context("spawn")
         resource_tracker.ensure_running()  # or `start` does, which lets Ctrl-C through again
         ours, theirs = context.Pipe()
@@ -129,47 +145,50 @@ class _Worker(NamedTuple):
         try:
             # Ctrl-C reaches every process of a terminal: the parent alone decides what it means.
             with signals.ctrl_c_blocked():
-                process = context.Process(target=_serve, args=(theirs,), daemon=True)
+                process = context.Process(
+                    target=serve or _serve, args=(theirs, *arguments), daemon=True
+                )
                 process.start()
         finally:
             del os.environ["TQDM_DISABLE"]
         theirs.close()
-        return _Worker(process, ours)
+        return Worker(process, ours)
 
-    def answer(self) -> Outcome | _Death:
+    def answer(self) -> Outcome | Death:
         """Return what came of the section it has, or of the process."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
-            return _Death(self.process.exitcode)
+            return Death(self.process.exitcode)
 
 
 def _serve(pipe: Connection) -> None:
     """Answer the parent's sections until it ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
         try:
             name, config, place = pipe.recv()
         except EOFError:
             return
-        outcome = _attempt_by_name(name, config, place)
+        outcome = attempt_by_name(name, config, place)
         try:
             pipe.send(outcome)
         except Exception as error:  # a result that cannot be sent, say
             pipe.send(failure_of(error))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
     os._exit(1)
 
 
-def _attempt_by_name(name: str, config: Any, place: Path) -> Outcome:
+def attempt_by_name(name: str, config: Any, place: Path) -> Outcome:
     """Run a section of the main job, its programs compiled for speed only where that pays."""
     try:
+        devices.use(config.hardware)
         # XLA's expensive passes take most of the time on small data.
         quick = (
             not config.measures_seconds

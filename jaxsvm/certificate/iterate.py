@@ -26,6 +26,7 @@ from jax import Array
 
 from jaxsvm.certificate import bound, primal_dual
 from jaxsvm.certificate.ascent import ascend, gram_blocks
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.objective import Objective
 from jaxsvm.core.types import Data, Scores, Weights
 
@@ -309,13 +310,13 @@ def _test(
     return objective(mean, data), linear - conjugate - objective.reg * jnp.sum(W * W)
 
 
-_jitted_ascend = jax.jit(ascend)
-_gram_blocks = jax.jit(gram_blocks, static_argnames="block_size")
-_ascent_test = jax.jit(_test)
-_value = jax.jit(lambda objective, W, data: objective(W, data))
-_initial_state = jax.jit(primal_dual.initial_state)
+_jitted_ascend = compiled(ascend)
+_gram_blocks = compiled(gram_blocks, static_argnames=("block_size",))
+_ascent_test = compiled(_test)
+_value = compiled(lambda objective, W, data: objective(W, data))
+_initial_state = compiled(primal_dual.initial_state)
 _along_ray = jax.jit(primal_dual.along_ray)
 _reweighted = jax.jit(primal_dual.reweighted)
-_steps = jax.jit(primal_dual.steps, static_argnames="num_steps")
-_covariance_of = jax.jit(primal_dual.covariance_of, static_argnames="rows")
+_steps = compiled(primal_dual.steps, static_argnames=("num_steps",))
+_covariance_of = compiled(primal_dual.covariance_of, static_argnames=("rows",))
 _make_metric = jax.jit(primal_dual.make_metric, static_argnames=("rows", "N"))

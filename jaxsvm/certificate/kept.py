@@ -1,5 +1,7 @@
 """Where a solve saves itself, and what it finds there: its moments, in a folder of its own.
 
+Of several processes only the first looks there and writes (`jaxsvm.processes`).
+
 What is saved is a checkpoint (`jaxsvm.checkpoint`): a moment of the iterates (`iterate`), and the
 marks by which the solve is followed. It also says what the solve is: a folder continues no other.
 """
@@ -28,6 +30,7 @@ from jaxsvm.optimizers.identity import (
     warn_elsewhere,
     words_of,
 )
+from jaxsvm.processes import Packed, is_first, of_first
 
 SECONDS = 10.0  # of work that a kill may cost
 WORTH_SECONDS = 1.0  # of a solve that has ended: a shorter one is not saved
@@ -80,7 +83,7 @@ class Kept:
     def save(self, at: Moment, marks: Marks, rows: list[Row]) -> None:
         """Save a moment, with the marks, and the rows of the history from before it."""
         step = len(rows) + 1
-        if self.folder is None or step == self.step:
+        if self.folder is None or step == self.step or not is_first():
             return
         numbers = [getattr(at, name) for name in _numbers(type(at))]
         parts = {name: getattr(at, name) for name in at._fields if name not in _numbers(type(at))}
@@ -134,19 +137,33 @@ def kept_in(
     def header() -> dict[str, Any]:
         return _header(key, objective, data, start, num_classes)
 
-    def use(checkpoint: Checkpoint) -> tuple[Checkpoint, Found]:
+    def use(checkpoint: Checkpoint) -> Checkpoint:
         if changed := differences(checkpoint.header.get("run", {}), header()["run"]):
             raise ValueError(
                 f"{folder} holds another solve: {'; '.join(changed)}. Call solve with what the "
                 "folder's solve has, or choose another folder"
             )
-        return checkpoint, _unpacked(checkpoint, key, *sizes, data.X.dtype)
+        unpack(checkpoint)
+        return checkpoint
 
-    with owned(folder):
+    def unpack(checkpoint: Checkpoint) -> Found:
+        return _unpacked(checkpoint, key, *sizes, data.X.dtype)
+
+    with contextlib.ExitStack() as until_end:
+
+        def look() -> Packed:
+            until_end.enter_context(owned(folder))
+            past = newest(folder, use)
+            return ([past.step, past.header], past.arrays) if past else (None, {})
+
+        if jax.process_count() > 1:
+            header()  # all processes take part in it, which one of them may be the first to need
+        past, arrays = of_first(look)
         kept = Kept(folder, header)
-        if past := newest(folder, use):
-            checkpoint, kept.found = past
-            kept.step = checkpoint.step
+        if past:
+            step, said = past
+            checkpoint = Checkpoint(step, said, arrays)
+            kept.found, kept.step = unpack(checkpoint), checkpoint.step
             joined = _joined(folder, checkpoint.header["environments"], header())
             kept.header = lambda: joined
         yield kept

@@ -4,10 +4,10 @@ import json
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -20,10 +20,12 @@ from jaxsvm.core.arguments import (
     check_values,
     validate,
 )
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.objective import Objective, accuracy, require
 from jaxsvm.core.types import Data
 from jaxsvm.files import atomic_file
 from jaxsvm.optimizers.identity import differences
+from jaxsvm.processes import Packed, of_first
 
 SETTINGS = "path.json"  # in a path's folder: what decides where each of its solves starts
 
@@ -63,6 +65,8 @@ def regularization_path(
     folder: Path | str | None = None,
 ) -> Iterator[PathPoint]:
     """Solve for each reg, from the largest to the smallest, each from the one before.
+
+        W(reg) ≈ argmin_W (1/N) Σ_i loss(scores, y)_i + reg · R(W)
 
     Args:
         objective: its reg is not used.
@@ -116,8 +120,14 @@ def regularization_path(
         check_path("folder", folder)
         folder = Path(folder)
         limits = {"gap_tolerance": float(gap_tolerance), "max_passes": max_passes}
-        check_folder(folder, {"regs": in_order, **limits})
+        of_first(partial(_checked, folder, {"regs": in_order, **limits}))
     return _points(objective, data, held_out, in_order, options, folder)
+
+
+def _checked(folder: Path, settings: dict[str, Any]) -> Packed:
+    """Check a path's folder, in the first process; there is nothing to tell the others."""
+    check_folder(folder, settings)
+    return None, {}
 
 
 def check_folder(folder: Path, settings: dict[str, Any]) -> None:
@@ -182,4 +192,4 @@ def _points(
         yield PathPoint(reg, solution, float(_accuracy(solution.W, held_out)))
 
 
-_accuracy = jax.jit(accuracy)
+_accuracy = compiled(accuracy)

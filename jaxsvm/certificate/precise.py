@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsvm.certificate.bound import dual_value, tree_sum
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.features import Features, StandardizedFeatures, dense, scan_rows
 from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Labels, Scalar, Scores, Weights
@@ -78,12 +79,12 @@ def objective_above(objective: Objective, W: Weights, data: Data) -> Scalar:
     return (1 + (W.size.bit_length() + D + 2 * C + 64) * u) * total
 
 
-@jax.jit
+@compiled
 def _above(objective: Objective, W: Weights, data: Data) -> Scalar:
     return objective_above(objective, W.astype(jnp.float64), _in_float64(data))
 
 
-@jax.jit
+@compiled
 def _below(objective: Objective, slopes: Scores, data: Data) -> Scalar:
     return dual_value(objective, slopes.astype(jnp.float64), _in_float64(data))
 

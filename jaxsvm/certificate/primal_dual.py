@@ -196,6 +196,8 @@ def steps(
     loss, _ = require(objective, "solve", bound=True)
     N = data.X.shape[0]
     reg, y, rho = objective.reg, data.y, (state.rho * state.weights)[:, None]
+    # Held apart, or each division by ρ or 1/ρ becomes a product, on one device and not on more.
+    curvature = lax.optimization_barrier(1 / rho[:, 0])
     zero = jnp.zeros_like(state.scores)
 
     def one(state: State, _: Any) -> tuple[State, Array]:
@@ -204,9 +206,9 @@ def steps(
         W = state.W + dW
         scores = dot(data.X, W)
         primal = objective.data_loss(scores, y) + reg * jnp.sum(W * W)
-        target = state.G / rho + 2 * scores - state.scores
+        target = state.G * curvature[:, None] + 2 * scores - state.scores
         margins = loss.all_margins(target, y, delta=objective.delta)
-        slopes = row_step(objective, margins, zero, 1 / rho[:, 0], y)
+        slopes = row_step(objective, margins, zero, curvature, y)
         G = loss.pull_back(slopes, y)
         pulled = dot_transpose(G, data.X) / N
 

@@ -71,7 +71,9 @@ def row_step(
     signs = allowed.signs
     rates = signs if is_even else (1.0 if signs is None else signs) / bend
     there = loss.mask(jnp.ones_like(margin), y) > 0
-    c = jnp.where(there, (q * slopes + margin) / bend, -jnp.inf)
+    # A division by one number an example would become this product on one device, and not on more.
+    inverse = lax.optimization_barrier(1 / bend)
+    c = jnp.where(there, (q * slopes + margin) * inverse, -jnp.inf)
     upper = allowed.upper
     kappa = allowed.coupling
     before = jnp.sum(slopes if signs is None else signs * slopes, axis=1)

@@ -34,6 +34,7 @@ from jaxsvm.core.arguments import (
     check_values,
     validate,
 )
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.features import Features, astype, dense, dot, dot_transpose
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Scalar, Scores, Weights
@@ -65,6 +66,8 @@ class History(NamedTuple):
 
 class Solution(NamedTuple):
     """A W and its certificate.
+
+        dual ≤ min over all W of the objective ≤ objective(W) ≤ primal
 
     Attributes:
         W: (C, D) the best weights.
@@ -344,8 +347,8 @@ def _pulled(objective: Objective, slopes: Scores, data: Data) -> Array:
 
 _qr = jax.jit(jnp.linalg.qr)
 _feasible = jax.jit(feasible)
-_jitted_first = jax.jit(_first)
-_jitted_resume = jax.jit(_resume)
+_jitted_first = compiled(_first)
+_jitted_resume = compiled(_resume)
 
 
 def _conditioning(objective: Objective, data: Data) -> float:
@@ -354,7 +357,7 @@ def _conditioning(objective: Objective, data: Data) -> float:
     return float(objective.reg) * len(data.y) / square if square > 0 else np.inf
 
 
-@jax.jit
+@compiled
 def _mean_square(X: Features) -> Scalar:
     some = dense(X[slice(None, None, -(-X.shape[0] // SOME_ROWS))])
     return jnp.mean(jnp.sum(some * some, axis=1))

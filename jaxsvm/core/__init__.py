@@ -6,6 +6,7 @@ here too, because every other room needs them.
 """
 
 from jaxsvm.core.arguments import validate as validate
+from jaxsvm.core.compilation import compiled as compiled
 from jaxsvm.core.features import StandardizedFeatures as StandardizedFeatures
 from jaxsvm.core.losses import FAMILY as FAMILY
 from jaxsvm.core.losses import Hinge as Hinge
@@ -22,4 +23,6 @@ from jaxsvm.core.objective import score as score
 from jaxsvm.core.penalties import Penalty as Penalty
 from jaxsvm.core.penalties import l1_penalty as l1_penalty
 from jaxsvm.core.penalties import l2_penalty as l2_penalty
+from jaxsvm.core.sources import RowSource as RowSource
+from jaxsvm.core.streamed import StreamedRows as StreamedRows
 from jaxsvm.core.types import Data as Data

@@ -19,7 +19,8 @@ from jax import Array
 from jax.core import Tracer
 
 from jaxsvm.core.features import StandardizedFeatures, check_width
-from jaxsvm.core.rows import ShardedRows
+from jaxsvm.core.rows import ShardedRows, host_blocks
+from jaxsvm.core.streamed import StreamedRows
 
 # Rows looked at together, so that the mask of a large X is never as long as X.
 CHECK_ROWS = 4096
@@ -255,7 +256,10 @@ def _check_features(name: str, X: Any) -> None:
 def check_array(name: str, array: Any) -> None:
     """Raise ValueError unless it is a plain NumPy or JAX array of native byte order."""
     # Of NumPy's subclasses a memory map alone computes as an array does.
-    if not (isinstance(array, Array | ShardedRows) or type(array) in (np.ndarray, np.memmap)):
+    if not (
+        isinstance(array, Array | ShardedRows | StreamedRows)
+        or type(array) in (np.ndarray, np.memmap)
+    ):
         kind = type(array).__name__
         hint = f"; jnp.asarray({name}) makes one of numbers" if isinstance(array, list) else ""
         raise ValueError(f"{name} is a {kind}: expected a plain NumPy or JAX array{hint}")
@@ -275,18 +279,24 @@ def check_finite(name: str, array: Any) -> None:
     if isinstance(array, Tracer) or array.dtype == np.uint8:  # bytes stay on their device
         return
     check_floats(name, array)
-    array = np.asarray(array)
     held = jax.dtypes.canonicalize_dtype(array.dtype)
     most = np.inf if held == array.dtype else np.finfo(held).max
-    for start in range(0, len(array), CHECK_ROWS):
-        block = array[start : start + CHECK_ROWS]
-        fits = np.isfinite(block) if np.isinf(most) else np.abs(block) <= most
-        bad = np.argwhere(~fits)
-        if bad.size:
-            index = (int(bad[0][0]) + start, *(int(i) for i in bad[0][1:]))
-            at = ", ".join(map(str, index))
-            within = "" if np.isinf(most) else f", at most {most:.4g} in size, as {held} is used"
-            raise ValueError(f"{name}[{at}] = {array[index]}: expected finite numbers only{within}")
+    before = 0
+    for part in host_blocks(array):
+        for start in range(0, len(part), CHECK_ROWS):
+            block = part[start : start + CHECK_ROWS]
+            fits = np.isfinite(block) if np.isinf(most) else np.abs(block) <= most
+            bad = np.argwhere(~fits)
+            if bad.size:
+                first = tuple(map(int, bad[0]))
+                at = ", ".join(map(str, (first[0] + start + before, *first[1:])))
+                within = (
+                    "" if np.isinf(most) else f", at most {most:.4g} in size, as {held} is used"
+                )
+                raise ValueError(
+                    f"{name}[{at}] = {block[first]}: expected finite numbers only{within}"
+                )
+        before += len(part)
 
 
 def check_values(caller: str, *arguments: Any) -> None:

@@ -12,8 +12,9 @@ pull-back ``Gᵀ X`` of a gradient on them. So how X is stored concerns this fil
   and neither the centred nor the float32 matrix exists. CIFAR-10 stays 154 MB of uint8 instead of
   614 MB of float32, and rows are padded with zeros to a width that the machine likes.
 
-The numbers lie on one device, or their rows over several (`jaxsvm.core.rows.ShardedRows`). Whatever
-looks at X a part at a time does so by `scan_rows`, the one loop over rows.
+The numbers lie on one device, or their rows over several (`jaxsvm.core.rows.ShardedRows`), or they
+are read when they are needed (`jaxsvm.core.streamed.StreamedRows`). Whatever looks at X a part at a
+time does so by `scan_rows`, the one loop over rows.
 """
 
 from collections.abc import Callable
@@ -29,25 +30,29 @@ from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.rows import ShardedRows, add, each_row, scan_blocks
+from jaxsvm.core.rows import ShardedRows, add, each_row, layout, scan_blocks
+from jaxsvm.core.streamed import StreamedRows
 
 # An accelerator's default product rounds float32 to fewer bits, enough to flip an accepted trial.
 PRECISION = lax.Precision.HIGHEST
+GROUP = 8  # rows that a product takes together, or a multiple of as many as it does
 NARROWEST = 128  # columns of a panel: compiling a narrower one takes longer than it saves
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StandardizedFeatures:
-    """X as stored: ``X[:, d] = (values[:, d] - shift[d]) * scale[d]`` for d < D.
+    """X as stored, with the centring and the scale beside it.
+
+        X[:, d] = (values[:, d] − shift[d]) · scale[d],   d < D
 
     To the outside it has X's own shape ``(N, D)``: ``X[:100]`` takes rows, and
     ``X @ W.T`` is `dot`'s product, so a loss_fn of one's own reads like one over an array.
     `numpy.asarray` gives the plain matrix.
 
     Attributes:
-        values: (N, P) uint8 or float, P ≥ D; the columns from D on are padding, zero. An array or
-            `ShardedRows`.
+        values: (N, P) uint8 or float, P ≥ D; the columns from D on are padding, zero. An array,
+            `ShardedRows` or `StreamedRows`.
         shift: (D,) float; what is subtracted (the mean image; 0 in the bias column).
         scale: (D,) float; what multiplies (1 in the bias column).
     """
@@ -92,7 +97,7 @@ class StandardizedFeatures:
 
 
 # Underscored sizes are documentation: where W and X disagree, our own ValueError is to speak.
-Features: TypeAlias = Float[Array, "_N _D"] | StandardizedFeatures | ShardedRows
+Features: TypeAlias = Float[Array, "_N _D"] | StandardizedFeatures | ShardedRows | StreamedRows
 
 
 def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
@@ -110,8 +115,13 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
     """
     check_width(X, W)
     in_cache = len(X) <= block_sizes().product
+    alike = _alike if layout(len(X)).segments > 1 else lambda product, rows: product(rows)
     if not isinstance(X, StandardizedFeatures):
-        return each_row(Partial(partial(_product, in_cache=in_cache), W), X)
+
+        def plain(W: Array, rows: Array) -> Array:
+            return alike(lambda rows: _product(W, rows, in_cache=in_cache), rows)
+
+        return each_row(Partial(plain, W), X)
     if len(X) <= block_sizes().few:
         return _product(_pad(W, X), _centred(X, W.dtype))
     weights, offset = _fold(X, W)
@@ -125,7 +135,11 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
         return total, product(weights, values, True)
 
     if jnp.issubdtype(X.values.dtype, jnp.floating):
-        raw = each_row(Partial(lambda w, values: product(w, values, in_cache), weights), X.values)
+
+        def floats(weights: Array, rows: Array) -> Array:
+            return alike(lambda rows: product(weights, rows, in_cache), rows)
+
+        raw = each_row(Partial(floats, weights), X.values)
     else:
         _, raw = scan_blocks(Partial(scores, weights), (), X.values)
     return raw - offset[None, :]
@@ -327,7 +341,7 @@ def check_width(X: Features, W: Array) -> None:
         )
 
 
-def _stored(X: Features) -> Array | ShardedRows:
+def _stored(X: Features) -> Array | ShardedRows | StreamedRows:
     """Return the numbers in memory, (N, D) or with padding (N, P)."""
     return X.values if isinstance(X, StandardizedFeatures) else X
 
@@ -337,8 +351,10 @@ def _with_values(X: Features, values: Array) -> Features:
     return replace(X, values=values) if isinstance(X, StandardizedFeatures) else values
 
 
-def _each(f: Callable[[Array], Array], values: Array | ShardedRows) -> Any:
+def _each(f: Callable[[Array], Array], values: Array | ShardedRows | StreamedRows) -> Any:
     """Return f of every number, wherever it lies."""
+    if isinstance(values, StreamedRows):
+        return values.map(f)
     return jax.tree.map(f, values)
 
 
@@ -357,13 +373,28 @@ def _pad(W: Array, X: StandardizedFeatures) -> Array:
 def _centred(X: StandardizedFeatures, dtype: Any) -> Array:
     """Return (N, P): `dense` with the padding kept, zero."""
     shift, scale = _pad(X.shift[None, :], X), _pad(X.scale[None, :], X)
-    return (X.values.astype(dtype) - shift.astype(dtype)) * scale.astype(dtype)
+    values = X.values[:] if isinstance(X.values, StreamedRows) else X.values
+    return (values.astype(dtype) - shift.astype(dtype)) * scale.astype(dtype)
 
 
 def _unfold(X: StandardizedFeatures, raw: Array, total: Array) -> Array:
     """Return ``Gᵀ X`` from ``raw = Gᵀ values`` and ``total``, the sum of G's rows."""
     shift, scale = X.shift.astype(raw.dtype), X.scale.astype(raw.dtype)
     return (raw[:, : X.shape[1]] - total[:, None] * shift[None, :]) * scale[None, :]
+
+
+def _alike(product: Callable[[Array], Array], rows: Array) -> Array:
+    """Return ``product(rows)``, no row of which is another sum for being among the last.
+
+    Rows are multiplied in groups, and those left over one by one, in another order of additions.
+    Whether a row is left over must not depend on how many devices the rows are on.
+    """
+    whole = len(rows) // GROUP * GROUP
+    if whole == len(rows):
+        return product(rows)
+    last = product(jnp.pad(rows[whole:], ((0, whole + GROUP - len(rows)), (0, 0))))
+    last = last[: len(rows) - whole]
+    return product(rows).at[whole:].set(last) if whole else last
 
 
 def _product(W: Array, x: Array, *, in_cache: bool = True) -> Array:

@@ -80,6 +80,8 @@ class AllowedSlopes(NamedTuple):
 class Hinge:
     """A multiclass hinge loss: call it as ``loss(scores, y, *, delta=1.0) -> (N,)``.
 
+        loss_i = join_{j in terms} max(0, margins[i, j])^power
+
     A record of the four choices above: hashable, so it may be a static argument of `jax.jit`, and
     equal to any record of the same choices. For a loss of your own, subclass it (a frozen
     dataclass) and override `targets`: a delta for each pair of classes, say.

@@ -67,6 +67,8 @@ def scores_of(X: Features, *weights: Weights) -> tuple[Scores, ...]:
 def predict(W: Weights, X: Features) -> Int[Array, " N"]:
     """Return the class of the highest score of each example; the first of equals.
 
+        class_i = argmax_j scores[i, j]
+
     Returns:
         (N,) int32 classes.
 
@@ -84,6 +86,8 @@ def predict(W: Weights, X: Features) -> Int[Array, " N"]:
 
 def accuracy(W: Weights, data: Data) -> Scalar:
     """Return the fraction of examples that `predict` gets right, in [0, 1].
+
+        accuracy = (1/N) Σ_i [argmax_j scores[i, j] = y_i]
 
     Raises:
         ValueError: W and X differ in D, or what `predict` refuses.

@@ -108,7 +108,9 @@ def _l1_difference(W: Weights, h: Array, is_central: bool) -> Weights:
     conjugate=_l2_conjugate,
 )
 def l2_penalty(W: Weights) -> Scalar:
-    """Return ΣΣ W², with no ½: its gradient is 2W.
+    """Return the sum of the weights' squares, with no ½: its gradient is 2W.
+
+        R(W) = Σ_c Σ_d W[c, d]²
 
     Source: CS231n notes, "Linear classification", R(W).
 
@@ -125,7 +127,9 @@ def l2_penalty(W: Weights) -> Scalar:
     difference=_l1_difference,
 )
 def l1_penalty(W: Weights) -> Scalar:
-    """Return ΣΣ |W|; its subgradient at 0 is 0.
+    """Return the sum of the weights' magnitudes; its subgradient at 0 is 0.
+
+        R(W) = Σ_c Σ_d |W[c, d]|
 
     >>> l1_penalty(jnp.array([[1.0, -2.0]]))
     Array(3., dtype=float32)

@@ -14,7 +14,7 @@ if the compiler writes it for several devices as it does for one. That is so whe
 it was not for plain transposes (`jaxsvm.core.losses.classes_first`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,11 +27,13 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.tree_util import Partial
 
 from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.streamed import StreamedRows
 
 AXIS = "rows"  # of the mesh
 # A loop of one step is no loop to the compiler, and what is fused then may round otherwise. So a
 # segment has several blocks, also where it is a device's only one.
 BLOCKS = 4
+HOST_ROWS = 4096  # of a stream, read together
 # Partial sums in memory at once. More devices than this share no more work.
 MOST_SEGMENTS = 64
 
@@ -148,8 +150,7 @@ class ShardedRows:
         return each_row(lambda rows: rows @ other, self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        both = np.concatenate([np.asarray(self.main), np.asarray(self.rest)])
-        return np.asarray(both, dtype=dtype)
+        return np.asarray(np.concatenate(list(host_blocks(self))), dtype=dtype)
 
 
 def add(a: Any, b: Any) -> Any:
@@ -160,7 +161,7 @@ def add(a: Any, b: Any) -> Any:
 def scan_blocks(
     f: Callable[..., tuple[Any, Any]],
     zero: Any,
-    X: Array | ShardedRows,
+    X: Array | ShardedRows | StreamedRows,
     *columns: Array,
     rows: int | None = None,
     merge: Callable[[Any, Any], Any] = add,
@@ -173,7 +174,7 @@ def scan_blocks(
             axis. It must treat every row alone but for the total. What gradients flow through is
             given to it by a `jax.tree_util.Partial`; it may close over anything else.
         zero: the total of no rows, to `merge` and to f; () where nothing is summed.
-        X: (N, P).
+        X: (N, P), in memory or a stream, which is then read once.
         *columns: arrays (N, ...), such as the labels; on several devices each has all of them.
         rows: that f is handed at most, where a block has too many for what f makes of them.
         merge: ``(total, total) -> total`` of two sets of rows; elementwise, and the same to the bit
@@ -187,7 +188,7 @@ def scan_blocks(
     if rows is not None:
         f = partial(_scan_pieces, f, rows)
     if cut.main == N and cut.blocks == 1:
-        return f(zero, X, *columns)
+        return f(zero, X[:] if isinstance(X, StreamedRows) else X, *columns)
     sums = bool(jax.tree.leaves(zero))
 
     def some(
@@ -225,7 +226,10 @@ def scan_blocks(
 
         parts, out = _on_devices(share, X, _as_pytree(f), columns)
     else:
-        totals, out = some(f, X, columns, 0, cut.segments)
+        if isinstance(X, StreamedRows):
+            totals, out = X.scan_blocks(f, zero, columns, cut)
+        else:
+            totals, out = some(f, X, columns, 0, cut.segments)
         parts = _in_pairs(totals, merge, 2)
     if cut.main < N:
         rest = X.rest if isinstance(X, ShardedRows) else X[cut.main :]
@@ -270,12 +274,14 @@ def _scan_pieces(
     return total, out
 
 
-def each_row(f: Callable[[Array], Array], X: Array | ShardedRows) -> Array:
+def each_row(f: Callable[[Array], Array], X: Array | ShardedRows | StreamedRows) -> Array:
     """Return ``f(X)``, which treats every row alone, whatever is computed beside it.
 
     f is handed as many rows at once as lie together; as in `scan_blocks` it may be a `Partial`.
     That a product's rows are the same bits however many there are is so on the CPU, and tested.
     """
+    if isinstance(X, StreamedRows):
+        return X.each_row(f)
     if not isinstance(X, ShardedRows):
         return f(X)
     main = _on_devices(lambda rows, _, f: _gathered(f(rows)), X, _as_pytree(f))
@@ -306,6 +312,30 @@ def take_rows(X: ShardedRows, index: Any) -> Array:
     if not len(X.rest):
         return taken
     return jnp.where((index < M)[..., None], taken, X.rest.at[index - M].get(mode="clip"))
+
+
+def host_blocks(X: Any) -> Iterator[np.ndarray]:
+    """Yield the rows of a matrix as NumPy's arrays, some at a time.
+
+    Where other processes have some of them, all take part: each is sent them, a block at a time.
+    """
+    if isinstance(X, StreamedRows):
+        for start in range(0, len(X), HOST_ROWS):
+            yield np.asarray(X[start : start + HOST_ROWS])
+        return
+    if not isinstance(X, ShardedRows):
+        yield np.asarray(X)
+        return
+    if X.main.is_fully_addressable:
+        yield np.asarray(X.main)
+    else:
+        share = len(X.main) // layout(len(X)).segments
+        for start in range(0, len(X.main), share):
+            yield np.asarray(_taken(X, start + jnp.arange(share)))
+    yield np.asarray(X.rest)
+
+
+_taken = jax.jit(lambda X, index: take_rows(X, index))
 
 
 def _on_devices(f: Callable[..., Any], X: ShardedRows, *others: Any) -> Any:

@@ -2,7 +2,8 @@
 
 A typed PRNG key is stored as its words, and a float of a kind that NumPy does not have (bfloat16,
 float8) as unsigned integers of the same bits. What a leaf was is in the template it is restored to.
-Rows that lie over several devices are one array here, because what they are does not depend on it.
+Rows that lie over several devices, or are read when they are needed, are one array here, because
+what they are does not depend on it.
 """
 
 import hashlib
@@ -14,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsvm.core.rows import ShardedRows
+from jaxsvm.core.rows import ShardedRows, host_blocks
+from jaxsvm.core.streamed import StreamedRows
 
 # The generators of `jax.random.key`, one of which a typed key's dtype is of.
 GENERATORS = ("threefry2x32", "rbg", "unsafe_rbg")
@@ -82,7 +84,7 @@ def digests(tree: Any) -> dict[str, str]:
     >>> digests(jnp.ones((2, 3)))
     {'0': 'float32[2, 3] f46913286d895f62d646314f400fc3d7'}
     """
-    bits = {name: _digest(array) for name, array in stored(tree).items()}
+    bits = {name: _digest(leaf) for name, leaf in _named(tree)}
     return {name: f"{said} {bits[name]}" for name, said in described(tree).items()}
 
 
@@ -90,7 +92,7 @@ def on_one_device(tree: Any) -> Any:
     """Return a pytree's arrays as forms: shapes and dtypes, and nothing of where they lie."""
 
     def form(leaf: Any) -> Any:
-        if not isinstance(leaf, Array | ShardedRows):
+        if not isinstance(leaf, Array | ShardedRows | StreamedRows):
             return leaf
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
@@ -98,7 +100,7 @@ def on_one_device(tree: Any) -> Any:
 
 
 def _is_rows(node: Any) -> bool:
-    return isinstance(node, ShardedRows)
+    return isinstance(node, ShardedRows | StreamedRows)
 
 
 def _named(tree: Any) -> list[tuple[str, Any]]:
@@ -146,8 +148,11 @@ def _said(form: tuple[tuple[int, ...], np.dtype] | None) -> str:
     return "not there" if form is None else f"{form[1]}{list(form[0])}"
 
 
-def _digest(array: np.ndarray) -> str:
-    """Return the first half of the sha256 of an array's bytes."""
-    # Reshaped, because the bytes of an array with no entries or no axes cannot be viewed.
-    flat = np.ascontiguousarray(array).reshape(-1)
-    return hashlib.sha256(flat.view(np.uint8).data).hexdigest()[:32]
+def _digest(leaf: Any) -> str:
+    """Return the first half of the sha256 of an array's bytes, as they are stored."""
+    found = hashlib.sha256()
+    for block in host_blocks(leaf) if _is_rows(leaf) else [_stored(leaf)]:
+        # Reshaped, because the bytes of an array with no entries or no axes cannot be viewed.
+        flat = np.ascontiguousarray(block).reshape(-1)
+        found.update(flat.view(np.uint8).data)
+    return found.hexdigest()[:32]

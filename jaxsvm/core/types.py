@@ -29,8 +29,8 @@ class Data(NamedTuple):
     """Examples and their labels: a pytree, always passed as an argument.
 
     Attributes:
-        X: (N, D) features, one example a row, the bias column of ones last; an array or
-            `StandardizedFeatures`.
+        X: (N, D) features, one example a row, the bias column of ones last; an array,
+            `StandardizedFeatures` or, where they are too large for memory, `StreamedRows`.
         y: (N,) int32 labels in [0, C). Functions check the range outside `jax.jit`; inside it they
             cannot.
     """

@@ -47,6 +47,25 @@ def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> Ex
     Raises:
         DatasetError: no such dataset, none prepared and no way to, or damaged files.
     """
+    folder = prepared_folder(name, data_dir)
+    source = _fingerprint(folder)
+    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    kept = _cache_root() / f"{name.replace('/', '-')}-{folder.name}-{key}"
+    images = _read_kept(kept, source)
+    if images is None:
+        _decode(folder, kept, source)
+        images = _read_kept(kept, source)
+        if images is None:
+            raise DatasetError(f"{kept} does not read back as it was written: is the disk sound?")
+    return images
+
+
+def prepared_folder(name: str, data_dir: str | os.PathLike[str] | None) -> Path:
+    """Return the folder of a prepared dataset, which is prepared now where it was not yet.
+
+    Raises:
+        DatasetError: no such dataset, or none prepared and no way to.
+    """
     root = _root(data_dir)
     folder = _find(name, root)
     if folder is None:
@@ -58,16 +77,7 @@ def load_images(name: str, data_dir: str | os.PathLike[str] | None = None) -> Ex
                 raise
         folder = _find(name, root)
         assert folder is not None, f"{name} was prepared, but not in {root}"
-    source = _fingerprint(folder)
-    key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    kept = _cache_root() / f"{name.replace('/', '-')}-{folder.name}-{key}"
-    images = _read_kept(kept, source)
-    if images is None:
-        _decode(folder, kept, source)
-        images = _read_kept(kept, source)
-        if images is None:
-            raise DatasetError(f"{kept} does not read back as it was written: is the disk sound?")
-    return images
+    return folder
 
 
 def _root(data_dir: str | os.PathLike[str] | None) -> Path:
@@ -144,7 +154,7 @@ def _read_kept(kept: Path, source: list[list[Any]]) -> Examples | None:
 
 def _decode(folder: Path, kept: Path, source: list[list[Any]]) -> None:
     """Decode a prepared dataset into ``kept``, each file whole or not at all, the manifest last."""
-    builder = _open(folder)
+    builder = open_prepared(folder)
     try:
         kept.mkdir(parents=True, exist_ok=True)
         for left in kept.glob("tmp*"):
@@ -173,7 +183,7 @@ def _decode(folder: Path, kept: Path, source: list[list[Any]]) -> None:
         ) from error
 
 
-def _open(folder: Path) -> Any:
+def open_prepared(folder: Path) -> Any:
     """The tfds builder of a prepared folder whose form we can read."""
     import tensorflow_datasets as tfds
 
@@ -186,7 +196,7 @@ def _open(folder: Path) -> Any:
         if len(set(names)) < len(names):
             raise ValueError("two of its classes have one name")
     except Exception as error:  # tfds raises many kinds for a damaged folder
-        raise _damaged(folder, error) from error
+        raise damaged(folder, error) from error
     if file_format not in FORMATS:
         raise DatasetError(
             f"{folder} holds {file_format} files: expected {' or '.join(FORMATS)}. Name another "
@@ -246,7 +256,7 @@ def _examples(builder: Any, split: str, folder: Path) -> Iterator[tuple[np.ndarr
         if count != expected:
             raise ValueError(f"{split} has {count} images: expected {expected}")
     except Exception as error:  # array_record and Pillow raise many kinds for damaged bytes
-        raise _damaged(folder, error) from error
+        raise damaged(folder, error) from error
 
 
 def _decode_split(builder: Any, split: str, folder: Path, part: Path) -> dict[str, int]:
@@ -275,7 +285,8 @@ def _decode_split(builder: Any, split: str, folder: Path, part: Path) -> dict[st
     return {files[0]: checksum, files[1]: zlib.crc32(labels.data)}
 
 
-def _damaged(folder: Path, error: Exception) -> DatasetError:
+def damaged(folder: Path, error: Exception) -> DatasetError:
+    """Return the error of a folder that cannot be read, and what to do about it."""
     reason = str(error).strip().splitlines()
     return DatasetError(
         f"{folder} cannot be read, so it is damaged or incomplete: copy it again, or remove it and "

@@ -61,6 +61,8 @@ def check_gradient(
 ) -> Any:
     """Say of every coordinate of a gradient whether it is right, and what explains it where not.
 
+        right where  min(left, right) − tolerance ≤ gradient ≤ max(left, right) + tolerance
+
     An `Objective` is checked exactly, by its hinges: `check_objective`. Any other function is
     checked by the branches in its jaxpr, see `jaxsvm.gradients.piecewise`: a difference judges the
     gradient only where both of its ends lie on the point's own smooth piece, and at a kink the

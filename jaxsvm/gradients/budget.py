@@ -16,12 +16,12 @@ import math
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
 from jaxsvm.core.arguments import check_finite_problem, check_problem, check_steps, check_values
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.features import largest_feature, per_row
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Weights
@@ -142,7 +142,7 @@ def suggest_h(objective: Objective, W: Weights, data: Data, dtype: Any = None) -
     return h
 
 
-@partial(jax.jit, static_argnames="dtype")
+@partial(compiled, static_argnames=("dtype",))
 def _best_step(objective: Objective, W: Weights, data: Data, dtype: Any) -> Array:
     largest = jnp.max(largest_feature(data.X)).astype(W.dtype)
     low, high, num = STEPS

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -34,6 +33,7 @@ from jaxsvm.core.arguments import (
     check_values,
     check_word,
 )
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.features import Features, dense
 from jaxsvm.core.hinges import ScoreHinges
 from jaxsvm.core.objective import Objective, require
@@ -214,7 +214,7 @@ def check_objective(
     )
 
 
-_analytic = jax.jit(analytic_gradient)
+_analytic = compiled(analytic_gradient)
 
 
 def _worst(

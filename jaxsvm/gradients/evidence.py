@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.features import (
     Features,
     absolute,
@@ -117,7 +117,7 @@ def blocks(X: Features, rows: np.ndarray) -> Iterator[Features]:
 
 
 # Of sharded rows, `X[index]` alone is compiled at every call.
-_rows = jax.jit(lambda X, index: X[index])
+_rows = compiled(lambda X, index: X[index])
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:
@@ -135,7 +135,7 @@ class _Survey(NamedTuple):
     tolerance: Array  # (C, D)
 
 
-@jax.jit
+@compiled
 def _survey(objective: Objective, W: Weights, data: Data, h: Array, eps: ScalarLike) -> _Survey:
     X, y = data
     N, D = X.shape
@@ -191,7 +191,7 @@ def _on_scores(
     return own + (jnp.where(label, every, 0) if part.only_label else every - others)
 
 
-@jax.jit
+@compiled
 def _weigh(
     objective: Objective,
     W: Weights,

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 
 from jaxsvm.core.arguments import as_arrays, check_positive, check_problem, check_word
 from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.compilation import evaluate
 from jaxsvm.core.features import Features, dense
 from jaxsvm.core.hinges import Height, ScoreHinges
 from jaxsvm.core.objective import Objective, require, score
@@ -195,14 +196,17 @@ def termwise_numerical_gradient(
     check_positive("h", h)
     check_problem(W, data)
     loss, penalty = require(objective, "termwise_numerical_gradient")
-    data = as_arrays(data)
     central = method == "central"
     step = jnp.asarray(h, W.dtype)
-    scores = score(W, data.X)
-    total = jnp.zeros_like(W)
-    for hinges in loss.along_scores(scores, data.y, delta=objective.delta):
-        total += sum_terms(difference(method), hinges, *data, unit=step, odd=central)[0]
-    return total / data.X.shape[0] + objective.reg * penalty.difference(W, step, central)
+
+    def gradient(W: Weights, data: Data) -> Weights:
+        scores = score(W, data.X)
+        total = jnp.zeros_like(W)
+        for hinges in loss.along_scores(scores, data.y, delta=objective.delta):
+            total += sum_terms(difference(method), hinges, *data, unit=step, odd=central)[0]
+        return total / data.X.shape[0] + objective.reg * penalty.difference(W, step, central)
+
+    return evaluate(gradient, W, as_arrays(data))
 
 
 def difference(method: str) -> Term:

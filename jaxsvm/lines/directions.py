@@ -25,6 +25,8 @@ NORMALIZATIONS = ("none", "unit", "rows")
 def random_direction(key: Array, params: Any, *, normalize: str = "none") -> Any:
     """Draw a Gaussian direction of the shape of ``params``.
 
+        rows:   direction_c ← direction_c · ‖W_c‖ / ‖direction_c‖
+
     Args:
         key: a typed key (`jax.random.key`).
         params: W (C, D), or any pytree of floating arrays.

@@ -6,6 +6,7 @@ same calls take any ``loss_fn(params, data) -> scalar`` over any pytree and eval
 point, a few at a time. A linear layer on frozen features is the first kind: pass the features as X.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from jaxtyping import Float
 
 from jaxsvm.core.arguments import check_loss_fn, check_params, check_problem
 from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.compilation import evaluate
 from jaxsvm.core.losses import Hinge
 from jaxsvm.core.objective import Objective, check_objective, scores_of
 from jaxsvm.core.penalties import Penalty
@@ -73,6 +75,8 @@ def slice_1d(
 ) -> Slice:
     """Evaluate a loss at ``num`` points of the line W + t·direction.
 
+        loss[i] = objective(W + t[i]·direction),   t from start to stop
+
     Args:
         objective: an `Objective`, or any ``loss_fn(params, data) -> scalar``.
         W: (C, D) weights; any pytree for a black box.
@@ -101,10 +105,7 @@ def slice_1d(
     check_like(W, direction, "direction")
     t = nodes(start, stop, num, _dtype(W))
     if not isinstance(objective, Objective):
-        points = lax.map(
-            lambda s: objective(_move(W, direction, s), data), t, batch_size=block_sizes().points
-        )
-        return Slice(t, points)
+        return Slice(t, _losses(objective, lambda s: _move(W, direction, s), t, data))
     y = data.y
     S, T = scores_of(data.X, W, direction)
     right = right_on_grid(leads(S, y), leads(T, y), y, start=start, stop=stop, num=num)
@@ -128,6 +129,8 @@ def slice_2d(
     num: int = 51,
 ) -> Slice:
     """Evaluate a loss on a ``num`` × ``num`` grid of the plane W + t[i]·a + t[j]·b.
+
+        loss[i, j] = objective(W + t[i]·a + t[j]·b),   t from start to stop
 
     Args:
         objective: an `Objective`, or any ``loss_fn(params, data) -> scalar``.
@@ -169,7 +172,7 @@ def slice_2d(
                 objective, line, direction_b, data, start=start, stop=stop, num=num
             ).loss
 
-        return Slice(t, lax.map(row, t))
+        return Slice(t, evaluate(lambda t, _: lax.map(row, t), t, data))
     y = data.y
     S, A, B = scores_of(data.X, W, direction_a, direction_b)
     # Leads are linear too: taken once, not once a row, since own scores are gathered.
@@ -228,6 +231,8 @@ def project_path(
 ) -> PathOnPlane:
     """Project a path on the plane origin + a·A + b·B, and say how far off it is.
 
+        coordinates_t = argmin_{a, b} ‖path_t − origin − a·A − b·B‖,   residual_t = the least
+
     Args:
         objective: an `Objective`, or any ``loss_fn(params, data) -> scalar``.
         path: (T, C, D) weights, or a pytree whose leaves have a leading axis T.
@@ -264,12 +269,17 @@ def project_path(
     shadow = centre[None, :] + jnp.matmul(coordinates, plane, precision=lax.Precision.HIGHEST)
     residual = jnp.linalg.norm(flat - shadow, axis=1)
 
-    def losses(points: Array) -> Array:
-        return lax.map(
-            lambda p: objective(unravel(p), data), points, batch_size=block_sizes().points
-        )
+    on_path, on_plane = (_losses(objective, unravel, points, data) for points in (flat, shadow))
+    return PathOnPlane(coordinates, residual, on_path, on_plane)
 
-    return PathOnPlane(coordinates, residual, losses(flat), losses(shadow))
+
+def _losses(loss_fn: LossFn, at: Callable[[Array], Any], points: Array, data: Any) -> Array:
+    """Return the loss at each of some points, a few side by side."""
+
+    def every(points: Array, data: Any) -> Array:
+        return lax.map(lambda p: loss_fn(at(p), data), points, batch_size=block_sizes().points)
+
+    return evaluate(every, points, data)
 
 
 def _move(params: Any, direction: Any, t: Array) -> Any:

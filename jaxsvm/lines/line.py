@@ -44,6 +44,8 @@ class Minimum(NamedTuple):
 class Line(NamedTuple):
     """An objective along W + tD; made by `along`.
 
+        objective(W + tD) = loss(t) + absolute(t) + parabola · (1, t, t²)
+
     Attributes:
         loss: the data loss.
         absolute: the l1 penalty's hinges, or empty.
@@ -201,6 +203,8 @@ class Line(NamedTuple):
 
 def along(objective: Objective, W: Weights, direction: Direction, data: Data) -> Line:
     """Return the objective along W + t·direction as a sum of hinges.
+
+        f(t) = (1/N) Σ_i join_j max(0, u_ij + t·v_ij)^power + reg · R(W + t·direction)
 
     An all-zero direction gives a constant; a NaN in W or in the direction gives NaN everywhere.
 

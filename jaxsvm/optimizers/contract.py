@@ -37,6 +37,7 @@ from jax.core import Tracer
 from jaxtyping import Float, Int, PyTree
 
 from jaxsvm.core.arguments import as_arrays, check_count, check_key
+from jaxsvm.core.compilation import compiled, is_read_here
 from jaxsvm.core.types import Data
 
 Params: TypeAlias = PyTree[Float[Array, "..."]]
@@ -171,6 +172,8 @@ def run(
 ) -> tuple[Any, Any]:
     """Start from ``params`` and take ``num_steps`` steps.
 
+        state, info_i ← step(fold_in(key, i), state, data),   i = 0, 1, ..., num_steps − 1
+
     Pure and un-jitted: jit it once at the edge,
     ``jax.jit(run, static_argnames=("optimizer", "num_steps"))``, or vmap it over keys. Another
     optimizer is then another compilation. To vary a setting without recompiling, pass it as an
@@ -181,7 +184,8 @@ def run(
         optimizer: the strategy.
         key: a typed key (`jax.random.key`); step i is handed ``fold_in(key, i)``.
         params: the start, usually W (C, D).
-        data: the examples; always an argument, never closed over.
+        data: the examples; always an argument, never closed over. Of `jaxsvm.StreamedRows` the
+            steps are taken from the host, compiled but for their passes: not inside `jax.jit`.
         num_steps: how many steps, ≥ 0; static. Blocks are computed whole: a multiple of the
             optimizer's ``block_size`` computes nothing in vain.
 
@@ -202,6 +206,8 @@ def run(
     """
     _check_run(optimizer, key)
     num_steps = check_count("num_steps", num_steps, least=0)
+    if is_read_here(key, params, data):
+        return _run(optimizer, key, params, data, num_steps=num_steps)
     return advance(optimizer, key, optimizer.init(params, data), data, 0, num_steps=num_steps)
 
 
@@ -209,6 +215,8 @@ def advance(
     optimizer: Optimizer, key: Array, state: Any, data: Data, start: int | Array, *, num_steps: int
 ) -> tuple[Any, Any]:
     """Continue a run: take steps ``start`` to ``start + num_steps − 1`` of the run under ``key``.
+
+        state, info_i ← step(fold_in(key, i), state, data),   i = start, start + 1, ...
 
     `run` is ``init`` and one `advance`. To show progress or to save a long run, cut it into many:
     the bits are the same for any cut. A cut at a multiple of ``block_size`` costs nothing; at any
@@ -242,6 +250,8 @@ def advance(
     num_steps = check_count("num_steps", num_steps, least=0)
     if not isinstance(start, Tracer):
         start = check_count("start", start, least=0)
+    if is_read_here(key, state, data):
+        return _advance(optimizer, key, state, data, start, num_steps=num_steps)
     data = as_arrays(data)
     block_step, size = optimizer.block_step, optimizer.block_size
     if block_step is None or num_steps == 0:
@@ -321,6 +331,11 @@ def check_optimizer(optimizer: Any) -> None:
 def _check_run(optimizer: Any, key: Any) -> None:
     check_optimizer(optimizer)
     check_key(key)
+
+
+# Of a stream: in memory whoever calls them compiles them.
+_run = compiled(run, static_argnames=("optimizer", "num_steps"))
+_advance = compiled(advance, static_argnames=("optimizer", "num_steps"))
 
 
 def _from(start: int | Array, length: int) -> Int[Array, " length"]:

@@ -44,6 +44,8 @@ def minibatch(
 ) -> Optimizer:
     """Hand each step of an optimizer ``batch_size`` random examples instead of all.
 
+        objective on a batch = (1/B) Σ_{i in batch} loss(scores, y)_i + reg · R(W)
+
     With replacement, every row of a batch is an independent uniform draw. Without, an epoch is a
     fresh permutation of the examples cut into ⌊N / batch_size⌋ batches; the examples left over
     sit out that epoch.

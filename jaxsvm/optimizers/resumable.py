@@ -8,21 +8,24 @@ The checkpoint also says what the run is (`identity`): a folder continues no oth
 This is the one file of the optimizers that works on the host and touches the disk.
 """
 
+import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from jaxsvm.checkpoint import Checkpoint, UnusableError, delete, newest, owned, save
 from jaxsvm.core.arguments import check_count, check_params, check_path, check_values, validate
+from jaxsvm.core.compilation import compiled
 from jaxsvm.core.trees import check_stored, restored, stored
 from jaxsvm.core.types import Data
 from jaxsvm.files import read_sealed, write_sealed
@@ -36,6 +39,7 @@ from jaxsvm.optimizers.identity import (
     identity,
     warn_elsewhere,
 )
+from jaxsvm.processes import Packed, is_first, of_first
 
 KIND, FORMAT = "jaxsvm info", 1
 NUM_CHUNKS = 20  # of a run whose caller does not say
@@ -69,6 +73,9 @@ def run_resumable(
 
     A run that diverges stops at the end of a chunk, and the newest checkpoint is then one whose
     params have a good loss. `run` goes on whatever the loss is.
+
+    Of several processes (`jax.distributed`) all call this with the same arguments; the first alone
+    looks into the folder and writes there.
 
     For the host: not to be jitted.
 
@@ -122,24 +129,73 @@ def run_resumable(
     every = check_count("every", max(1, num_steps // NUM_CHUNKS) if every is None else every)
     every = -(-every // optimizer.block_size) * optimizer.block_size
     one_block = partial(run, optimizer, num_steps=optimizer.block_size)
-    here = _Past(
-        run=identity(key, params, data, forms[0], optimizer.block_size, config or {}),
-        environments=[environment(computation(one_block, key, params, data))],
-        ends=[],
+    return resumed(
+        identity(key, params, data, forms[0], optimizer.block_size, config or {}),
+        environment(computation(one_block, key, params, data)),
+        forms,
+        begin=lambda: begin(optimizer, params, data),
+        chunk=lambda state, start, size: _chunk(optimizer, key, state, data, start, num_steps=size),
+        num_steps=num_steps,
+        folder=folder,
+        every=every,
     )
+
+
+def resumed(
+    run: dict[str, dict[str, Any]],
+    environment: dict[str, Any],
+    forms: tuple[Any, Any],
+    *,
+    begin: Callable[[], Any],
+    chunk: Callable[[Any, int, int], tuple[Any, Any]],
+    num_steps: int,
+    folder: Path | str,
+    every: int,
+) -> tuple[Any, Any]:
+    """Take the steps of a run that a folder does not have yet, whatever takes them.
+
+    Args:
+        run: what must not change: `identity`.
+        environment: this process's.
+        forms: shapes and dtypes of what is returned.
+        begin: returns the state at the start.
+        chunk: ``(state, start, size) -> (state, info)``, the steps from ``start`` on.
+        num_steps: how many steps in all.
+        folder: as in `run_resumable`.
+        every: a checkpoint is written after each step whose number is a multiple of it.
+
+    Returns:
+        The last state, and the info of all steps.
+
+    Raises:
+        ValueError: as `run_resumable`; DivergedError and OSError too.
+    """
+    here = _Past(run=run, environments=[environment], ends=[])
     folder = Path(folder)
-    with owned(folder):
-        found = newest(folder, partial(_use, folder, here, forms))
-        past, state, infos = found or (here, _begin(optimizer, params, data), [])
-        past = _join(folder, past, here, num_steps)
+    with contextlib.ExitStack() as until_end:
+
+        def look() -> Packed:
+            until_end.enter_context(owned(folder))
+            past, arrays = newest(folder, partial(_use, folder, here, forms)) or (here, {})
+            return _join(folder, past, here, num_steps)._asdict(), arrays
+
+        said, arrays = of_first(look)
+        past = _Past(**said)
+        if arrays:
+            state, infos = restored(forms[0], _part("state", arrays)), [_part("info", arrays)]
+        else:
+            state, infos = begin(), []
         while past.step < num_steps:
             size = min(num_steps, (past.step // every + 1) * every) - past.step
-            state, info = _chunk(optimizer, key, state, data, past.step, num_steps=size)
+            state, info = chunk(state, past.step, size)
             _stop_if_diverged(folder, past, infos, info, forms[1])
             infos.append(stored(info))
-            past = _write(folder, past, size, infos[-1], stored(state))
+            longer = past._replace(ends=[*past.ends, past.step + size])
+            if is_first():
+                _write(folder, past, longer, infos[-1], stored(state))
+            past = longer
     if not infos:
-        return _chunk(optimizer, key, state, data, 0, num_steps=0)
+        return chunk(state, 0, 0)
     whole = {name: np.concatenate([info[name] for info in infos]) for name in infos[0]}
     return state, restored(forms[1], whole)
 
@@ -162,11 +218,18 @@ class _Past(NamedTuple):
         return self.ends[-1] if self.ends else 0
 
 
-_Found: TypeAlias = tuple[_Past, Any, list[dict[str, np.ndarray]]]
+# The past, and arrays by name: "state ..." those of the state, "info ..." those of all steps' info.
+_Found: TypeAlias = tuple[_Past, dict[str, np.ndarray]]
+
+
+def _part(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of one kind by the names that `stored` gave them."""
+    of_kind = {name: array for name, array in arrays.items() if name.startswith(f"{kind} ")}
+    return {name.removeprefix(f"{kind} "): array for name, array in of_kind.items()}
 
 
 def _use(folder: Path, here: _Past, forms: tuple[Any, Any], checkpoint: Checkpoint) -> _Found:
-    """Return the past, the state and the info of each chunk, or raise: it cannot be gone on from.
+    """Return the past, the state and the info, or raise: it cannot be gone on from.
 
     Raises:
         ValueError: the run is another.
@@ -178,11 +241,11 @@ def _use(folder: Path, here: _Past, forms: tuple[Any, Any], checkpoint: Checkpoi
     past = _Past(**checkpoint.header)
     if changed := differences(past.run, here.run):
         raise ValueError(
-            f"{folder} holds another run: {'; '.join(changed)}. Call run_resumable with what the "
+            f"{folder} holds another run: {'; '.join(changed)}. Call again with what the "
             "folder's run has, or choose another folder"
         )
     try:
-        state = restored(forms[0], checkpoint.arrays)
+        check_stored(forms[0], checkpoint.arrays)
     except ValueError as error:
         raise UnusableError(f"{name} does not fit the run: {error}") from error
     starts = [0, *past.ends[:-1]]
@@ -190,7 +253,8 @@ def _use(folder: Path, here: _Past, forms: tuple[Any, Any], checkpoint: Checkpoi
         _read_info(folder, past, start, stop, forms[1])
         for start, stop in zip(starts, past.ends, strict=True)
     ]
-    return past, state, infos
+    whole = {f"info {name}": np.concatenate([i[name] for i in infos]) for name in infos[0]}
+    return past, {f"state {name}": array for name, array in checkpoint.arrays.items()} | whole
 
 
 def _join(folder: Path, past: _Past, here: _Past, num_steps: int) -> _Past:
@@ -227,16 +291,14 @@ def _join(folder: Path, past: _Past, here: _Past, num_steps: int) -> _Past:
 def _write(
     folder: Path,
     past: _Past,
-    size: int,
+    longer: _Past,
     info: dict[str, np.ndarray],
     state: dict[str, np.ndarray],
-) -> _Past:
-    """Write a chunk's info and then the checkpoint at its end; return the past that it holds."""
-    start, stop = past.step, past.step + size
+) -> None:
+    """Write a chunk's info and then the checkpoint at its end, which holds the longer past."""
+    start, stop = past.step, longer.step
     write_sealed(folder / _info_name(start, stop), _info_header(past, start, stop), info)
-    longer = past._replace(ends=[*past.ends, stop])
     save(folder, Checkpoint(stop, longer._asdict(), state), previous=start if past.ends else None)
-    return longer
 
 
 def _read_info(
@@ -274,14 +336,19 @@ def _stop_if_diverged(
     A step reports the loss that it started from. So where the first of them is the bad one, the
     newest checkpoint has led there, and is deleted; the one before has not.
     """
-    begin = restored(_of_steps(form, past.ends[0]), infos[0]) if infos else info
+    begin = info
+    if infos:
+        size = len(next(iter(infos[0].values())))
+        begin = restored(_of_steps(form, size), infos[0])
     if (first := watched_loss(begin)) is None:
         return
     if (found := find_divergence(info, past.step, first[0])) is None:
         return
     ends = [0, *past.ends]
     if found.step == past.step and past.ends:
-        delete(folder, ends.pop())
+        led_there = ends.pop()
+        if is_first():
+            delete(folder, led_there)
     kept = f"the newest checkpoint in {folder} is of step {ends[-1]}, before that"
     raise DivergedError(
         f"the run {found.describe()}: {kept if ends[-1] else 'it has no checkpoint before that'}; "
@@ -304,12 +371,15 @@ def _strong(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: lax.convert_element_type(leaf, leaf.dtype), tree)
 
 
-@partial(jax.jit, static_argnames="optimizer")
-def _begin(optimizer: Optimizer, params: Any, data: Data) -> Any:
-    return _strong(optimizer.init(params, data))
+@partial(compiled, static_argnames=("optimizer",))
+def begin(optimizer: Optimizer, params: Any, data: Data) -> Any:
+    """Return the state at a run's start, compiled, in the dtypes that a file keeps."""
+    # Copied, because the first chunk takes the state's memory, and the caller's params are in it.
+    return jax.tree.map(jnp.copy, _strong(optimizer.init(params, data)))
 
 
-@partial(jax.jit, static_argnames=("optimizer", "num_steps"))
+# A chunk's state takes the place of the one before.
+@partial(compiled, static_argnames=("optimizer", "num_steps"), donate_argnames=("state",))
 def _chunk(
     optimizer: Optimizer, key: Array, state: Any, data: Data, start: int | Array, *, num_steps: int
 ) -> tuple[Any, Any]:

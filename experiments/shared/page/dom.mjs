@@ -117,6 +117,22 @@ export function atNextFrame(draw) {
   };
 }
 
+/**
+ * Call `move(event)` while a pointer that went down on an element moves, wherever it is by then.
+ * `begin` and `end` are called when it goes down and up, `hover` where one moves that is not down.
+ */
+export function onDrag(element, { begin, move, end, hover }) {
+  element.addEventListener("pointerdown", (event) => {
+    element.setPointerCapture(event.pointerId);
+    begin?.(event);
+  });
+  element.addEventListener("pointermove", (event) => {
+    if (element.hasPointerCapture(event.pointerId)) move(event);
+    else hover?.(event);
+  });
+  for (const name of ["pointerup", "pointercancel"]) element.addEventListener(name, () => end?.());
+}
+
 /** Offer a file to be saved. */
 export function download(name, text, type) {
   const url = URL.createObjectURL(new Blob([text], { type }));

@@ -1,9 +1,9 @@
 // Where the hiker stands: the objective over a plane through W, with the lines on which a margin is
 // 0, the path, and the bottom. The plane is W + a·A + b·B with A and B at right angles.
 
-import { axes, fit, make, number, pathOf, role, segment, set } from "./dom.mjs";
+import { axes, fit, make, number, onDrag, pathOf, role, segment, set } from "./dom.mjs";
+import { colourIn, linesIn, markBottom, markStart, under } from "./map.mjs";
 import { combine, inner, scaled, scores } from "./objective.mjs";
-import { contour, levels, paint, range } from "./surface.mjs";
 import { CLASSES } from "./settings.mjs";
 
 const NODES = 33;
@@ -28,13 +28,8 @@ function planeOf(name, walk, bottom) {
 export class MapView {
   constructor(root, { current, go }) {
     Object.assign(this, { svg: role(root, "map"), canvas: role(root, "map-colours"), current, go });
-    this.svg.addEventListener("pointerdown", (event) => {
-      this.svg.setPointerCapture(event.pointerId);
-      this.moveTo(event);
-    });
-    this.svg.addEventListener("pointermove", (event) => {
-      if (this.svg.hasPointerCapture(event.pointerId)) this.moveTo(event);
-    });
+    const move = (event) => this.moveTo(event);
+    onDrag(this.svg, { begin: move, move });
     this.svg.addEventListener("keydown", (event) => {
       const by = event.shiftKey ? 0.01 : 0.1;
       const moves = { ArrowLeft: [-by, 0], ArrowRight: [by, 0], ArrowUp: [0, by], ArrowDown: [0, -by] };
@@ -54,11 +49,7 @@ export class MapView {
   }
 
   moveTo(event) {
-    const { left, top, width } = this.svg.getBoundingClientRect();
-    const size = this.svg.viewBox.baseVal.width / width, { frame, low, high } = this;
-    const share = (x, from, to) => low + ((x - from) / (to - from)) * (high - low);
-    const a = share((event.clientX - left) * size, frame.left, frame.right);
-    const b = share((event.clientY - top) * size, frame.bottom, frame.top);
+    const [low, high] = this.ends, [a, b] = under(event, this.svg, this.frame, [this.ends, this.ends]);
     const [here, there] = this.project(this.W);
     if (Math.max(a, b) <= high && Math.min(a, b) >= low) this.moveBy(a - here, b - there);
   }
@@ -75,21 +66,17 @@ export class MapView {
     const seen = [...path, ...(lowest ? [lowest] : [])].flat().map(Math.abs);
     // Round numbers, so that the view does not creep.
     const reach = [1, 2, 3, 5, 10, 20, 50, 100].find((r) => r >= 1.1 * Math.max(...seen)) ?? 1.1 * Math.max(...seen);
-    [this.low, this.high] = [-reach, reach];
-    const ends = [-reach, reach];
+    const ends = (this.ends = [-reach, reach]);
     fit(this.svg, 1);
     this.frame = axes(this.svg, { x: ends, y: ends, xlabel: this.plane.labels[0], ylabel: this.plane.labels[1] });
     const terms = this.termsOnPlane(objective, data);
     this.drawSurface(objective, terms, data, reach);
-    this.drawKinks(terms, ends);
+    const kinks = terms.kinks.map((kink) => segment(kink, ends, ends)).filter(Boolean);
+    make(this.svg, "path", { d: linesIn(this.frame, kinks), class: "kinks" });
     const onPage = (points) => points.map(([a, b]) => [this.frame.x(a), this.frame.y(b)]);
     make(this.svg, "path", { d: pathOf(onPage(path)), class: "path" });
-    const [[sx, sy]] = onPage(path);
-    make(this.svg, "rect", { x: sx - 4, y: sy - 4, width: 8, height: 8, class: "start" });
-    if (lowest) {
-      const [[x, y]] = onPage([lowest]);
-      make(this.svg, "path", { d: `M${x} ${y - 9}l7 9l-7 9l-7 -9z`, class: "bottom" });
-    }
+    markStart(this.svg, onPage(path)[0]);
+    if (lowest) markBottom(this.svg, onPage([lowest])[0]);
     const [[x, y]] = onPage([path.at(-1)]);
     make(this.svg, "circle", { cx: x, cy: y, r: 8, class: "hiker-mark" });
     set(this.svg, { "aria-label": `map of the objective; the hiker is at ${path.at(-1).map((v) => number(v, 2)).join(", ")}; arrow keys move it` });
@@ -121,24 +108,7 @@ export class MapView {
       const size = oo + 2 * (a * oa + b * ob) + a * a + b * b; // A and B: unit, at right angles
       return total / y.length + reg * size;
     }));
-    const [low, high] = range(values);
-    const root = values.map((row) => row.map((v) => Math.sqrt(v - low)));
-    paint(this.canvas, root, 0, Math.sqrt(high - low));
-    const { frame, svg } = this, { width, height } = svg.viewBox.baseVal;
-    const percent = (x, all) => `${(100 * x) / all}%`;
-    Object.assign(this.canvas.style, {
-      left: percent(frame.left, width), width: percent(frame.right - frame.left, width),
-      top: percent(frame.top, height), height: percent(frame.bottom - frame.top, height),
-    });
-    const place = (from, to) => (n) => from + (n / (NODES - 1)) * (to - from);
-    const x = place(frame.left, frame.right), up = place(frame.bottom, frame.top);
-    const d = levels(low, high).map((level) => contour(values, level, x, up)).join("");
-    make(svg, "path", { d, class: "contours" });
-  }
-
-  drawKinks({ kinks }, ends) {
-    const lines = kinks.map((kink) => segment(kink, ends, ends)).filter(Boolean);
-    const d = lines.map((line) => pathOf(line.map(([a, b]) => [this.frame.x(a), this.frame.y(b)]))).join("");
-    make(this.svg, "path", { d, class: "kinks" });
+    const { contours } = colourIn(this.canvas, this.svg, this.frame, values);
+    make(this.svg, "path", { d: contours, class: "contours" });
   }
 }

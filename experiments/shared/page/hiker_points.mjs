@@ -1,6 +1,6 @@
 // The points in the plane of their two features, with the regions of the classes.
 
-import { clip, fit, make, number, pathOf, role, segment, set, ticks } from "./dom.mjs";
+import { clip, fit, make, number, onDrag, pathOf, role, segment, set, ticks } from "./dom.mjs";
 import { CLASSES } from "./settings.mjs";
 
 const SHAPES = ["M-7 0a7 7 0 1 0 14 0a7 7 0 1 0 -14 0", "M-6.5 -6.5h13v13h-13z", "M0 -8.5L8.5 6.5H-8.5z"];
@@ -85,22 +85,18 @@ export class PointsView {
     make(dot, "circle", { r: 15, class: "reach" });
     make(dot, "path");
     dot.addEventListener("focus", () => this.select(i));
-    dot.addEventListener("pointerdown", (event) => {
-      dot.setPointerCapture(event.pointerId);
-      this.dragging = true;
-      dot.focus();
-      event.preventDefault();
-    });
-    dot.addEventListener("pointermove", (event) => {
-      if (!dot.hasPointerCapture(event.pointerId)) return;
-      this.move(i, this.toFeatures(event));
-    });
-    for (const end of ["pointerup", "pointercancel"]) {
-      dot.addEventListener(end, () => {
+    onDrag(dot, {
+      begin: (event) => {
+        this.dragging = true;
+        dot.focus();
+        event.preventDefault();
+      },
+      move: (event) => this.move(i, this.toFeatures(event)),
+      end: () => {
         this.dragging = false;
         this.change([...this.points], this.chosen);
-      });
-    }
+      },
+    });
     dot.addEventListener("dblclick", (event) => event.stopPropagation());
     dot.addEventListener("keydown", (event) => this.press(i, event));
   }

@@ -1,6 +1,6 @@
 // The live landscape: a plane of the real objective with the strategies' paths on it.
 
-import { atNextFrame, make, number, precise, role } from "./dom.mjs";
+import { atNextFrame, make, number, onDrag, precise, role } from "./dom.mjs";
 import { PlaneMap } from "./landscape_map.mjs";
 import { drawSurface } from "./landscape_surface.mjs";
 import { columns, decode, exactValue, interpolated } from "./plane.mjs";
@@ -36,7 +36,7 @@ class Landscape {
     const part = share ? ` It holds ${Math.round(100 * (share[0] + share[1]))} % of what the paths vary.` : "";
     role(root, "says").textContent =
       `The real objective over a plane through ${told.names.length} strategies' paths.${part} ` +
-      `The grid is of all ${all} examples; between its ${this.plane.t.length} × ${this.plane.t.length} nodes it is interpolated. ` +
+      `The grid is of all ${all.toLocaleString("en")} examples; between its ${this.plane.t.length} × ${this.plane.t.length} nodes it is interpolated. ` +
       `Of the first ${examples} examples the page holds the hinges themselves, ${told.pieces.shape[0]} of them in float32: ` +
       "their objective and their kinks are exact at any zoom.";
     role(root, "to-bottom").hidden = role(root, "over-head").hidden = !told.bottom;
@@ -186,24 +186,23 @@ class Landscape {
       this.look(() => map.zoom(2 ** (event.deltaY / 240), map.under(event)));
     }, { passive: false });
     let held = null;
-    svg.addEventListener("pointerdown", (event) => {
-      svg.setPointerCapture(event.pointerId);
-      held = map.under(event);
-    });
-    svg.addEventListener("pointermove", (event) => {
-      if (!svg.hasPointerCapture(event.pointerId)) return this.read(event);
-      const [p, q] = map.under(event);
-      this.look(() => map.pan(held[0] - p, held[1] - q));
+    onDrag(svg, {
+      begin: (event) => (held = map.under(event)),
+      move: (event) => {
+        const [p, q] = map.under(event);
+        this.look(() => map.pan(held[0] - p, held[1] - q));
+      },
+      hover: (event) => this.read(event),
     });
   }
 
   listenToSurface() {
     const surface = role(this.root, "surface"), turn = role(this.root, "turn");
-    surface.addEventListener("pointerdown", (event) => surface.setPointerCapture(event.pointerId));
-    surface.addEventListener("pointermove", (event) => {
-      if (!surface.hasPointerCapture(event.pointerId)) return;
-      turn.value = (Number(turn.value) - event.movementX + 360) % 360;
-      this.redraw();
+    onDrag(surface, {
+      move: ({ movementX }) => {
+        turn.value = (Number(turn.value) - movementX + 360) % 360;
+        this.redraw();
+      },
     });
   }
 

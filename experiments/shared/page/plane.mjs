@@ -45,24 +45,62 @@ export function interpolated(grid, t, p, q) {
   return low * (1 - r) + high * r;
 }
 
-/** Where the pieces switch within a view { p: [low, high], q: [low, high] }: ends of segments. */
-export function kinkLines({ pieces: { u, a, b } }, { p, q }) {
-  const lines = [];
+/**
+ * The same function over a view { p: [low, high], q: [low, high] } alone, of fewer pieces: those that
+ * switch there. One that is on all over the view is linear in it and goes into the penalty's
+ * coefficients, and one that is off is 0, so the nearer a view, the less there is to add up.
+ */
+export function within({ pieces: { u, a, b }, penalty, examples }, { p, q }) {
   const [p0, q0] = [(p[0] + p[1]) / 2, (q[0] + q[1]) / 2], [dp, dq] = [(p[1] - p[0]) / 2, (q[1] - q[0]) / 2];
+  const switching = [], on = [0, 0, 0];
   for (let n = 0; n < u.length; n++) {
-    // Where the margin has one sign all over the view there is no line.
     const middle = u[n] + p0 * a[n] + q0 * b[n], reach = dp * Math.abs(a[n]) + dq * Math.abs(b[n]);
-    if (reach === 0 || Math.abs(middle) > reach) continue;
-    const line = segment([a[n], b[n], u[n]], p, q);
-    if (line) lines.push(line);
+    if (Math.abs(middle) <= reach) switching.push([u[n], a[n], b[n]]);
+    else if (middle > 0) [u[n], a[n], b[n]].forEach((part, k) => (on[k] += part));
   }
-  return lines;
+  const [c, cp, cq, ...squares] = penalty;
+  const linear = [c, cp, cq].map((part, k) => part + on[k] / examples);
+  return { pieces: columns(switching), penalty: [...linear, ...squares], examples };
 }
+
+/** Where the pieces switch within a view: ends of segments. */
+export function kinkLines({ pieces: { u, a, b } }, { p, q }) {
+  return Array.from(u, (_, n) => segment([a[n], b[n], u[n]], p, q)).filter(Boolean);
+}
+
+/** `num` places from one end to the other. */
+const between = ([low, high], num) => Float64Array.from({ length: num }, (_, n) => low + ((high - low) * n) / (num - 1));
 
 /** f on num × num nodes of a view. */
 export function onView(f, { p, q }, num) {
-  const at = ([low, high], n) => low + ((high - low) * n) / (num - 1);
-  return Array.from({ length: num }, (_, i) =>
-    Float64Array.from({ length: num }, (_, j) => f(at(p, i), at(q, j))),
-  );
+  return [...between(p, num)].map((x) => between(q, num).map((y) => f(x, y)));
+}
+
+/**
+ * `exactValue` on num × num nodes of a view. A row of nodes is a line, along which each piece is on
+ * from one node to an end. So its slope and offset are added where it comes on and taken off where
+ * it goes off, and running sums give the row: no node looks at every piece.
+ */
+export function exactOnView({ pieces: { u, a, b }, penalty, examples }, { p, q }, num) {
+  const places = between(q, num), step = (q[1] - q[0]) / (num - 1);
+  const smooth = { pieces: columns([]), penalty, examples };
+  return [...between(p, num)].map((x) => {
+    const offsets = new Float64Array(num + 1), slopes = new Float64Array(num + 1);
+    for (let n = 0; n < u.length; n++) {
+      const offset = u[n] + x * a[n];
+      if (b[n] === 0 && offset <= 0) continue;
+      const first = Math.min(Math.max(Math.ceil((-offset / b[n] - q[0]) / step), 0), num);
+      const on = b[n] > 0 ? first : 0, off = b[n] < 0 ? first : num;
+      offsets[on] += offset;
+      slopes[on] += b[n];
+      offsets[off] -= offset;
+      slopes[off] -= b[n];
+    }
+    let offset = 0, slope = 0;
+    return places.map((y, m) => {
+      offset += offsets[m];
+      slope += slopes[m];
+      return (offset + y * slope) / examples + exactValue(smooth, x, y);
+    });
+  });
 }

@@ -14,16 +14,16 @@ export function colour(share) {
 
 /**
  * Paint values[i][j], i along x and j along y (upwards), on a canvas of as many pixels.
- * `low` and `high` are the ends of the colours.
+ * `share` takes a value to its place among the colours, in [0, 1]; NaN has no colour.
  */
-export function paint(canvas, values, low, high) {
+export function paint(canvas, values, share) {
   const [nx, ny] = [values.length, values[0].length];
   Object.assign(canvas, { width: nx, height: ny });
   const context = canvas.getContext("2d"), image = context.createImageData(nx, ny);
   for (let i = 0; i < nx; i++) {
     for (let j = 0; j < ny; j++) {
-      const [r, g, b] = colour((values[i][j] - low) / (high - low || 1));
-      image.data.set([r, g, b, 255], 4 * ((ny - 1 - j) * nx + i));
+      const place = share(values[i][j]);
+      if (!Number.isNaN(place)) image.data.set([...colour(place), 255], 4 * ((ny - 1 - j) * nx + i));
     }
   }
   context.putImageData(image, 0, 0);
@@ -46,6 +46,9 @@ export function contour(values, level, x, y) {
   const parts = [];
   for (let i = 0; i + 1 < values.length; i++) {
     for (let j = 0; j + 1 < values[0].length; j++) {
+      // Most cells lie on one side.
+      const above = (values[i][j] > level) + (values[i + 1][j] > level) + (values[i + 1][j + 1] > level) + (values[i][j + 1] > level);
+      if (above % 4 === 0) continue;
       const corners = [[i, j], [i + 1, j], [i + 1, j + 1], [i, j + 1]];
       const heights = corners.map(([a, b]) => values[a][b] - level);
       const cuts = [];

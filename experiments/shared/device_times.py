@@ -1,0 +1,168 @@
+"""The steps that are timed on virtual CPU devices, their work, and the process that runs them.
+
+    python -m experiments.shared.device_times DEVICES
+
+It is started by `experiments.shared.device_crew`, since how many devices a process has is settled
+when JAX starts. It takes requests from its input, a line of JSON each, and answers each by a line;
+it ends where they end, as they do with its parent.
+"""
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxsvm
+from experiments.shared.compilation import keep_programs
+from experiments.shared.cost_model import Work
+from jaxsvm import Data, Objective, StandardizedFeatures
+
+BATCH, BATCHES, TRIALS = 256, 10, 10
+OBJECTIVE = Objective(reg=1e-3)
+
+
+class Size(NamedTuple):
+    """A problem's size.
+
+    Attributes:
+        N: examples.
+        C: classes.
+        D: weights of a class.
+    """
+
+    N: int
+    C: int
+    D: int
+
+    @property
+    def columns(self) -> int:
+        """Bytes of a row as users have them: padded to a multiple of 8."""
+        return -(-self.D // 8) * 8
+
+
+def gradient_work(size: Size, devices: int) -> Work:
+    """Return the work of one value and gradient."""
+    N, C, P = size.N / devices, size.C, size.columns
+    # Of the scores only their differences are needed: C − 1 columns. Bytes are read, their floats
+    # written, and read by either product; the losses are everybody's.
+    return Work(
+        examples=size.N, flops=2 * N * P * (2 * C - 1), read=N * (P * (1 + 3 * 4) + 12 * C),
+        losses=N * C, messages=1, reduced=4 * C * P, gathered=4 * size.N,
+    )  # fmt: skip
+
+
+def batch_work(size: Size, devices: int) -> Work:
+    """Return the work of a call of some mini-batch steps: every device gets and takes all rows."""
+    C, P = size.C, size.columns
+    step = Work(
+        examples=BATCH, flops=2 * BATCH * P * (2 * C - 1),
+        read=BATCH * P * (2 + 3 * 4) + 32 * C * P,
+        losses=BATCH * C, messages=1, reduced=BATCH * P,
+    )  # fmt: skip
+    return Work(*(BATCHES * amount for amount in step))
+
+
+def search_work(size: Size, devices: int) -> Work:
+    """Return the work of a start and a block of trials: products are shared, trials are not."""
+    N, C, P = size.N / devices, size.C, size.columns
+    scores = 4 * size.N * C  # bytes
+    return Work(
+        examples=size.N * (TRIALS + 1),
+        flops=2 * N * P * (C - 1 + C * (1 + TRIALS)),
+        read=2 * N * P * (1 + 2 * 4) + scores * (2 + TRIALS + 4 * TRIALS),
+        losses=size.N * C * (1 + TRIALS), messages=2, gathered=scores * (2 + TRIALS),
+    )  # fmt: skip
+
+
+class Step(NamedTuple):
+    """Something that is timed.
+
+    Attributes:
+        call: ``(W, data) -> arrays``.
+        work: of a call, by the problem's size and the number of devices.
+        steps: of a call.
+    """
+
+    call: Callable[[Any, Data], Any]
+    work: Callable[[Size, int], Work]
+    steps: int = 1
+
+
+def gradient(W: Any, data: Data) -> Any:
+    return jax.value_and_grad(OBJECTIVE)(W, data)
+
+
+def batches(W: Any, data: Data) -> Any:
+    descent = jaxsvm.minibatch_gradient_descent(OBJECTIVE, step_size=1e-3, batch_size=BATCH)
+    return jaxsvm.run(descent, jax.random.key(0), W, data, num_steps=BATCHES)
+
+
+def trials(W: Any, data: Data) -> Any:
+    search = jaxsvm.local_search(OBJECTIVE, step_size=1e-4, block_size=TRIALS)
+    return jaxsvm.run(search, jax.random.key(0), W, data, num_steps=TRIALS)
+
+
+STEPS = {
+    "gradient": Step(gradient, gradient_work),
+    f"mini-batch of {BATCH}": Step(batches, batch_work, BATCHES),
+    f"local search of {TRIALS}": Step(trials, search_work),
+}
+
+
+@functools.lru_cache(maxsize=1)
+def problem(size: Size) -> tuple[Any, Data]:
+    """Return W and random bytes of a size, on all the devices of this process."""
+    N, C, D = size
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((N, size.columns), np.uint8)
+    pixels[:, : D - 1] = rng.integers(0, 256, (N, D - 1), np.uint8)
+    pixels[:, D - 1] = 1
+    shift, scale = (
+        jnp.asarray(np.append(np.full(D - 1, value), bias), jnp.float32)
+        for value, bias in ((127.5, 0.0), (1 / 128, 1.0))
+    )
+    X = StandardizedFeatures(jnp.asarray(pixels), shift, scale)
+    W = jnp.asarray(0.01 * rng.standard_normal((C, D)), jnp.float32)
+    data = Data(X, jnp.asarray(rng.integers(0, C, N), jnp.int32))
+    if jax.device_count() > 1:
+        data = jaxsvm.shard(data, jax.make_mesh((jax.device_count(),), ("devices",)))
+    return W, data
+
+
+@functools.cache
+def compiled(name: str, size: Size) -> tuple[Any, tuple[Any, Data]]:
+    """Return a step's program and its arguments."""
+    arguments = problem(size)
+    return jax.jit(STEPS[name].call).lower(*arguments).compile(), arguments
+
+
+def answer(do: str, name: str, size: Sequence[int]) -> dict[str, float]:
+    """Return what the compiler counts of a step ("count"), or the time of a call ("time")."""
+    program, arguments = compiled(name, Size(*size))
+    if do == "count":
+        jax.block_until_ready(program(*arguments))  # the first call is a slow one
+        found = program.cost_analysis()
+        return {"flops": found["flops"], "read": found["bytes accessed"]}
+    jax.block_until_ready(program(*arguments))  # caches and clocks are another's until then
+    began, worked = time.perf_counter(), time.process_time()
+    jax.block_until_ready(program(*arguments))
+    seconds, work = time.perf_counter() - began, time.process_time() - worked
+    return {"seconds": seconds, "core_seconds": work}
+
+
+def main() -> None:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+    keep_programs()
+    for line in sys.stdin:
+        print(json.dumps(answer(**json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,331 @@
+"""Mini-batch descent over a stream: the loop of `jaxsvm.run`, fed from a thread.
+
+The rows of each step follow from the key and the step's number (`jaxsvm.streams.order`), so the
+state and the number of steps taken are all that a run needs to go on. While the device takes the
+steps of one chunk of batches, the next chunk is read and put there by a thread. A chunk is one
+compiled loop; how long it is changes no bit.
+
+This file works on the host.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.experimental.multihost_utils import process_allgather
+
+from jaxsvm.core.arguments import check_count, check_key, check_params, check_path, check_values
+from jaxsvm.core.features import StandardizedFeatures
+from jaxsvm.core.streamed import StreamedRows
+from jaxsvm.core.types import Data
+from jaxsvm.optimizers.contract import Optimizer, check_optimizer, scan_between
+from jaxsvm.optimizers.identity import computation, environment, identity
+from jaxsvm.optimizers.resumable import NUM_CHUNKS, begin, resumed
+from jaxsvm.streams.order import Order, batch_rows
+from jaxsvm.streams.sources import ShuffledSource
+
+# Of the batches that are put to the device together; two such chunks are in memory at once, and a
+# third while it is read.
+CHUNK_BYTES = 2**24
+CHUNK_STEPS = 256
+# Rows at either end by which a folder knows a stream again.
+END_ROWS = 256
+
+
+def run_stream(
+    optimizer: Optimizer,
+    key: Array,
+    params: Any,
+    data: Data,
+    *,
+    num_steps: int,
+    batch_size: int = 256,
+    folder: Path | str | None = None,
+    every: int | None = None,
+) -> tuple[Any, Any]:
+    """Start from ``params`` and take ``num_steps`` steps over batches of a stream, in epochs.
+
+    Step i is handed ``fold_in(key, i)``, as by `jaxsvm.run`, and the rows `batch_rows` of step i:
+    the bits are those of the same batches taken from memory. The key's words are the order's seed,
+    so one key gives one run.
+
+    Of several processes (`jax.distributed`), which call this with the same arguments but for
+    ``folder``, each reads its share of every batch and is sent the others'. All take the same
+    steps: what a stream waits for is reading, and W is small. So the bits do not depend on how many
+    there are, and a run may go on with another number.
+
+    For the host: not to be jitted. Memory holds a few chunks of batches of 16 MiB, the source's own
+    window of rows, y, and the order.
+
+    Args:
+        optimizer: a batchable one, such as `jaxsvm.gradient_descent` or `jaxsvm.from_optax`. Its
+            ``init`` sees the first batch.
+        key: a typed key.
+        params: the start.
+        data: a stream, such as `stream_from_npy` returns.
+        num_steps: how many steps, ≥ 0.
+        batch_size: examples a step, ≥ 1; a multiple of the number of processes.
+        folder: of this run's own, as in `jaxsvm.run_resumable`: killed and called again, the run
+            goes on from its last checkpoint, to the same bits. Of the rows only the first and the
+            last are compared with the folder's, and all labels. None keeps nothing.
+        every: steps from checkpoint to checkpoint, ≥ 1; by default a twentieth of ``num_steps``.
+
+    Returns:
+        The last state, and the steps' info with a leading axis of ``num_steps``.
+
+    Raises:
+        ValueError: the optimizer is not batchable, data is no stream that can be shuffled, an
+            argument is out of range, or the call is inside `jax.jit`; the folder's run is another
+            one; whatever the optimizer's ``init`` and the source refuse.
+        OSError: the source cannot be read, or the folder not be written.
+
+    >>> import numpy as np
+    >>> from jaxsvm import Objective, gradient_descent
+    >>> from jaxsvm.streams import stream_from_blocks
+    >>> def block(i):
+    ...     return np.eye(3, dtype=np.float32), np.arange(3)
+    >>> data = stream_from_blocks(block, num_rows=30, block_rows=3, shift=0.0)
+    >>> descent, W = gradient_descent(Objective(), step_size=0.5), jnp.zeros((3, 4))
+    >>> state, info = run_stream(
+    ...     descent, jax.random.key(0), W, data, num_steps=40, batch_size=2
+    ... )
+    >>> info.loss.shape, float(info.loss[-1])
+    ((40,), 0.0)
+    """
+    batches = _Batches(optimizer, key, params, data, batch_size)
+    num_steps = check_count("num_steps", num_steps, least=0)
+    every = check_count("every", max(1, num_steps // NUM_CHUNKS) if every is None else every)
+    batches.check_start(optimizer, params)
+    _, values, y = batches.read(0, 1, 1)
+    batch = Data(_rows_of(batches.frame, values[0]), y[0])
+    advance = partial(_advance, optimizer, key, batches)
+    if folder is None:
+        return advance(begin(optimizer, params, batch), 0, num_steps)
+    check_path("folder", folder)
+    state = jax.eval_shape(partial(begin, optimizer), params, batch)
+    _, info = jax.eval_shape(optimizer.step, key, state, batch)
+    infos = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((num_steps, *leaf.shape), leaf.dtype), info
+    )
+    settings = {"batch_size": batch_size, "order": list(batches.order[:3])}
+    return resumed(
+        identity(key, params, batches.ends(), state, 1, settings),
+        environment(computation(optimizer.step, key, state, batch)),
+        (state, infos),
+        begin=lambda: begin(optimizer, params, batch),
+        chunk=advance,
+        num_steps=num_steps,
+        folder=folder,
+        every=every,
+    )
+
+
+def advance_stream(
+    optimizer: Optimizer,
+    key: Array,
+    state: Any,
+    data: Data,
+    start: int,
+    *,
+    num_steps: int,
+    batch_size: int = 256,
+) -> tuple[Any, Any]:
+    """Continue a run over a stream: take steps ``start`` to ``start + num_steps − 1``.
+
+    `run_stream` is a start and one `advance_stream`; the bits are the same for any cut.
+
+    Args:
+        optimizer: the run's.
+        key: the run's.
+        state: after ``start`` steps of the run.
+        data: the run's.
+        start: how many steps have been taken, ≥ 0.
+        num_steps: how many to take, ≥ 0.
+        batch_size: the run's.
+
+    Returns:
+        The state after, and the steps' info with a leading axis of ``num_steps``.
+
+    Raises:
+        ValueError: as `run_stream`.
+        OSError: the source cannot be read.
+
+    >>> import numpy as np
+    >>> from jaxsvm import Objective, gradient_descent
+    >>> from jaxsvm.streams import run_stream, stream_from_blocks
+    >>> def block(i):
+    ...     return np.eye(3, dtype=np.float32), np.arange(3)
+    >>> data = stream_from_blocks(block, num_rows=30, block_rows=3)
+    >>> run = gradient_descent(Objective(), step_size=0.5), jax.random.key(0)
+    >>> whole, _ = run_stream(*run, jnp.zeros((3, 4)), data, num_steps=9, batch_size=4)
+    >>> state, _ = run_stream(*run, jnp.zeros((3, 4)), data, num_steps=5, batch_size=4)
+    >>> state, _ = advance_stream(*run, state, data, 5, num_steps=4, batch_size=4)
+    >>> bool((state.params == whole.params).all())
+    True
+    """
+    batches = _Batches(optimizer, key, state, data, batch_size)
+    start = check_count("start", start, least=0)
+    num_steps = check_count("num_steps", num_steps, least=0)
+    return _advance(optimizer, key, batches, state, start, num_steps)
+
+
+class _Batches:
+    """The batches of a run, read from a stream.
+
+    Attributes:
+        frame: what X has besides its rows: `StandardizedFeatures` without values, or None.
+        order: of the rows.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, key: Array, params: Any, data: Data, batch_size: int
+    ) -> None:
+        check_optimizer(optimizer)
+        if not getattr(optimizer, "batchable", False):
+            raise ValueError(
+                "optimizer.batchable is False: expected an optimizer of batches such as "
+                "gradient_descent or from_optax; minibatch is none, because the stream has its own"
+            )
+        check_values("run_stream", key, params)
+        check_key(key)
+        self._batch_size = check_count("batch_size", batch_size)
+        if self._batch_size % jax.process_count():
+            raise ValueError(
+                f"batch_size = {batch_size}: expected a multiple of {jax.process_count()}, the "
+                "number of processes, each of which reads a share"
+            )
+        if getattr(data, "_fields", ()) != ("X", "y"):
+            raise ValueError(f"data is a {type(data).__name__}: expected Data(X, y)")
+        X = data.X
+        rows = X.values if isinstance(X, StandardizedFeatures) else X
+        if not isinstance(rows, StreamedRows):
+            raise ValueError(
+                f"data.X is of {type(rows).__name__}: expected a stream, such as stream_from_npy "
+                "returns; of arrays minibatch draws batches"
+            )
+        if not isinstance(rows.source, ShuffledSource):
+            raise ValueError(
+                f"data.X has a {type(rows.source).__name__} as its source: expected one with "
+                "take(rows), block_rows and window, by which it is shuffled; stream_from_blocks "
+                "makes one of a function"
+            )
+        self._rows, self._source, self._y = rows, rows.source, np.asarray(data.y)
+        self.frame = replace(X, values=None) if isinstance(X, StandardizedFeatures) else None
+        words = jax.random.key_data(key).ravel().tolist()
+        self.order = Order(len(rows), rows.source.block_rows, rows.source.window, tuple(words))
+
+    def check_start(self, optimizer: Optimizer, params: Any) -> None:
+        """Raise ValueError unless the optimizer can start from params, with any of the rows."""
+        check_params(params)
+        y = jnp.asarray(self._y)
+
+        # The labels are not traced, so that all of them are seen.
+        def start(params: Any, values: Any) -> Any:
+            return optimizer.init(params, Data(_rows_of(self.frame, values), y))
+
+        jax.eval_shape(start, params, jax.ShapeDtypeStruct(self._rows.shape, self._rows.dtype))
+
+    def ends(self) -> Data:
+        """Return the first and the last rows with all labels: what a stream is known by."""
+        N = len(self._rows)
+        index = np.unique(np.r_[0 : min(N, END_ROWS), max(0, N - END_ROWS) : N])
+        return Data(_rows_of(self.frame, self._rows[index]), jnp.asarray(self._y))
+
+    def ahead(self, start: int, num_steps: int) -> Iterator[tuple[int, Any]]:
+        """Yield chunks of batches and how many each has, the next one read meanwhile.
+
+        There is one at least, of no batches. Every chunk has room for as many as the first.
+        """
+        bytes_of_batch = self._batch_size * self._rows.shape[1] * self._rows.dtype.itemsize
+        room = min(max(1, CHUNK_BYTES // bytes_of_batch), CHUNK_STEPS, max(1, num_steps))
+        stop = start + num_steps
+        begins = range(start, max(stop, start + 1), room)
+        with ThreadPoolExecutor(1, thread_name_prefix="jaxsvm-batches") as reader:
+
+            def begin(first: int) -> Any:
+                return reader.submit(self.read, first, min(room, stop - first), room)
+
+            future = begin(start)
+            for first in begins:
+                chunk = future.result()
+                if first + room < stop:
+                    future = begin(first + room)
+                yield min(room, stop - first), chunk
+
+    def _index(self, first: int, size: int, *, here: bool = False) -> np.ndarray:
+        """Return the rows of some batches, or this process's share of each."""
+        process, processes = (jax.process_index(), jax.process_count()) if here else (0, 1)
+        parts = (
+            batch_rows(
+                self.order, step, batch_size=self._batch_size,
+                process=process, num_processes=processes,
+            )
+            for step in range(first, first + size)
+        )  # fmt: skip
+        return np.concatenate([np.zeros(0, np.int64), *parts])
+
+    def read(self, first: int, size: int, room: int) -> tuple[Any, Any, Any]:
+        """Return the numbers, the rows and the labels of ``size`` batches, on the device.
+
+        Each has ``room`` batches; those from ``size`` on are zeros.
+        """
+        index, share = self._index(first, size), self._index(first, size, here=True)
+        values, y = self._source.take(share), self._y[index]
+        expected = len(share), self._rows.shape[1]
+        if values.shape != expected or values.dtype != self._source.dtype:
+            raise ValueError(
+                f"{type(self._source).__name__}.take(of {len(share)} rows) returned "
+                f"{values.dtype}{list(values.shape)}: expected {self._source.dtype}{list(expected)}"
+            )
+        if jax.process_count() > 1:
+            # (processes, batches, rows of a share, P), of which a batch's shares go together.
+            share_rows = self._batch_size // jax.process_count()
+            shares = process_allgather(values.reshape(size, share_rows, expected[1]))
+            values = np.moveaxis(shares, 0, 1).reshape(len(index), expected[1])
+        missing = room * self._batch_size - len(index)
+        if missing:
+            values, y = np.pad(values, ((0, missing), (0, 0))), np.pad(y, (0, missing))
+        values, y = (part.reshape(room, self._batch_size, *part.shape[1:]) for part in (values, y))
+        numbers = np.arange(first, first + room, dtype=np.int32)
+        numbers, values, y = jax.device_put((numbers, values, y))
+        return numbers, self._rows.mapped(values), y
+
+
+def _rows_of(frame: Any, values: Array) -> Any:
+    """Return rows in the form that X has."""
+    return values if frame is None else replace(frame, values=values)
+
+
+def _advance(
+    optimizer: Optimizer, key: Array, batches: _Batches, state: Any, start: int, num_steps: int
+) -> tuple[Any, Any]:
+    """Take steps, chunk by chunk."""
+    infos = []
+    for size, chunk in batches.ahead(start, num_steps):
+        # The chunk before it, so that no more than one waits for the device.
+        jax.block_until_ready(state)
+        state, info = _chunk(optimizer, key, state, batches.frame, chunk, size)
+        infos.append((size, info))
+    whole = [jax.tree.map(lambda leaf, n=size: np.asarray(leaf)[:n], info) for size, info in infos]
+    return state, jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)), *whole)
+
+
+@partial(jax.jit, static_argnames="optimizer")
+def _chunk(
+    optimizer: Optimizer, key: Array, state: Any, frame: Any, chunk: Any, size: int | Array
+) -> tuple[Any, Any]:
+    """Take the first ``size`` steps of a chunk of batches."""
+
+    def one(state: Any, batch: tuple[Array, Array, Array]) -> tuple[Any, Any]:
+        number, values, y = batch
+        step_key = jax.random.fold_in(key, number)
+        return optimizer.step(step_key, state, Data(_rows_of(frame, values), y))
+
+    return scan_between(one, state, chunk, 0, size)
