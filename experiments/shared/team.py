@@ -229,4 +229,6 @@ def _watch(pipe: Connection, is_ending: threading.Event) -> None:
             total = jax.process_count()
             why = f"process {which} of {total} (0 to {total - 1}) no longer answers"
             pipe.send(Failure(NOT_WHOLE, _go_on(why), is_final=True))
+            if is_first():  # without it JAX ends the others, who could not say so
+                time.sleep(NAMING_SECONDS / 4)
             os._exit(NOT_WHOLE)

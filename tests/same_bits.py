@@ -1,0 +1,114 @@
+"""Have all results the same bits on 1, 2, 4 and 8 devices, and in 2 and 4 processes?
+
+    python -m tests.same_bits
+
+Made by hand, because each of some thirty programs is compiled once for each layout: ten minutes on
+two cores. What is computed is in `tests/devices_child.py`: every optimizer, slices, bounds, and
+`solve`. A table of layouts is printed; the last line is ``results N equal M``, and the status is 1
+unless all are.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import jaxsvm
+from jaxsvm import Data, Objective, shard
+from tests.devices_child import (
+    C,
+    bits,
+    functions,
+    functions_of_floats,
+    problem,
+    runs,
+    sums,
+)
+
+ROOT = Path(__file__).parents[1]
+LAYOUTS = ((1, 2), (1, 4), (1, 8), (2, 1), (4, 1))  # processes, and devices of each
+
+
+def digests(devices):
+    """Return a digest of every result on so many devices of each process, by name."""
+    many = devices * jax.process_count() > 1
+    of_each = (jax.local_devices(process_index=i)[:devices] for i in range(jax.process_count()))
+    mesh = jax.sharding.Mesh(np.array([device for some in of_each for device in some]), ("rows",))
+
+    def laid(data):
+        return shard(data, mesh) if many else data
+
+    W, data = problem()
+    W, plain = np.asarray(W), Data(np.asarray(data.X), data.y)
+    found = {}
+    for f, of in ((sums, data), (functions, data), (functions_of_floats, plain), (runs, data)):
+        found |= jax.jit(f)(W, laid(of))
+    for reg, of in ((0.01, plain), (1e-4, data)):
+        limits: Any = {"gap_tolerance": 1e-6, "max_passes": 20, "num_classes": C}
+        with warnings.catch_warnings(action="ignore"):  # the gap is not reached
+            solution = jaxsvm.solve(Objective(reg=reg), laid(of), **limits)
+        history = solution.history._replace(seconds=np.zeros(0))
+        found[f"solve at {reg}"] = solution._replace(history=history)
+    return {name: hashlib.sha256(b"".join(bits(tree))).hexdigest() for name, tree in found.items()}
+
+
+def child(address, processes, number, devices):
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    if processes > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(address, processes, number)
+    print(json.dumps(digests(devices)))
+
+
+def answers(processes, devices):
+    """Return the digests that each of so many processes prints."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:{1}".format(*free.getsockname())
+    command = [sys.executable, "-m", "tests.same_bits", "--child", address, str(processes)]
+    started = [
+        subprocess.Popen(
+            [*command, str(i), str(devices)], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        for i in range(processes)
+    ]  # fmt: skip
+    texts = [process.communicate()[0] for process in started]
+    assert [process.returncode for process in started] == [0] * processes
+    return [json.loads(text.splitlines()[-1]) for text in texts]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--child", nargs=4)
+    given = parser.parse_args()
+    if given.child:
+        address, *numbers = given.child
+        child(address, *map(int, numbers))
+        return 0
+    (expected,) = answers(1, 1)
+    results = equal = 0
+    print("| processes | devices of each | results | equal to one device's, to the bit |")
+    print("|---|---|---|---|")
+    for processes, devices in LAYOUTS:
+        for found in answers(processes, devices):
+            assert found.keys() == expected.keys()
+            others = [name for name in expected if found[name] != expected[name]]
+            results, equal = results + len(found), equal + len(found) - len(others)
+            said = f"{len(found) - len(others)}{': not ' * bool(others)}{', '.join(others)}"
+            print(f"| {processes} | {devices} | {len(found)} | {said} |", flush=True)
+    print(f"results {results} equal {equal}")
+    return 0 if results == equal else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
