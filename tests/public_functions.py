@@ -46,8 +46,8 @@ FILES = (model, patches)
 # What users are handed, or make of numbers that are looked at where they are used.
 RECORDS = {
     "Certificate", "Data", "Dataset", "DatasetError", "DivergedError", "FAMILY", "FittedOn",
-    "FunctionCheck", "GradientCheck", "Info", "Minimum", "Optimizer", "Order", "PatchEncoder", "PathPoint",
-    "Penalty", "Plane", "RowSource", "Slice", "Solution",
+    "FunctionCheck", "GradientCheck", "Info", "Minimum", "Optimizer", "Order", "PatchEncoder",
+    "PathPoint", "Penalty", "Plane", "RowSource", "Slice", "Solution",
     "StandardizedFeatures", "State", "StreamedRows", "Verdict",
 }  # fmt: skip
 
