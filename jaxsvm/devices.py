@@ -3,11 +3,6 @@
 `shard` lays the rows of X over the devices of a mesh, and everything that takes data takes what it
 returns. Sums over rows are taken in one fixed order, wherever the rows lie
 (`jaxsvm.core.rows`): the results on 1, 2, 4 and 8 devices of one kind are equal to the bit.
-
-Of a CPU's virtual devices each waits in a thread of XLA's for the others. Where there are fewer
-threads than exchanges begun, they wait for good, and XLA ends the process after 40 seconds: with
-many virtual devices on few cores, set NPROC=64 in the environment before JAX starts, as the
-experiments do.
 """
 
 from dataclasses import replace
@@ -36,6 +31,10 @@ def shard(data: Data, mesh: Mesh) -> Data:
     optimizer (a mini-batch has the same rows, a search accepts the same trials), and `solve`. The
     functions compared must be compiled, by one version of JAX for one kind of device. Equal to
     rounding only: gradients that JAX derives from a loss_fn of your own which reads X.
+
+    Compile one run at a time. Of two loops in one program that do not need each other, virtual
+    devices of a CPU may each begin with another one; then they wait for each other, and XLA ends
+    the process after 40 seconds.
 
     Of several processes (`jax.distributed`) each calls this with the same data, and reads the rows
     of its own devices and the few that are left over: of a memory map no others.

@@ -50,8 +50,9 @@ def digests(devices):
     W, data = problem()
     W, plain = np.asarray(W), Data(np.asarray(data.X), data.y)
     found = {}
-    for f, of in ((sums, data), (functions, data), (functions_of_floats, plain), (runs, data)):
+    for f, of in ((sums, data), (functions, data), (functions_of_floats, plain)):
         found |= jax.jit(f)(W, laid(of))
+    found |= runs(W, laid(data))
     for reg, of in ((0.01, plain), (1e-4, data)):
         limits: Any = {"gap_tolerance": 1e-6, "max_passes": 20, "num_classes": C}
         with warnings.catch_warnings(action="ignore"):  # the gap is not reached

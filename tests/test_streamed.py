@@ -227,7 +227,8 @@ def test_a_solve_has_the_bits_of_memory():
     )
     assert bits(got[:2]) == bits(expected[:2])
     assert got[2:6] == expected[2:6]
-    assert len(got.history.passes) == 6  # five passes, and the first steps
+    # Five passes, and the first steps; in float64 two passes are enough.
+    assert len(got.history.passes) == (2 if jax.config.read("jax_enable_x64") else 6)
 
 
 def _quiet(call):

@@ -7,7 +7,6 @@ examples over the devices, and no bit of what is computed of them depends on how
 
 import contextlib
 import functools
-import os
 
 import jax
 import numpy as np
@@ -20,9 +19,6 @@ from jaxsvm.core.rows import layout
 # Of a process that no longer answers, its machine lost say, the others know after so many seconds.
 HEARTBEAT_SECONDS = 10
 JOINING_SECONDS = 120  # in which all processes have to be started
-# Of XLA for each device of a CPU. Exchanges that do not need each other begin in any order, on each
-# device in another, and each waits in a thread until the other devices come to it.
-THREADS = 8
 _used: list[Hardware] = []  # by this process: one, or none yet
 
 
@@ -39,8 +35,6 @@ def use(hardware: Hardware) -> None:
     """
     if hardware in _used:
         return
-    if hardware != Hardware():
-        os.environ.setdefault("NPROC", str(THREADS * hardware.devices))
     if hardware.coordinator is not None:
         _join(hardware)
     if hardware.devices > 1:
