@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
@@ -48,8 +49,8 @@ def digests(devices):
         return shard(data, mesh) if many else data
 
     W, data = problem()
-    W, plain = np.asarray(W), Data(np.asarray(data.X), data.y)
-    found = {}
+    W, plain = np.asarray(W), Data(jnp.asarray(np.asarray(data.X)), data.y)
+    found: dict[str, Any] = {}
     for f, of in ((sums, data), (functions, data), (functions_of_floats, plain)):
         found |= jax.jit(f)(W, laid(of))
     found |= runs(W, laid(data))
