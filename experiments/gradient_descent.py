@@ -35,7 +35,7 @@ RUNS = (
     "too large",
 )  # fmt: skip
 STORY = Story(
-    "What do a thousand steps do, and does it matter how they shrink?",
+    "What do many steps do, and does it matter how they shrink?",
     r"""Take the gradient, step against it, repeat:
 
 $$W_{t+1} = W_t - \eta_t\, \nabla L(W_t).$$
@@ -154,11 +154,18 @@ def run(config: Config) -> dict[str, Any]:
         "dataset": settings.facts(dataset),
         "bottom": bottom.proved_bottom(objective, dataset),
         "rows": [row(name, progress, objective, dataset) for name, progress in runs.items()],
-        "losses": {name: info.loss for name, info in infos.items()},
+        "losses": {name: losses(progress) for name, progress in runs.items()},
         "reg": config.reg,
         "num_steps": T,
         "trace": trace,
     }
+
+
+def losses(progress: Progress) -> np.ndarray:
+    """Return the loss of each step; last, of a run that diverged, that by which it was seen."""
+    if progress.divergence is None:
+        return progress.info.loss
+    return np.append(progress.info.loss, np.nan_to_num(progress.divergence.loss, nan=np.inf))
 
 
 def row(name: str, progress: Progress, objective: Objective, dataset: Dataset) -> dict[str, Any]:

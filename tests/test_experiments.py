@@ -128,6 +128,7 @@ def test_descent_fits_the_digits_and_a_divergent_run_says_so(tmp_path, monkeypat
     assert "step size 10000" in found["too large"]["outcome"]
     assert np.isfinite(found["too large"]["loss"])
     assert descent.diverged(arrays) == []
+    assert arrays["losses"]["too large"][-1] > 1e4 * arrays["losses"]["too large"][0]
     text = check_report(descent, arrays, tmp_path)
     assert "The minimum lies between 0.063 and 0.0632" in text
     assert "diverged at step" in text
