@@ -109,7 +109,8 @@ def follow_batches(
     ``step_size`` is the first of batches of 256; others go with the square root of their size.
     """
     N = len(dataset.train.y)
-    T = max(1, epochs * N // B // 10) * 10
+    T = epochs * N // B
+    T = T // 10 * 10 or max(1, T)  # ten equal parts, where there are so many steps
     first = step_size * math.sqrt(B / 256)
     # All the data are taken as they are: nothing is drawn.
     optimizer = recipes.minibatch_recipe(B, T, first, reg, replacement=B < N)

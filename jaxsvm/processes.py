@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 Packed: TypeAlias = tuple[Any, Mapping[str, np.ndarray]]
 HEADER, SMALLEST = "header", 1024
 ERRORS: dict[str, type[Exception]] = {
-    kind.__name__: kind for kind in (ValueError, OSError, BlockingIOError)
+    kind.__name__: kind for kind in (ValueError, OSError, BlockingIOError, Exception)
 }
 
 
@@ -32,7 +32,8 @@ def of_first(look: Callable[[], Packed]) -> Packed:
     To be called by all processes at the same place of the program.
 
     Raises:
-        ValueError, OSError: ``look`` raised it in the first process, and so all do.
+        Exception: ``look`` raised it in the first process, and so all do; what is neither a
+            ValueError nor an OSError there is an Exception in the others.
 
     >>> of_first(lambda: ({"step": 3}, {}))
     ({'step': 3}, {})
@@ -44,7 +45,7 @@ def of_first(look: Callable[[], Packed]) -> Packed:
     if is_first():
         try:
             content = _content("", *look())
-        except (ValueError, OSError) as raised:
+        except Exception as raised:  # whatever it is, the others are not to wait for it
             error = raised
             kinds = [kind.__name__ for kind in type(raised).__mro__ if kind.__name__ in ERRORS]
             content = _content(kinds[0], str(raised), {})

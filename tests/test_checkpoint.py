@@ -4,6 +4,7 @@ import builtins
 import errno
 import itertools
 import os
+import pickle
 from typing import Any, NamedTuple
 
 import chex
@@ -18,6 +19,7 @@ from jaxsvm.checkpoint import Checkpoint, UnusableError, newest, owned, save
 from jaxsvm.core.trees import described, digests, restored, stored
 from jaxsvm.files import atomic_file, read_sealed, write_sealed
 from jaxsvm.optimizers import DivergedError, identity, resumable
+from jaxsvm.optimizers.divergence import Divergence
 from tests.problems import problem
 
 pytestmark = pytest.mark.any_precision
@@ -509,6 +511,23 @@ def test_a_divergent_run_stops_within_a_chunk_and_keeps_a_good_checkpoint(tmp_pa
     state, _ = run_resumable(*arguments, num_steps=good, folder=tmp_path, every=every)
     expected, _ = compiled_run(*arguments, num_steps=good)
     np.testing.assert_array_equal(state.params, expected.params)
+
+
+def test_steps_that_say_nothing_are_kept_too(tmp_path):
+    W, data = problem(0)
+    silent = Optimizer(
+        init=lambda params, data: OddState(params, jnp.zeros(()), jax.random.key(5), jnp.zeros(())),
+        step=lambda key, state, data: (state._replace(half=state.half + 1), ()),
+    )
+    arguments = silent, jax.random.key(0), W, data
+    state, info = run_resumable(*arguments, num_steps=3, folder=tmp_path, every=1)
+    assert (float(state.half), info) == (3.0, ())
+
+
+def test_a_divergence_may_come_from_another_process():
+    where = Divergence(3, np.inf, 0.5)
+    again = pickle.loads(pickle.dumps(DivergedError("it diverged", where)))
+    assert (str(again), again.divergence) == ("it diverged", where)
 
 
 def test_chunks_are_whole_blocks(tmp_path):

@@ -438,9 +438,11 @@ def test_a_scale_at_which_scores_overflow_is_refused():
 
 def test_one_of_searches_side_by_side_may_diverge():
     loss = np.array([[1.0, 2.0], [1.0, np.inf], [np.nan, np.inf]])
-    found = find_divergence(SimpleNamespace(best_loss=loss, loss=loss), 10, loss[0])
+    sizes = np.arange(6.0).reshape(3, 2)
+    info = SimpleNamespace(best_loss=loss, loss=loss, step_size=sizes)
+    found = find_divergence(info, 10, loss[0])
     assert found is not None
-    assert (found.step, found.loss) == (11, np.inf)
+    assert (found.step, found.loss, found.step_size) == (11, np.inf, 1.0)
     assert find_divergence(SimpleNamespace(loss=loss[:1]), 10, loss[0]) is None
 
 
@@ -712,12 +714,14 @@ def test_where_a_run_diverges_is_its_first_bad_loss(rate, growth):
     sizes = np.arange(400.0)
     for start in (0, 7):
         info = SimpleNamespace(loss=loss[start:], step_size=sizes[start:])
-        where = find_divergence(info, start, loss[0])
+        before = SimpleNamespace(loss=loss[:start], step_size=sizes[:start])
+        where = find_divergence(info, start, loss[0], before)
         if expected is None:
             assert where is None
         else:
             assert where is not None
             assert where.step == max(expected, start)
+            assert where.step_size == max(where.step - 1, 0)
             assert f"step {where.step} with step size" in where.describe()
     assert (expected is None) == (rate < 1)
 

@@ -13,7 +13,8 @@ import optax
 import pytest
 from jax import lax
 
-from jaxsvm import Data, DatasetError, Objective, from_optax, gradient_descent, minibatch
+import jaxsvm
+from jaxsvm import Data, DatasetError, Objective, compiled, from_optax, gradient_descent, minibatch
 from jaxsvm.core.streamed import StreamedRows
 from jaxsvm.datasets import rows_from_pixels, rows_from_table
 from jaxsvm.streams import (
@@ -505,3 +506,31 @@ def test_a_killed_run_goes_on_from_its_folder(tmp_path):
             run_stream(
                 adam, key, W, changes[0], num_steps=8, batch_size=changes[1], folder=tmp_path
             )
+
+
+@pytest.mark.parametrize("N", [300, 4000])
+def test_a_mapped_stream_is_taken_by_everything(tmp_path, N):
+    X, y = images(N)
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    stream = stream_from_npy(tmp_path / "X.npy", tmp_path / "y.npy")
+    values = jnp.asarray(np.asarray(streamed(stream.X)))
+    memory = Data(replace(stream.X, values=values), stream.y)  # type: ignore[type-var]
+    objective = Objective(reg=0.1)
+    W = jnp.ones((10, stream.X.shape[1]), stream.X.dtype)
+    assert the_same_to_the_bit(compiled(objective)(W, stream), jax.jit(objective)(W, memory))
+    solution = jaxsvm.solve(objective, stream, num_classes=10, gap_tolerance=0.5)
+    assert solution.gap <= 0.5 * solution.primal
+
+
+def test_a_function_may_fill_its_arrays_again():
+    X, y = np.zeros((2, 3), np.uint8), np.zeros(2, np.int64)
+
+    def block(i):
+        X[:], y[:] = i, i
+        return X, y
+
+    data = stream_from_blocks(block, num_rows=8, block_rows=2, window=4)
+    assert data.y.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    rows = streamed(data.X).source.take(np.array([0, 2, 4, 1, 3, 5]))
+    assert rows[:, 0].tolist() == [0, 1, 2, 0, 1, 2]

@@ -97,8 +97,9 @@ def tables(record: Mapping[str, Any]) -> dict[str, str]:
     """
     rows, limits = [Row(**row) for row in record["rows"]], Limits(**record["limits"])
     machine = record["machine"]
-    # Where it wrote to is no matter.
+    # Where it wrote to is no matter, nor where another Python is.
     command = re.sub(r" --out[ =]\S+", "", " ".join(record["command"]))
+    command = re.sub(r"( --landscapes-python)[ =]\S+", r"\1 PYTHON", command)
     made = (
         f"`{command}` ({machine['cores']} cores of {machine['processor']}, "
         f"JAX {machine['versions']['jax']}):\n\n"

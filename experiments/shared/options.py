@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
+from jaxsvm.core.rows import MOST_SEGMENTS
+
 Check: TypeAlias = Callable[[str, Any], None]
 
 # Well inside what float32 can hold, so that neither a number nor its square is 0 or infinite.
@@ -64,9 +66,9 @@ def folder_name(name: str, value: Any) -> None:
 
 
 def power_of_two(name: str, value: Any) -> None:
-    """Check that a value is 1, 2, 4, 8, ..."""
-    if value < 1 or value & (value - 1):
-        raise ValueError(f"{name} = {value}: expected a power of two: 1, 2, 4, 8, ...")
+    """Check that a value is 1, 2, 4, ..., and no more than there can be segments of rows."""
+    if value < 1 or value & (value - 1) or value > MOST_SEGMENTS:
+        raise ValueError(f"{name} = {value}: expected a power of two up to {MOST_SEGMENTS}")
 
 
 def address(name: str, value: Any) -> None:

@@ -110,7 +110,8 @@ def progress_run(
                 raise
             info = _host(info)
             first: Any = watched_loss(course.infos[0] if course.infos else info)
-            if divergence := find_divergence(info, start, first[0]):
+            before = course.infos[-1] if course.infos else None
+            if divergence := find_divergence(info, start, first[0], before):
                 bad = divergence.step - start
                 course.state = _last_good(course, divergence, optimizer, key, data)
                 course.add(jax.tree.map(lambda leaf, n=bad: leaf[:n], info), bad, took * bad / size)

@@ -94,7 +94,6 @@ class Run:
             wrong = self._wrong_file()
             self.was_finished = not wrong
             if self.was_finished:
-                self.diverged = read_signed(self.place / METRICS)["diverged"]
                 return
             what = f"{self.place / wrong} is incomplete, damaged or of another run"
             print(f"{what}: report and records are written again", file=sys.stderr)
@@ -111,11 +110,12 @@ class Run:
     def _wrong_file(self) -> str:
         """Return a file of the report or the records that is not as a finished run leaves it.
 
-        The name is empty where all are.
+        The name is empty where all are; then it is known what had diverged.
         """
         name = METRICS
         try:
             metrics = read_signed(self.place / name)
+            diverged = metrics["diverged"]
             if list(metrics["sections"]) != self.names or metrics["failed"]:
                 return name
             for name, digest in metrics["files"].items():
@@ -123,6 +123,7 @@ class Run:
                     return name
         except (OSError, ValueError, KeyError):
             return name
+        self.diverged = diverged
         return ""
 
     def _run(self, waiting: Sections, saving: signals.Saving) -> None:

@@ -185,6 +185,12 @@ def _groups(jaxpr: Any) -> list[list[JaxprEqn]]:
         else:
             wanted = [first[out] for out in equation.outvars if out in first]
             if not wanted:
+                if equation.effects:
+                    raise ValueError(
+                        f"{equation.primitive} has a side effect, and is between passes over a "
+                        "stream: expected a function without, since only what results need is "
+                        "computed there; take it out"
+                    )
                 continue
             group = min(wanted) // 2 * 2
         groups[group].append(equation)

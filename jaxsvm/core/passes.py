@@ -111,7 +111,7 @@ def _run(
         jnp.zeros((segments * blocks, size, *form.shape[1:]), form.dtype)
         for form in forms[num_totals:]
     ]
-    length = _length(blocks, size * source.shape[1] * source.dtype.itemsize)
+    length = _length(blocks, size * source.shape[1] * np.dtype(source.dtype).itemsize)
     ranges = [
         (segment * blocks + first, segment * blocks + min(first + length, blocks))
         for segment in range(segments)
@@ -200,6 +200,8 @@ def _compiled(program: Any, size: int, tree: Any, forms: tuple[Any, ...]) -> _Pi
     """
     piece = _piece(program, size)
     text = piece.lower(*jax.tree.unflatten(tree, forms)).as_text()
+    if "callback" in text:  # a callback is only numbered there
+        return piece
     return _first_of(text).setdefault(text, piece)
 
 

@@ -56,6 +56,13 @@ class StreamedRows:
             raise ValueError(f"source.shape = {shape!r}: expected (N, P), rows and columns")
         if dtype not in (np.uint8, np.float32, np.float64):
             raise ValueError(f"source.dtype = {dtype!r}: expected uint8, float32 or float64")
+        try:
+            hash(source)
+        except TypeError as error:
+            raise ValueError(
+                f"source is a {type(source).__name__} without a hash ({error}): expected one, by which "
+                "JAX tells programs apart; a dataclass has one with eq=False"
+            ) from None
         self.source, self.maps = source, maps
 
     @property
@@ -91,7 +98,9 @@ class StreamedRows:
 
     def __getitem__(self, index: Any) -> Array:
         if not (hasattr(index, "dtype") and jnp.issubdtype(index.dtype, np.integer)):
-            index = np.arange(len(self), dtype=np.int32)[index]
+            places = slice(None) if isinstance(index, slice) else index
+            rows = index.indices(len(self)) if isinstance(index, slice) else (len(self),)
+            index = np.arange(*rows, dtype=np.int32)[places]
         return self.mapped(take_rows.bind(index, source=self.source))
 
     def __matmul__(self, other: Array) -> Array:

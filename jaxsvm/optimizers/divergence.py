@@ -43,6 +43,10 @@ class DivergedError(ArithmeticError):
         super().__init__(message)
         self.divergence = divergence
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how it is made again: it may come from another process."""
+        return type(self), (str(self), self.divergence)
+
 
 def watched_loss(info: Any) -> np.ndarray | None:
     """Return the losses that are looked at, (steps,) or (steps, K) of K runs; None without any."""
@@ -50,13 +54,16 @@ def watched_loss(info: Any) -> np.ndarray | None:
     return None if loss is None else np.asarray(loss).astype(float)
 
 
-def find_divergence(info: Any, start: int, first: np.ndarray | np.floating) -> Divergence | None:
+def find_divergence(
+    info: Any, start: int, first: np.ndarray | np.floating, before: Any = None
+) -> Divergence | None:
     """Return where steps diverge, if they do; of runs side by side one is enough.
 
     Args:
         info: of the steps from ``start`` on, as `run` stacks it; with a loss.
         start: the number of the first of them.
         first: the loss of the run's step 0, () or (K,).
+        before: the info of steps until ``start``, if there are any.
     """
     loss = watched_loss(info)
     assert loss is not None
@@ -66,6 +73,11 @@ def find_divergence(info: Any, start: int, first: np.ndarray | np.floating) -> D
     if good.all():
         return None
     bad = int(np.argmin(good.all(axis=1)))
-    sizes = np.asarray(getattr(info, "step_size", np.full(len(loss), np.nan)))
-    worst = float(loss[bad, np.argmin(good[bad])])
-    return Divergence(start + bad, worst, float(sizes[max(bad - 1, 0)]))
+    worst, led_there = int(np.argmin(good[bad])), np.nan
+    earlier = info if bad or not start else before
+    if hasattr(earlier, "step_size"):
+        sizes = np.asarray(earlier.step_size)
+        sizes = sizes.reshape(len(sizes), -1)
+        step = max(bad - 1, 0) if earlier is info else -1
+        led_there = sizes[step, min(worst, sizes.shape[1] - 1)]
+    return Divergence(start + bad, float(loss[bad, worst]), float(led_there))

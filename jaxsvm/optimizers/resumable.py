@@ -191,8 +191,7 @@ def resumed(
             _stop_if_diverged(folder, past, infos, info, forms[1])
             infos.append(stored(info))
             longer = past._replace(ends=[*past.ends, past.step + size])
-            if is_first():
-                _write(folder, past, longer, infos[-1], stored(state))
+            of_first(partial(_write, folder, past, longer, infos[-1], stored(state)))
             past = longer
     if not infos:
         return chunk(state, 0, 0)
@@ -294,11 +293,12 @@ def _write(
     longer: _Past,
     info: dict[str, np.ndarray],
     state: dict[str, np.ndarray],
-) -> None:
+) -> Packed:
     """Write a chunk's info and then the checkpoint at its end, which holds the longer past."""
     start, stop = past.step, longer.step
     write_sealed(folder / _info_name(start, stop), _info_header(past, start, stop), info)
     save(folder, Checkpoint(stop, longer._asdict(), state), previous=start if past.ends else None)
+    return None, {}
 
 
 def _read_info(
@@ -336,13 +336,18 @@ def _stop_if_diverged(
     A step reports the loss that it started from. So where the first of them is the bad one, the
     newest checkpoint has led there, and is deleted; the one before has not.
     """
-    begin = info
-    if infos:
-        size = len(next(iter(infos[0].values())))
-        begin = restored(_of_steps(form, size), infos[0])
-    if (first := watched_loss(begin)) is None:
+    if (loss := watched_loss(info)) is None:
         return
-    if (found := find_divergence(info, past.step, first[0])) is None:
+    first, before = loss[0], None
+    if infos:
+        earlier, last = (
+            restored(_of_steps(form, len(next(iter(some.values())))), some)
+            for some in (infos[0], infos[-1])
+        )
+        begin = watched_loss(earlier)
+        assert begin is not None
+        first, before = begin[0], last
+    if (found := find_divergence(info, past.step, first, before)) is None:
         return
     ends = [0, *past.ends]
     if found.step == past.step and past.ends:

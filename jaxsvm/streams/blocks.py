@@ -35,7 +35,8 @@ class Blocks:
         self.shape, self.dtype = (num_rows, X[0].size), X.dtype
         self._example = X.shape[1:]
         self.window = window or max(2, WINDOW_BYTES // X.nbytes)
-        self._kept = lru_cache(self.window)(lambda i: self._made(i)[0])
+        # Copied, because the function may fill its arrays again.
+        self._kept = lru_cache(self.window)(lambda i: self._made(i)[0].copy())
 
     def __getitem__(self, index: Any) -> np.ndarray:
         rows = np.arange(*index.indices(self.shape[0])) if isinstance(index, slice) else index
@@ -47,8 +48,11 @@ class Blocks:
             found[here] = self._kept(i)[rows[here] - i * self.block_rows]
         return found
 
-    def checked(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def checked(self, *, has_labels: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the examples and the labels of one block after the other, looking at every value.
+
+        Args:
+            has_labels: whether the blocks say the labels, so that these are looked at too.
 
         Raises:
             ValueError: what a block holds cannot be used.
@@ -56,6 +60,9 @@ class Blocks:
         for i in range(-(-self.shape[0] // self.block_rows)):
             X, y = self._made(i)
             check_numbers(X, lambda *place, i=i: f"X of block({i}), flattened, {list(place)}")
+            if not has_labels:
+                yield X, y
+                continue
             if not isinstance(y, np.ndarray) or y.shape != X.shape[:1]:
                 raise ValueError(
                     f"y of block({i}) has shape {np.shape(y)}: expected a NumPy array of {len(X)} "

@@ -21,7 +21,14 @@ import numpy as np
 from jax import Array
 from jax.experimental.multihost_utils import process_allgather
 
-from jaxsvm.core.arguments import check_count, check_key, check_params, check_path, check_values
+from jaxsvm.core.arguments import (
+    check_count,
+    check_examples,
+    check_key,
+    check_params,
+    check_path,
+    check_values,
+)
 from jaxsvm.core.features import StandardizedFeatures
 from jaxsvm.core.streamed import StreamedRows
 from jaxsvm.core.types import Data
@@ -103,7 +110,7 @@ def run_stream(
     num_steps = check_count("num_steps", num_steps, least=0)
     every = check_count("every", max(1, num_steps // NUM_CHUNKS) if every is None else every)
     batches.check_start(optimizer, params)
-    _, values, y = batches.read(0, 1, 1)
+    _, values, y = batches.put(batches.read(0, 1, 1))
     batch = Data(_rows_of(batches.frame, values[0]), y[0])
     advance = partial(_advance, optimizer, key, batches)
     if folder is None:
@@ -114,7 +121,7 @@ def run_stream(
     infos = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((num_steps, *leaf.shape), leaf.dtype), info
     )
-    settings = {"batch_size": batch_size, "order": list(batches.order[:3])}
+    settings = {"batch_size": batches.batch_size, "order": list(batches.order[:3])}
     return resumed(
         identity(key, params, batches.ends(), state, 1, settings),
         environment(computation(optimizer.step, key, state, batch)),
@@ -180,6 +187,7 @@ class _Batches:
     """The batches of a run, read from a stream.
 
     Attributes:
+        batch_size: examples a step.
         frame: what X has besides its rows: `StandardizedFeatures` without values, or None.
         order: of the rows.
     """
@@ -195,8 +203,8 @@ class _Batches:
             )
         check_values("run_stream", key, params)
         check_key(key)
-        self._batch_size = check_count("batch_size", batch_size)
-        if self._batch_size % jax.process_count():
+        self.batch_size = check_count("batch_size", batch_size)
+        if self.batch_size % jax.process_count():
             raise ValueError(
                 f"batch_size = {batch_size}: expected a multiple of {jax.process_count()}, the "
                 "number of processes, each of which reads a share"
@@ -216,6 +224,7 @@ class _Batches:
                 "take(rows), block_rows and window, by which it is shuffled; stream_from_blocks "
                 "makes one of a function"
             )
+        check_examples(data)
         self._rows, self._source, self._y = rows, rows.source, np.asarray(data.y)
         self.frame = replace(X, values=None) if isinstance(X, StandardizedFeatures) else None
         words = jax.random.key_data(key).ravel().tolist()
@@ -243,7 +252,7 @@ class _Batches:
 
         There is one at least, of no batches. Every chunk has room for as many as the first.
         """
-        bytes_of_batch = self._batch_size * self._rows.shape[1] * self._rows.dtype.itemsize
+        bytes_of_batch = self.batch_size * self._rows.shape[1] * self._rows.dtype.itemsize
         room = min(max(1, CHUNK_BYTES // bytes_of_batch), CHUNK_STEPS, max(1, num_steps))
         stop = start + num_steps
         begins = range(start, max(stop, start + 1), room)
@@ -257,14 +266,14 @@ class _Batches:
                 chunk = future.result()
                 if first + room < stop:
                     future = begin(first + room)
-                yield min(room, stop - first), chunk
+                yield min(room, stop - first), self.put(chunk)
 
     def _index(self, first: int, size: int, *, here: bool = False) -> np.ndarray:
         """Return the rows of some batches, or this process's share of each."""
         process, processes = (jax.process_index(), jax.process_count()) if here else (0, 1)
         parts = (
             batch_rows(
-                self.order, step, batch_size=self._batch_size,
+                self.order, step, batch_size=self.batch_size,
                 process=process, num_processes=processes,
             )
             for step in range(first, first + size)
@@ -272,7 +281,7 @@ class _Batches:
         return np.concatenate([np.zeros(0, np.int64), *parts])
 
     def read(self, first: int, size: int, room: int) -> tuple[Any, Any, Any]:
-        """Return the numbers, the rows and the labels of ``size`` batches, on the device.
+        """Return the numbers, the rows and the labels of ``size`` batches.
 
         Each has ``room`` batches; those from ``size`` on are zeros.
         """
@@ -286,15 +295,18 @@ class _Batches:
             )
         if jax.process_count() > 1:
             # (processes, batches, rows of a share, P), of which a batch's shares go together.
-            share_rows = self._batch_size // jax.process_count()
+            share_rows = self.batch_size // jax.process_count()
             shares = process_allgather(values.reshape(size, share_rows, expected[1]))
             values = np.moveaxis(shares, 0, 1).reshape(len(index), expected[1])
-        missing = room * self._batch_size - len(index)
+        missing = room * self.batch_size - len(index)
         if missing:
             values, y = np.pad(values, ((0, missing), (0, 0))), np.pad(y, (0, missing))
-        values, y = (part.reshape(room, self._batch_size, *part.shape[1:]) for part in (values, y))
-        numbers = np.arange(first, first + room, dtype=np.int32)
-        numbers, values, y = jax.device_put((numbers, values, y))
+        values, y = (part.reshape(room, self.batch_size, *part.shape[1:]) for part in (values, y))
+        return np.arange(first, first + room, dtype=np.int32), values, y
+
+    def put(self, chunk: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[Any, Any, Any]:
+        """Return what was read, on the device, by the settings of the thread that calls."""
+        numbers, values, y = jax.device_put(chunk)
         return numbers, self._rows.mapped(values), y
 
 

@@ -38,7 +38,7 @@ def stream_from_npy(
         x = (raw − shift) · scale,  then a 1
 
     Any rows can be read at any time, so that epochs are uniform permutations. The order is kept at
-    8 bytes an example.
+    8 bytes an example, of two epochs.
 
     Args:
         X: the file of examples, (N, F) of any real type or images (N, ...), in C order; uint8 stays
@@ -170,8 +170,9 @@ def stream_from_blocks(
     labels: list[np.ndarray] = []
 
     def parts() -> Iterable[np.ndarray]:
-        for X, y in blocks.checked():
-            labels.append(y)
+        for X, of_block in blocks.checked(has_labels=y is None):
+            if y is None:
+                labels.append(of_block.copy())
             yield X
 
     if _is_mean(shift):

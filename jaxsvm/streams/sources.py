@@ -66,12 +66,12 @@ class ShuffledSource(RowSource, Protocol):
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows of these numbers, (len(rows), P), a fresh array that nobody fills again.
 
-        It is called on a thread of its own, by one thread at a time.
+        It is called on several threads, by one at a time.
         """
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # its own hash: programs are told apart by their sources
 class ExampleRows:
     """Rows of X, made of raw examples as they are read.
 
