@@ -60,8 +60,8 @@ class StreamedRows:
             hash(source)
         except TypeError as error:
             raise ValueError(
-                f"source is a {type(source).__name__} without a hash ({error}): expected one, by which "
-                "JAX tells programs apart; a dataclass has one with eq=False"
+                f"source is a {type(source).__name__} without a hash ({error}): expected one, by "
+                "which JAX tells programs apart; a dataclass has one with eq=False"
             ) from None
         self.source, self.maps = source, maps
 
