@@ -60,7 +60,7 @@ JUDGES = {
     "gradient_check family": "gradients/evidence",
     "gradient_termwise family": "gradients/termwise",
     "optimizer": "optimizers/contract",
-    "checkpoint": "core/trees optimizers/identity optimizers/resumable",
+    "checkpoint": "core/trees optimizers/identity optimizers/resumable optimizers/run_folder",
     "descent optimizer": "optimizers/descent optimizers/optax optimizers/wrappers",
     "descent": "optimizers/minibatch",
     "line_search": "optimizers/exact_line",

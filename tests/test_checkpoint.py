@@ -18,7 +18,7 @@ from jaxsvm import Data, Objective, Optimizer, gradient_descent, run, run_resuma
 from jaxsvm.checkpoint import Checkpoint, UnusableError, newest, owned, save
 from jaxsvm.core.trees import described, digests, restored, stored
 from jaxsvm.files import atomic_file, read_sealed, write_sealed
-from jaxsvm.optimizers import DivergedError, identity, resumable
+from jaxsvm.optimizers import DivergedError, identity, resumable, run_folder
 from jaxsvm.optimizers.divergence import Divergence
 from tests.problems import problem
 
@@ -397,14 +397,15 @@ class Killed(BaseException):
 
 def kill_at(patch, function, number):
     """Let the number-th call of a function of the resumable run be its last."""
-    real, calls = getattr(resumable, function), itertools.count(1)
+    module = run_folder if function == "save" else resumable
+    real, calls = getattr(module, function), itertools.count(1)
 
     def call(*args, **kwargs):
         if next(calls) == number:
             raise Killed
         return real(*args, **kwargs)
 
-    patch.setattr(resumable, function, call)
+    patch.setattr(module, function, call)
 
 
 @pytest.mark.compiled

@@ -440,10 +440,10 @@ def test_one_of_searches_side_by_side_may_diverge():
     loss = np.array([[1.0, 2.0], [1.0, np.inf], [np.nan, np.inf]])
     sizes = np.arange(6.0).reshape(3, 2)
     info = SimpleNamespace(best_loss=loss, loss=loss, step_size=sizes)
-    found = find_divergence(info, 10, loss[0])
+    found = find_divergence(info, 10, [info])
     assert found is not None
     assert (found.step, found.loss, found.step_size) == (11, np.inf, 1.0)
-    assert find_divergence(SimpleNamespace(loss=loss[:1]), 10, loss[0]) is None
+    assert find_divergence(SimpleNamespace(loss=loss[:1]), 10, [info]) is None
 
 
 def test_the_benchmark_looks_first(tmp_path, monkeypatch, capsys):
@@ -715,7 +715,7 @@ def test_where_a_run_diverges_is_its_first_bad_loss(rate, growth):
     for start in (0, 7):
         info = SimpleNamespace(loss=loss[start:], step_size=sizes[start:])
         before = SimpleNamespace(loss=loss[:start], step_size=sizes[:start])
-        where = find_divergence(info, start, loss[0], before)
+        where = find_divergence(info, start, [before] if start else [])
         if expected is None:
             assert where is None
         else:

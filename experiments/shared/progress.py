@@ -19,7 +19,7 @@ from experiments.shared.timing import timed
 from jaxsvm import Data, Optimizer
 from jaxsvm.core.trees import digests, restored, stored
 from jaxsvm.optimizers.contract import advance
-from jaxsvm.optimizers.divergence import Divergence, find_divergence, watched_loss
+from jaxsvm.optimizers.divergence import Divergence, find_divergence
 from jaxsvm.processes import Packed, of_first
 
 # A run has about this many chunks; a chunk that lasts longer than this is cut further.
@@ -109,9 +109,7 @@ def progress_run(
                 kept.save(start, course.packed)
                 raise
             info = _host(info)
-            first: Any = watched_loss(course.infos[0] if course.infos else info)
-            before = course.infos[-1] if course.infos else None
-            if divergence := find_divergence(info, start, first[0], before):
+            if divergence := find_divergence(info, start, course.infos):
                 bad = divergence.step - start
                 course.state = _last_good(course, divergence, optimizer, key, data)
                 course.add(jax.tree.map(lambda leaf, n=bad: leaf[:n], info), bad, took * bad / size)

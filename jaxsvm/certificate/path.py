@@ -25,7 +25,7 @@ from jaxsvm.core.objective import Objective, accuracy, require
 from jaxsvm.core.types import Data
 from jaxsvm.files import atomic_file
 from jaxsvm.optimizers.identity import differences
-from jaxsvm.processes import Packed, of_first
+from jaxsvm.processes import said_by_first
 
 SETTINGS = "path.json"  # in a path's folder: what decides where each of its solves starts
 
@@ -120,14 +120,8 @@ def regularization_path(
         check_path("folder", folder)
         folder = Path(folder)
         limits = {"gap_tolerance": float(gap_tolerance), "max_passes": max_passes}
-        of_first(partial(_checked, folder, {"regs": in_order, **limits}))
+        said_by_first(partial(check_folder, folder, {"regs": in_order, **limits}))
     return _points(objective, data, held_out, in_order, options, folder)
-
-
-def _checked(folder: Path, settings: dict[str, Any]) -> Packed:
-    """Check a path's folder, in the first process; there is nothing to tell the others."""
-    check_folder(folder, settings)
-    return None, {}
 
 
 def check_folder(folder: Path, settings: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from jax import Array, lax
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from jaxsvm.core.interpreter import Step, bind, interpret, read
 from jaxsvm.core.passes import READING
 from jaxsvm.core.streamed import StreamedRows
 
@@ -125,7 +126,7 @@ class _Step(NamedTuple):
         done: variables that nothing needs from then on.
     """
 
-    run: Callable[..., Sequence[Any]]
+    run: Callable[[list[Any]], Sequence[Any]]
     inputs: list[Any]
     outputs: list[Any]
     done: list[Any]
@@ -137,11 +138,11 @@ def _evaluate(program: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
     values = dict(zip(program.jaxpr.constvars, program.consts, strict=True))
     values.update(zip(program.jaxpr.invars, arguments, strict=True))
     for step in steps:
-        outputs = step.run(*_read(values, step.inputs))
+        outputs = step.run(read(values, step.inputs))
         values.update(zip(step.outputs, outputs, strict=True))
         for variable in step.done:
             values.pop(variable, None)
-    return _read(values, program.jaxpr.outvars)
+    return read(values, program.jaxpr.outvars)
 
 
 @functools.lru_cache(maxsize=MOST_PLANS)
@@ -155,17 +156,24 @@ def _plan(program: ClosedJaxpr) -> tuple[ClosedJaxpr, list[_Step]]:
         made = list(dict.fromkeys(v for equation in group for v in equation.outvars))
         used = dict.fromkeys(v for equation in group for v in _variables(equation.invars))
         done = [v for v in (*used, *made) if v not in needed]
+        run: Callable[[list[Any]], Sequence[Any]]
         if _reads(group[0]):
             (equation,) = group
-            run = functools.partial(HOSTED.get(equation.primitive.name, _bind), equation)
+            run = functools.partial(HOSTED.get(equation.primitive.name, bind), equation)
             step = _Step(run, list(equation.invars), made, done)
         else:
             inputs = [v for v in used if v not in set(made)]
             outputs = [v for v in made if v in needed]
-            step = _Step(_compiled_part(group, inputs, outputs), inputs, outputs, done)
+            part = program.jaxpr.replace(constvars=inputs, invars=[], outvars=outputs, eqns=group)
+            run = jax.jit(functools.partial(_part, part))
+            step = _Step(run, inputs, outputs, done)
         steps.append(step)
         needed.update(used)
     return program, steps[::-1]
+
+
+def _part(jaxpr: Jaxpr, inputs: list[Any]) -> list[Any]:
+    return interpret(jaxpr, inputs, (), bind)
 
 
 def _groups(jaxpr: Any) -> list[list[JaxprEqn]]:
@@ -199,31 +207,14 @@ def _groups(jaxpr: Any) -> list[list[JaxprEqn]]:
     return [group[::-1] for group in groups if group]
 
 
-def _compiled_part(
-    equations: list[JaxprEqn], inputs: list[Any], outputs: list[Any]
-) -> Callable[..., list[Any]]:
-    def part(*arguments: Any) -> list[Any]:
-        values = dict(zip(inputs, arguments, strict=True))
-        _interpret(equations, values, _bind)
-        return _read(values, outputs)
-
-    return jax.jit(part)
-
-
 def _without_calls(program: ClosedJaxpr) -> ClosedJaxpr:
     """Return a program in which calls that have a pass in them are written out."""
 
-    def step(equation: JaxprEqn, *inputs: Any) -> Sequence[Any]:
+    def step(equation: JaxprEqn, inputs: Sequence[Any]) -> Sequence[Any]:
         if not _is_call(equation):
-            return _bind(equation, *inputs)
+            return bind(equation, inputs)
         (held,) = _programs(equation)
-        return written_out(held, inputs)
-
-    def written_out(program: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
-        values = dict(zip(program.jaxpr.constvars, program.consts, strict=True))
-        values.update(zip(program.jaxpr.invars, arguments, strict=True))
-        _interpret(program.jaxpr.eqns, values, step)
-        return _read(values, program.jaxpr.outvars)
+        return interpret(held.jaxpr, held.consts, inputs, step)
 
     if not any(map(_is_call, program.jaxpr.eqns)):
         return program
@@ -231,27 +222,9 @@ def _without_calls(program: ClosedJaxpr) -> ClosedJaxpr:
         jax.ShapeDtypeStruct(form.shape, form.dtype, weak_type=form.weak_type)
         for form in program.in_avals
     ]
-    return jax.make_jaxpr(lambda *arguments: written_out(program, arguments))(*forms)
-
-
-def _interpret(
-    equations: Sequence[JaxprEqn],
-    values: dict[Any, Any],
-    step: Callable[..., Sequence[Any]],
-) -> None:
-    for equation in equations:
-        outputs = step(equation, *_read(values, equation.invars))
-        values.update(zip(equation.outvars, outputs, strict=True))
-
-
-def _bind(equation: JaxprEqn, *inputs: Any) -> Sequence[Any]:
-    parameters = equation.primitive.get_bind_params(equation.params)
-    outputs = equation.primitive.bind(*inputs, **parameters)
-    return outputs if equation.primitive.multiple_results else [outputs]
-
-
-def _read(values: dict[Any, Any], atoms: Sequence[Any]) -> list[Any]:
-    return [atom.val if isinstance(atom, Literal) else values[atom] for atom in atoms]
+    return jax.make_jaxpr(lambda *args: interpret(program.jaxpr, program.consts, args, step))(
+        *forms
+    )
 
 
 def _variables(atoms: Sequence[Any]) -> list[Any]:
@@ -289,11 +262,11 @@ def _at(leaves: list[Array], number: Array) -> list[Array]:
     return [lax.dynamic_index_in_dim(leaf, number, keepdims=False) for leaf in leaves]
 
 
-def _scan(equation: JaxprEqn, *inputs: Any) -> list[Any]:
+def _scan(equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
     params = equation.params
     a = params["num_consts"]
     b = a + params["num_carry"]
-    consts, carry, columns = inputs[:a], list(inputs[a:b]), list(inputs[b:])
+    consts, carry, columns = inputs[:a], inputs[a:b], inputs[b:]
     length = params["length"]
     outs: list[list[Any]] = []
     for i in range(length):
@@ -311,18 +284,19 @@ def _zeros(variable: Any) -> Array:
     return jnp.zeros(variable.aval.shape, variable.aval.dtype)
 
 
-def _while(equation: JaxprEqn, *inputs: Any) -> list[Any]:
+def _while(equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
     params = equation.params
     a = params["cond_nconsts"]
     b = a + params["body_nconsts"]
-    asked, done, carry = inputs[:a], inputs[a:b], list(inputs[b:])
+    asked, done, carry = inputs[:a], inputs[a:b], inputs[b:]
     while bool(_evaluate(params["cond_jaxpr"], [*asked, *carry])[0]):
         carry = _evaluate(params["body_jaxpr"], [*done, *carry])
     return carry
 
 
-def _cond(equation: JaxprEqn, index: Any, *inputs: Any) -> list[Any]:
-    return _evaluate(equation.params["branches"][int(index)], inputs)
+def _cond(equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
+    index, *operands = inputs
+    return _evaluate(equation.params["branches"][int(index)], operands)
 
 
-HOSTED: dict[str, Callable[..., list[Any]]] = {"scan": _scan, "while": _while, "cond": _cond}
+HOSTED: dict[str, Step] = {"scan": _scan, "while": _while, "cond": _cond}

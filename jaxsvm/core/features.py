@@ -104,7 +104,8 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
     """Return ``X Wᵀ``, the scores of N examples under C rows of weights.
 
     Args:
-        X: (N, D) features: an array, `StandardizedFeatures`, or either with sharded rows.
+        X: (N, D) features: an array, `StandardizedFeatures`, or either with sharded or streamed
+            rows.
         W: (C, D) weights.
 
     Returns:
@@ -150,7 +151,8 @@ def dot_transpose(G: Float[Array, "N C"], X: Features) -> Float[Array, "C D"]:
 
     Args:
         G: (N, C) one number for each score.
-        X: (N, D) features: an array, `StandardizedFeatures`, or either with sharded rows.
+        X: (N, D) features: an array, `StandardizedFeatures`, or either with sharded or streamed
+            rows.
 
     Returns:
         (C, D) in G's dtype. Cost: one product, 2·N·C·D floating-point operations.
@@ -183,7 +185,8 @@ def dot_and_transpose(
     Args:
         f: ``(scores (B, C), *columns (B, ...)) -> (out, G (B, K))``; every leaf of out has the
             leading axis B. K is C as a rule.
-        X: (N, D) features: an array, `StandardizedFeatures`, or either with sharded rows.
+        X: (N, D) features: an array, `StandardizedFeatures`, or either with sharded or streamed
+            rows.
         W: (C, D) weights.
         *columns: arrays (N, ...), such as the labels.
 
@@ -270,7 +273,8 @@ def second_moments(X: Features, weights: Float[Array, " N"]) -> Float[Array, "D 
     eigenvalues would drown in the rounding of the mean.
 
     Args:
-        X: (N, D) features: an array, `StandardizedFeatures`, or either with sharded rows.
+        X: (N, D) features: an array, `StandardizedFeatures`, or either with sharded or streamed
+            rows.
         weights: (N,) ≥ 0, of the rows.
 
     Returns:

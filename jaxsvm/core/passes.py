@@ -21,6 +21,7 @@ from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Literal, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir, partial_eval
 
+from jaxsvm.core.interpreter import bind, read
 from jaxsvm.core.sources import (
     RowSource,
     held_dtype,
@@ -269,16 +270,11 @@ def _with_known_parts(
     known = dict(zip(program.constvars, values[:num_consts], strict=True))
     left = []
     for equation in program.eqns:
-        atoms = equation.invars
-        if not all(isinstance(atom, Literal) or atom in known for atom in atoms):
+        if all(isinstance(atom, Literal) or atom in known for atom in equation.invars):
+            found = bind(equation, read(known, equation.invars))
+            known.update(zip(equation.outvars, found, strict=True))
+        else:
             left.append(equation)
-            continue
-        inputs = [atom.val if isinstance(atom, Literal) else known[atom] for atom in atoms]
-        found = equation.primitive.bind(
-            *inputs, **equation.primitive.get_bind_params(equation.params)
-        )
-        found = found if equation.primitive.multiple_results else [found]
-        known.update(zip(equation.outvars, found, strict=True))
     used = dict.fromkeys(
         atom
         for atoms in (*(equation.invars for equation in left), program.outvars)

@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from jax.extend.source_info_util import summarize
 
+from jaxsvm.core.interpreter import bind, interpret
 from jaxsvm.gradients.primitives import BRANCHES, CALLS, NESTED, SMOOTH
 
 WORDS = 32  # of 32 bits each, in a site's hash
@@ -88,7 +89,7 @@ def hoisted(f: Callable[..., Any], *args: Any) -> tuple[Callable[..., list[Any]]
     program = jax.make_jaxpr(f)(*args)
 
     def evaluate(consts: Any, *args: Any) -> list[Any]:
-        return _interpret(program.jaxpr, consts, args, _bind)
+        return interpret(program.jaxpr, consts, args, bind)
 
     return evaluate, program.consts
 
@@ -107,12 +108,12 @@ def first_nonfinite(f: Callable[..., Any], *args: Any) -> Site | None:
             if equation.primitive.name in CALLS:
                 (held,) = _held(equation)
                 return walk(*_program(held), inputs, line)
-            outputs = _bind(equation, inputs)
+            outputs = bind(equation, inputs)
             if not found and all(map(_finite, inputs)) and not all(map(_finite, outputs)):
                 found.append(_site(equation, line))
             return outputs
 
-        return _interpret(jaxpr, consts, args, step)
+        return interpret(jaxpr, consts, args, step)
 
     walk(program.jaxpr, program.consts, jax.tree.leaves(args), "an unknown line")
     return found[0] if found else None
@@ -132,34 +133,12 @@ def _run(jaxpr: Jaxpr, consts: Any, args: Any) -> tuple[list[Any], list[Array]]:
             outputs, new = _nested(equation, inputs)
             rows.extend(new)
             return outputs
-        outputs = _bind(equation, inputs)
+        outputs = bind(equation, inputs)
         if _is_site(equation):
             rows.append(_fingerprint(_outcomes(equation, inputs, outputs)))
         return outputs
 
-    return _interpret(jaxpr, consts, args, step), rows
-
-
-def _interpret(
-    jaxpr: Jaxpr, consts: Any, args: Any, step: Callable[[JaxprEqn, list[Any]], list[Any]]
-) -> list[Any]:
-    values: dict[Any, Any] = {}
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else values[atom]
-
-    values.update(zip(jaxpr.constvars, consts, strict=True))
-    values.update(zip(jaxpr.invars, args, strict=True))
-    for equation in jaxpr.eqns:
-        outputs = step(equation, [read(atom) for atom in equation.invars])
-        values.update(zip(equation.outvars, outputs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def _bind(equation: JaxprEqn, inputs: list[Any]) -> list[Any]:
-    parameters = equation.primitive.get_bind_params(equation.params)
-    outputs = equation.primitive.bind(*inputs, **parameters)
-    return list(outputs) if equation.primitive.multiple_results else [outputs]
+    return interpret(jaxpr, consts, args, step), rows
 
 
 def _nested(equation: JaxprEqn, inputs: list[Any]) -> tuple[list[Any], list[Array]]:

@@ -166,13 +166,16 @@ def slice_2d(
     t = nodes(start, stop, num, _dtype(W))
     if not isinstance(objective, Objective):
 
-        def row(s: Array) -> Array:
-            line = _move(W, direction_a, s)
-            return slice_1d(
-                objective, line, direction_b, data, start=start, stop=stop, num=num
-            ).loss
+        def rows(t: Array, data: Any) -> Array:
+            def row(s: Array) -> Array:
+                line = _move(W, direction_a, s)
+                return slice_1d(
+                    objective, line, direction_b, data, start=start, stop=stop, num=num
+                ).loss
 
-        return Slice(t, evaluate(lambda t, _: lax.map(row, t), t, data))
+            return lax.map(row, t)
+
+        return Slice(t, evaluate(rows, t, data))
     y = data.y
     S, A, B = scores_of(data.X, W, direction_a, direction_b)
     # Leads are linear too: taken once, not once a row, since own scores are gathered.

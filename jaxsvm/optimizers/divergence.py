@@ -4,6 +4,7 @@ What each step reports as its loss is looked at. A search may well try a bad poi
 it is the best loss so far.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,25 +49,18 @@ class DivergedError(ArithmeticError):
         return type(self), (str(self), self.divergence)
 
 
-def watched_loss(info: Any) -> np.ndarray | None:
-    """Return the losses that are looked at, (steps,) or (steps, K) of K runs; None without any."""
-    loss = getattr(info, "best_loss", getattr(info, "loss", None))
-    return None if loss is None else np.asarray(loss).astype(float)
-
-
-def find_divergence(
-    info: Any, start: int, first: np.ndarray | np.floating, before: Any = None
-) -> Divergence | None:
-    """Return where steps diverge, if they do; of runs side by side one is enough.
+def find_divergence(info: Any, start: int, earlier: Sequence[Any]) -> Divergence | None:
+    """Return where steps diverge, if they do and tell a loss; of runs side by side one is enough.
 
     Args:
-        info: of the steps from ``start`` on, as `run` stacks it; with a loss.
+        info: of the steps from ``start`` on, as `run` stacks it.
         start: the number of the first of them.
-        first: the loss of the run's step 0, () or (K,).
-        before: the info of steps until ``start``, if there are any.
+        earlier: info of steps before ``start``, of the run's first ones first, of its last ones
+            last; empty where there are none.
     """
-    loss = watched_loss(info)
-    assert loss is not None
+    if (loss := _watched(info)) is None:
+        return None
+    first = _watched(earlier[0] if earlier else info)[0]
     # A first loss that is no number is itself a divergence, at step 0.
     good = np.isfinite(loss) & (loss <= TOO_HIGH * np.fmax(first, 1.0))
     good, loss = good.reshape(len(loss), -1), loss.reshape(len(loss), -1)
@@ -74,10 +68,15 @@ def find_divergence(
         return None
     bad = int(np.argmin(good.all(axis=1)))
     worst, led_there = int(np.argmin(good[bad])), np.nan
-    earlier = info if bad or not start else before
-    if hasattr(earlier, "step_size"):
-        sizes = np.asarray(earlier.step_size)
+    led = info if bad or not earlier else earlier[-1]
+    if hasattr(led, "step_size"):
+        sizes = np.asarray(led.step_size)
         sizes = sizes.reshape(len(sizes), -1)
-        step = max(bad - 1, 0) if earlier is info else -1
-        led_there = sizes[step, min(worst, sizes.shape[1] - 1)]
+        led_there = sizes[max(bad - 1, 0) if led is info else -1, min(worst, sizes.shape[1] - 1)]
     return Divergence(start + bad, float(loss[bad, worst]), float(led_there))
+
+
+def _watched(info: Any) -> Any:
+    """Return the losses that are looked at, (steps,) or (steps, K) of K runs; None without any."""
+    loss = getattr(info, "best_loss", getattr(info, "loss", None))
+    return None if loss is None else np.asarray(loss).astype(float)

@@ -1,49 +1,35 @@
 """A run that goes on where it was cut: `run`, with its state in a folder.
 
-The run is cut into chunks of one compiled scan, which changes no bit (`contract`). At the end of
-each, first the chunk's info is written to a file of its own, then a checkpoint of the state
-(`jaxsvm.checkpoint`). So a checkpoint has all the info before it, and no info is written twice.
-The checkpoint also says what the run is (`identity`): a folder continues no other.
+The run is cut into chunks of one compiled scan, which changes no bit (`contract`). After each the
+folder has all that the next one needs (`run_folder`), and what the run is (`identity`): a folder
+continues no other.
 
-This is the one file of the optimizers that works on the host and touches the disk.
+Of the optimizers this file and `run_folder` alone work on the host and touch the disk.
 """
 
 import contextlib
-import hashlib
-import json
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxsvm.checkpoint import Checkpoint, UnusableError, delete, newest, owned, save
+from jaxsvm.checkpoint import delete, newest, owned
 from jaxsvm.core.arguments import check_count, check_params, check_path, check_values, validate
 from jaxsvm.core.compilation import compiled
-from jaxsvm.core.trees import check_stored, restored, stored
+from jaxsvm.core.trees import restored, stored
 from jaxsvm.core.types import Data
-from jaxsvm.files import read_sealed, write_sealed
 from jaxsvm.optimizers.contract import Optimizer, advance, run
-from jaxsvm.optimizers.divergence import DivergedError, find_divergence, watched_loss
-from jaxsvm.optimizers.identity import (
-    check_computation,
-    computation,
-    differences,
-    environment,
-    identity,
-    warn_elsewhere,
-)
-from jaxsvm.processes import Packed, is_first, of_first
+from jaxsvm.optimizers.divergence import DivergedError, find_divergence
+from jaxsvm.optimizers.identity import computation, environment, identity
+from jaxsvm.optimizers.run_folder import Past, join, of_steps, part_of, use, write
+from jaxsvm.processes import Packed, of_first, said_by_first
 
-KIND, FORMAT = "jaxsvm info", 1
 NUM_CHUNKS = 20  # of a run whose caller does not say
-INFO = re.compile(r"info-(\d+)-(\d+)\.npz")
 
 
 def run_resumable(
@@ -170,28 +156,31 @@ def resumed(
     Raises:
         ValueError: as `run_resumable`; DivergedError and OSError too.
     """
-    here = _Past(run=run, environments=[environment], ends=[])
+    here = Past(run=run, environments=[environment], ends=[])
     folder = Path(folder)
     with contextlib.ExitStack() as until_end:
 
         def look() -> Packed:
             until_end.enter_context(owned(folder))
-            past, arrays = newest(folder, partial(_use, folder, here, forms)) or (here, {})
-            return _join(folder, past, here, num_steps)._asdict(), arrays
+            past, arrays = newest(folder, partial(use, folder, here, forms)) or (here, {})
+            return join(folder, past, here, num_steps)._asdict(), arrays
 
         said, arrays = of_first(look)
-        past = _Past(**said)
+        past = Past(**said)
+        infos, seen = [], []  # seen: the info of the first steps, and of those just before
         if arrays:
-            state, infos = restored(forms[0], _part("state", arrays)), [_part("info", arrays)]
+            state, infos = restored(forms[0], part_of("state", arrays)), [part_of("info", arrays)]
+            seen = [restored(of_steps(forms[1], past.step), infos[0])]
         else:
-            state, infos = begin(), []
+            state = begin()
         while past.step < num_steps:
             size = min(num_steps, (past.step // every + 1) * every) - past.step
             state, info = chunk(state, past.step, size)
-            _stop_if_diverged(folder, past, infos, info, forms[1])
+            _stop_if_diverged(folder, past, info, seen)
+            seen = [*seen[:1], info]
             infos.append(stored(info))
             longer = past._replace(ends=[*past.ends, past.step + size])
-            of_first(partial(_write, folder, past, longer, infos[-1], stored(state)))
+            said_by_first(partial(write, folder, past, longer, infos[-1], stored(state)))
             past = longer
     if not infos:
         return chunk(state, 0, 0)
@@ -199,176 +188,23 @@ def resumed(
     return state, restored(forms[1], whole)
 
 
-class _Past(NamedTuple):
-    """What a checkpoint says of its run; written as JSON.
-
-    Attributes:
-        run: what must not change: `identity`.
-        environments: each that took part, in the order in which they came.
-        ends: after how many steps each chunk ended.
-    """
-
-    run: dict[str, dict[str, Any]]
-    environments: list[dict[str, Any]]
-    ends: list[int]
-
-    @property
-    def step(self) -> int:
-        return self.ends[-1] if self.ends else 0
-
-
-# The past, and arrays by name: "state ..." those of the state, "info ..." those of all steps' info.
-_Found: TypeAlias = tuple[_Past, dict[str, np.ndarray]]
-
-
-def _part(kind: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays of one kind by the names that `stored` gave them."""
-    of_kind = {name: array for name, array in arrays.items() if name.startswith(f"{kind} ")}
-    return {name.removeprefix(f"{kind} "): array for name, array in of_kind.items()}
-
-
-def _use(folder: Path, here: _Past, forms: tuple[Any, Any], checkpoint: Checkpoint) -> _Found:
-    """Return the past, the state and the info, or raise: it cannot be gone on from.
-
-    Raises:
-        ValueError: the run is another.
-        UnusableError: the arrays are not what the run has, or some info is missing or damaged.
-    """
-    name = f"the checkpoint of step {checkpoint.step} in {folder}"
-    if checkpoint.header.keys() != set(_Past._fields):
-        raise UnusableError(f"{name} says {list(checkpoint.header)}: expected {_Past._fields}")
-    past = _Past(**checkpoint.header)
-    if changed := differences(past.run, here.run):
-        raise ValueError(
-            f"{folder} holds another run: {'; '.join(changed)}. Call again with what the "
-            "folder's run has, or choose another folder"
-        )
-    try:
-        check_stored(forms[0], checkpoint.arrays)
-    except ValueError as error:
-        raise UnusableError(f"{name} does not fit the run: {error}") from error
-    starts = [0, *past.ends[:-1]]
-    infos = [
-        _read_info(folder, past, start, stop, forms[1])
-        for start, stop in zip(starts, past.ends, strict=True)
-    ]
-    whole = {f"info {name}": np.concatenate([i[name] for i in infos]) for name in infos[0]}
-    return past, {f"state {name}": array for name, array in checkpoint.arrays.items()} | whole
-
-
-def _join(folder: Path, past: _Past, here: _Past, num_steps: int) -> _Past:
-    """Return the folder's past with this process's environment, and delete info of no use.
-
-    Raises:
-        ValueError: there is no going on from there.
-    """
-    of_past = {_info_name(a, b) for a, b in pairwise([0, *past.ends])}
-    others = [path for path in folder.iterdir() if INFO.fullmatch(path.name)]
-    others = [path for path in others if path.name not in of_past]
-    if not past.ends and (late := [path for path in others if path.name >= _info_name(1, 0)]):
-        # The info of a second chunk is written after the first one's checkpoint.
-        raise ValueError(
-            f"{folder} has lost its checkpoints: it holds {late[0].name} and no checkpoint; put a "
-            "copy there, or delete the folder to begin again"
-        )
-    if num_steps < past.step:
-        raise ValueError(
-            f"num_steps = {num_steps}, and the run in {folder} has taken {past.step} steps: "
-            f"expected num_steps >= {past.step}, or another folder"
-        )
-    (now,) = here.environments
-    check_computation(folder, past.environments, now, "optimizer")
-    for path in others:
-        path.unlink()
-    if now in past.environments:
-        return past
-    if past.step < num_steps:
-        warn_elsewhere(folder, past.environments[0], now)
-    return past._replace(environments=[*past.environments, now])
-
-
-def _write(
-    folder: Path,
-    past: _Past,
-    longer: _Past,
-    info: dict[str, np.ndarray],
-    state: dict[str, np.ndarray],
-) -> Packed:
-    """Write a chunk's info and then the checkpoint at its end, which holds the longer past."""
-    start, stop = past.step, longer.step
-    write_sealed(folder / _info_name(start, stop), _info_header(past, start, stop), info)
-    save(folder, Checkpoint(stop, longer._asdict(), state), previous=start if past.ends else None)
-    return None, {}
-
-
-def _read_info(
-    folder: Path, past: _Past, start: int, stop: int, form: Any
-) -> dict[str, np.ndarray]:
-    """Return a chunk's info.
-
-    Raises:
-        UnusableError: it is damaged, another chunk's or another run's.
-        OSError: it is not there.
-    """
-    path = folder / _info_name(start, stop)
-    try:
-        header, arrays = read_sealed(path)
-        if header != _info_header(past, start, stop):
-            raise ValueError(f"{path} is not of these steps of this run")
-        check_stored(_of_steps(form, stop - start), arrays)
-    except ValueError as error:
-        raise UnusableError(f"{path} cannot be used: {error}") from error
-    return arrays
-
-
-def _of_steps(form: Any, count: int) -> Any:
-    """Return the form of the info of so many steps."""
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), form
-    )
-
-
-def _stop_if_diverged(
-    folder: Path, past: _Past, infos: list[dict[str, np.ndarray]], info: Any, form: Any
-) -> None:
+def _stop_if_diverged(folder: Path, past: Past, info: Any, seen: list[Any]) -> None:
     """Raise DivergedError if the steps after the past diverged.
 
     A step reports the loss that it started from. So where the first of them is the bad one, the
     newest checkpoint has led there, and is deleted; the one before has not.
     """
-    if (loss := watched_loss(info)) is None:
-        return
-    first, before = loss[0], None
-    if infos:
-        earlier, last = (
-            restored(_of_steps(form, len(next(iter(some.values())))), some)
-            for some in (infos[0], infos[-1])
-        )
-        begin = watched_loss(earlier)
-        assert begin is not None
-        first, before = begin[0], last
-    if (found := find_divergence(info, past.step, first, before)) is None:
+    if (found := find_divergence(info, past.step, seen)) is None:
         return
     ends = [0, *past.ends]
     if found.step == past.step and past.ends:
-        led_there = ends.pop()
-        if is_first():
-            delete(folder, led_there)
+        said_by_first(partial(delete, folder, ends.pop()))
     kept = f"the newest checkpoint in {folder} is of step {ends[-1]}, before that"
     raise DivergedError(
         f"the run {found.describe()}: {kept if ends[-1] else 'it has no checkpoint before that'}; "
         "take smaller steps, from another folder",
         found,
     )
-
-
-def _info_name(start: int, stop: int) -> str:
-    return f"info-{start:012d}-{stop:012d}.npz"
-
-
-def _info_header(past: _Past, start: int, stop: int) -> dict[str, Any]:
-    run = hashlib.sha256(json.dumps(past.run, sort_keys=True).encode()).hexdigest()
-    return {"kind": KIND, "format": FORMAT, "run": run, "start": start, "stop": stop}
 
 
 def _strong(tree: Any) -> Any:
