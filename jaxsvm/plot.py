@@ -204,6 +204,7 @@ def histogram(
         for label, (x, density) in (curves or {}).items():
             ax.plot(x, density, color="#000000", label=label)
         _mark(ax, {}, vertical or {})
+        ax.locator_params(axis="x", nbins=6)  # wide numbers must not meet
         ax.set(xlabel=xlabel, ylabel="density", title=title)
         ax.legend()
         return figure
