@@ -115,10 +115,12 @@ class KeptRun:
             unpack: raises ValueError where what was packed does not fit the run.
         """
 
+        unpacked: list[T] = []  # by the first process, which tries whether it fits
+
         def use(checkpoint: Checkpoint) -> Checkpoint:
             if checkpoint.header.get("identity") != self.identity:
                 raise ValueError("it is of another run")
-            unpack((checkpoint.header["at"], checkpoint.arrays))
+            unpacked[:] = [unpack((checkpoint.header["at"], checkpoint.arrays))]
             return checkpoint
 
         def look() -> Packed:
@@ -137,7 +139,7 @@ class KeptRun:
         if found is None:
             return None
         self.step, at = found
-        return unpack((at, arrays))
+        return unpacked[0] if unpacked else unpack((at, arrays))
 
     def is_due(self) -> bool:
         """Return whether as much would be lost as may be."""
