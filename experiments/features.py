@@ -324,21 +324,6 @@ def plot(arrays: dict[str, Any]) -> Figures:
 
 
 def report(arrays: dict[str, Any]) -> str:
-    rows = []
-    for (K, loss), part in groups(arrays["rows"]).items():
-        rate = part["encoding_flops"] / part["encoding_seconds"]
-        rows.append((
-            str(K), str(part["num_features"][0]), loss, f"{part['reg'][0]:g}",
-            spread(100 * part["test_accuracy"], ".2f"), np.median(part["train_accuracy"]),
-            np.max(part["gap"]), np.median(part["encoding_seconds"]),
-            np.median(rate) / 1e9, np.median(rate) / arrays["peak"],
-            np.median(part["solving_seconds"]), f"{np.median(part['passes']):.0f}",
-        ))  # fmt: skip
-    header = (
-        "filters | features | loss | reg | test accuracy, % | train accuracy, % {:.1%}"
-        " | largest gap {:.1e} | encoding, s {:.0f} | GFLOP/s {:.0f}"
-        " | of a product's peak, % {:.0%} | solving, s {:.0f} | passes"
-    )
     how, seeds = arrays["chosen"], len(np.unique(arrays["rows"]["seed"]))
     mirror = "the image and its mirror image" if how["mirrored"] else "the image"
     moved = f", moved by {how['kmeans_rounds']} rounds of k-means" if how["kmeans_rounds"] else ""
@@ -359,18 +344,12 @@ def report(arrays: dict[str, Any]) -> str:
         f"{seeds} seeds of the patches)."
     )
     places = "[[accuracy_against_filters]]", "[[accuracy_against_seconds]]"
-    parts = [found, words, table(header, rows), *places]
-    if arrays["tried"]:
-        tried: dict[str, list[Any]] = {
-            name: [str(row[name]) for row in arrays["tried"]] for name in how
-        }
-        tried["held-out accuracy, %"] = [
-            spread(100 * row["accuracy"], ".2f") for row in arrays["tried"]
-        ]
-        parts.append(
-            "Chosen with the fewest filters, at the best reg of each and seed:\n\n"
-            + table_of(tried)
-        )
+    parts = [found, words, results_table(arrays), *places]
+    if tried := arrays["tried"]:
+        choices = {name: [str(row[name]) for row in tried] for name in how}
+        choices["held-out accuracy, %"] = [spread(100 * row["accuracy"], ".2f") for row in tried]
+        chosen = "Chosen with the fewest filters, at the best reg of each and seed:"
+        parts += [chosen, table_of(choices)]
     paths = arrays["paths"]
     shown = {
         "filters {:.0f}": paths["num_filters"],
@@ -386,6 +365,26 @@ def report(arrays: dict[str, Any]) -> str:
         f"`--X {train} --y y.npy --X-test {test} --y-test y-test.npy`."
     )
     return "\n\n".join(parts)
+
+
+def results_table(arrays: dict[str, Any]) -> str:
+    """Return what each number of filters and each loss reached, and what it cost."""
+    rows = []
+    for (K, loss), part in groups(arrays["rows"]).items():
+        rate = part["encoding_flops"] / part["encoding_seconds"]
+        rows.append((
+            str(K), str(part["num_features"][0]), loss, f"{part['reg'][0]:g}",
+            spread(100 * part["test_accuracy"], ".2f"), np.median(part["train_accuracy"]),
+            np.max(part["gap"]), np.median(part["encoding_seconds"]),
+            np.median(rate) / 1e9, np.median(rate) / arrays["peak"],
+            np.median(part["solving_seconds"]), f"{np.median(part['passes']):.0f}",
+        ))  # fmt: skip
+    return table(
+        "filters | features | loss | reg | test accuracy, % | train accuracy, % {:.1%}"
+        " | largest gap {:.1e} | encoding, s {:.0f} | GFLOP/s {:.0f}"
+        " | of a product's peak, % {:.0%} | solving, s {:.0f} | passes",
+        rows,
+    )
 
 
 if __name__ == "__main__":

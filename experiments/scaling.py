@@ -60,6 +60,7 @@ ASSUMED = {
     "storage": "bytes a second from storage, its share of the host's",
     "call": "seconds of a call that does nothing",
 }
+Predicted = Annotated[int, options.power_of_two(2**20)]  # a number of devices
 STORY = Story(
     "What would more devices bring?",
     r"""W is small and the data grow, so the rows of $X$ are laid over devices: each takes the
@@ -107,7 +108,7 @@ class Config(options.Config):
     rows: options.Count = 24_576
     features: Annotated[int, options.at_least(2)] = 3_073
     classes: Annotated[int, options.at_least(2)] = 10
-    num_devices: Annotated[tuple[options.Count, ...], options.distinct] = (1, 2, 4, 8)
+    num_devices: Annotated[tuple[options.Devices, ...], options.distinct] = (1, 2, 4, 8)
     repeats: options.Count = 5
     examples: Annotated[tuple[options.Count, ...], options.distinct] = (1_200_000, 1_000_000_000)
     predicted_features: options.Count = 3_073
@@ -118,25 +119,20 @@ class Config(options.Config):
     device_memory: options.Positive = 3.35e12
     device_capacity: options.Positive = 72e9
     reached: options.Positive = 0.5
-    host: options.Count = 8
+    host: Predicted = 8
     link_bytes: options.Positive = 450e9
     link_latency: options.Positive = 5e-6
     network_bytes: options.Positive = 50e9
     network_latency: options.Positive = 15e-6
     storage: options.Positive = 10e9
     call: options.Positive = 50e-6
-    largest: options.Count = 8_192
+    largest: Predicted = 8_192
 
     measures_seconds: ClassVar[bool] = True
     is_for_one_process: ClassVar[str] = "it starts processes of its own"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("num_devices", "host", "largest"):
-            value = getattr(self, name)
-            for number in value if isinstance(value, tuple) else (value,):
-                if number & (number - 1):
-                    raise ValueError(f"{name} = {number}: expected a power of two")
         if 1 not in self.num_devices:
             raise ValueError(
                 f"num_devices = {self.num_devices}: expected 1 among them, to compare with"
@@ -160,13 +156,14 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
-    timings, counted = measure(cases(config), config.repeats)
-    calls = []
+    asked = cases(config)
+    timings, counted = measure(asked, config.repeats)
     for row in timings:
         row["held_out"] = row["rows"] == 2 * config.rows
-        size = Size(row["rows"], config.classes, config.features)
-        work = STEPS[row["name"]].work(size, row["devices"])
-        calls.append(Measured(work, row["devices"], row["core_seconds"]))
+    calls = [
+        Measured(case.work, case.devices, row["core_seconds"])
+        for case, row in zip(asked, timings, strict=True)
+    ]
     used = [call for call, row in zip(calls, timings, strict=True) if not row["held_out"]]
     rates = fitted(used)
     for row, call in zip(timings, calls, strict=True):

@@ -23,10 +23,11 @@ from experiments.shared.cost_model import (
     parts,
     units,
 )
-from experiments.shared.device_crew import crew
+from experiments.shared.device_crew import answer, crew
 from experiments.shared.device_times import STEPS, Size
 from experiments.shared.forecast import end_of_scaling, predict
 from experiments.shared.rented import FUNCTIONS, STRATEGIES, SUMS, TODAY, Problem
+from experiments.shared.workers import Worker
 from tests.test_experiments import check_report
 
 pytestmark = [pytest.mark.experiments, pytest.mark.any_precision]
@@ -202,22 +203,33 @@ def test_a_small_measurement_is_fitted_reported_and_kept(tmp_path, cheap_childre
 
 def test_the_arithmetic_is_what_the_compiler_counts_of_one_block(cheap_children):
     size = Size(512, 10, 129)
-    with crew([1]) as (member,):
+    with crew([1]) as workers:
         for name, step in STEPS.items():
-            member.ask("count", name, size)
+            workers[1].ask(("count", name, size))
             work = step.work(size, 1)
             # It counts the body of a loop once: a step's, and of the trials' hinges one's.
-            assert member.answer()["flops"] == pytest.approx(work.flops / step.steps, rel=0.3)
+            assert answer(workers, 1)["flops"] == pytest.approx(work.flops / step.steps, rel=0.3)
 
 
 def test_a_process_that_dies_is_named_by_its_devices():
-    with crew([1, 2]) as (_, member):
-        os.kill(member.process.pid, signal.SIGKILL)
-        member.ask("count", "gradient", Size(512, 10, 17))
-        with pytest.raises(ChildProcessError, match=r"times 2 devices .* status -9") as caught:
-            member.answer()
-    assert member.process.poll() is not None
+    with crew([1, 2]) as workers:
+        os.kill(workers[2].process.pid, signal.SIGKILL)
+        workers[2].ask(("count", "gradient", Size(512, 10, 17)))
+        with pytest.raises(ChildProcessError, match=r"on 2 devices: .* \(SIGKILL") as caught:
+            answer(workers, 2)
+    assert not any(worker.process.is_alive() for worker in workers.values())
     assert failures.failure_of(caught.value).status == failures.NOT_WHOLE
+
+
+def start_a_crew(pipe):
+    with crew([1]):
+        pipe.send("started")
+
+
+def test_a_worker_of_the_main_job_may_start_a_crew():
+    worker = Worker.started(start_a_crew)
+    assert worker.answer() == "started"
+    worker.end()
 
 
 @pytest.mark.parametrize(

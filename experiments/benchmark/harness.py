@@ -211,7 +211,7 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
         base = first.setdefault((row.part, row.work), row.median)
         share = ""
         if limits is not None and (row.flops or row.bytes):
-            share = f"{100 * limit_of(row, limits) / row.median:.0f} %"
+            share = share_of_limit(row, limits)
         peer = row.peer
         if row.reached is not None:
             peer += f": reached {row.reached:.6g}"
@@ -224,9 +224,10 @@ def table(rows: Sequence[Row], limits: Limits | None = None) -> str:
     return "\n".join([text.table(header, cells), *([""] if notes else []), *notes])
 
 
-def limit_of(row: Row, limits: Limits) -> float:
-    """Return the seconds that a row's counted work takes at the machine's limits."""
-    return max((row.flops or 0) / limits.flops, (row.bytes or 0) / limits.bytes)
+def share_of_limit(row: Row, limits: Limits) -> str:
+    """Return how near a row's counted work comes to the machine's limits, in %."""
+    seconds = max((row.flops or 0) / limits.flops, (row.bytes or 0) / limits.bytes)
+    return f"{100 * seconds / row.median:.0f} %"
 
 
 def show(row: Row, value: float) -> str:

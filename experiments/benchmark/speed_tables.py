@@ -122,7 +122,7 @@ def shown(line: Line, rows: Sequence[Row], limits: Limits) -> tuple[str, ...]:
         return ()
     cell = harness.show(ours, ours.median)
     if line.limit:
-        cell += f", {100 * harness.limit_of(ours, limits) / ours.median:.0f} % of {line.limit}"
+        cell += f", {harness.share_of_limit(ours, limits)} of {line.limit}"
     peers = []
     for words, name in line.peers.items():
         for peer in [row for row in rows if row.peer.startswith(name)][:1]:

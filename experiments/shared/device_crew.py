@@ -5,68 +5,42 @@ what else the machine does meets all of them alike.
 """
 
 import contextlib
-import json
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from experiments.shared.device_times import STEPS, Size
+from experiments.shared.cost_model import Work
+from experiments.shared.device_times import STEPS, Size, serve
+from experiments.shared.workers import Death, Worker
 
 ONE_BLOCK = 512  # rows of which the compiled program has no loop
 
 
-class Member(NamedTuple):
-    """A process of a crew, and how many devices it has."""
-
-    process: subprocess.Popen[str]
-    devices: int
-
-    def ask(self, do: str, name: str, size: Size) -> None:
-        """Send a request; the answers come in the order of the requests."""
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died, which is seen in its answer
-            print(
-                json.dumps({"do": do, "name": name, "size": size}),
-                file=self.process.stdin,
-                flush=True,
-            )
-
-    def answer(self) -> dict[str, float]:
-        """Return the answer to the oldest request.
-
-        Raises:
-            ChildProcessError: the process has ended; what it said is on stderr.
-        """
-        assert self.process.stdout is not None
-        if line := self.process.stdout.readline():
-            return json.loads(line)
-        raise ChildProcessError(
-            f"the process that times {self.devices} devices ended with status "
-            f"{self.process.wait()}, killed for memory perhaps (below 0 it is a signal's number)"
-        )
-
-
 @contextlib.contextmanager
-def crew(devices: Sequence[int]) -> Iterator[list[Member]]:
-    """Start a process for each number of devices, and end them all at the end."""
-    members = []
+def crew(devices: Collection[int]) -> Iterator[dict[int, Worker]]:
+    """Start a process for each number of devices, and end them all after the block."""
+    workers: dict[int, Worker] = {}
     try:
         for count in devices:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "experiments.shared.device_times", str(count)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                start_new_session=True,  # Ctrl-C is for the parent alone
-            )  # fmt: skip
-            members.append(Member(process, count))
-        yield members
+            workers[count] = Worker.started(serve, count)
+        yield workers
     finally:
-        for member in members:
-            member.process.kill()
-            member.process.communicate()
+        for worker in workers.values():
+            worker.end()
+
+
+def answer(workers: Mapping[int, Worker], devices: int) -> dict[str, float]:
+    """Return the answer to the oldest request of the process that has so many devices.
+
+    Raises:
+        ChildProcessError: it has ended; what it said is on stderr.
+    """
+    found = workers[devices].answer()
+    if isinstance(found, Death):
+        raise ChildProcessError(f"timing on {devices} devices: {found.describe()}")
+    return found
 
 
 class Case(NamedTuple):
@@ -81,6 +55,11 @@ class Case(NamedTuple):
     name: str
     devices: int
     size: Size
+
+    @property
+    def work(self) -> Work:
+        """What each device does in a call."""
+        return STEPS[self.name].work(self.size, self.devices)
 
 
 def measure(
@@ -98,19 +77,19 @@ def measure(
         case._replace(size=case.size._replace(N=rows))
         for case in alone.values() for rows in (ONE_BLOCK, case.size.N)
     ]  # fmt: skip
-    with crew(sorted({case.devices for case in cases})) as members:
-        of = {member.devices: member for member in members}
+    with crew({case.devices for case in cases}) as workers:
         # All at once: each process compiles by itself.
         for case in [*small, *cases]:
-            of[case.devices].ask("count", case.name, case.size)
-        counts = [of[case.devices].answer() for case in small]
+            workers[case.devices].ask(("count", case.name, case.size))
+        counts = [answer(workers, case.devices) for case in small]
         for case in cases:
-            of[case.devices].answer()
+            answer(workers, case.devices)
         times: list[list[dict[str, float]]] = [[] for _ in cases]
         for turn in tqdm(range(repeats), desc="timing", unit="round", disable=None):
             for i in np.random.default_rng(turn).permutation(len(cases)).tolist():
-                of[cases[i].devices].ask("time", cases[i].name, cases[i].size)
-                times[i].append(of[cases[i].devices].answer())
+                name, devices, size = cases[i]
+                workers[devices].ask(("time", name, size))
+                times[i].append(answer(workers, devices))
     timings = [_summary(case, found) for case, found in zip(cases, times, strict=True)]
     return timings, [_counted(case, count) for case, count in zip(small, counts, strict=True)]
 
@@ -118,10 +97,9 @@ def measure(
 def _summary(case: Case, times: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Return a case's medians."""
     lower, median, upper = np.percentile([one["seconds"] for one in times], [25, 50, 75]).tolist()
-    step = STEPS[case.name]
     return {
-        "name": case.name, "devices": case.devices, "rows": case.size.N, "steps": step.steps,
-        "examples": step.work(case.size, case.devices).examples,
+        "name": case.name, "devices": case.devices, "rows": case.size.N,
+        "steps": STEPS[case.name].steps, "examples": case.work.examples,
         "seconds": median, "lower": lower, "upper": upper,
         "core_seconds": float(np.median([one["core_seconds"] for one in times])),
     }  # fmt: skip
@@ -129,10 +107,9 @@ def _summary(case: Case, times: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 def _counted(case: Case, count: dict[str, float]) -> dict[str, Any]:
     """Return a step's operations and bytes by arithmetic, beside the compiler's."""
-    step = STEPS[case.name]
-    work = step.work(case.size, 1)
+    work, steps = case.work, STEPS[case.name].steps
     return {
         "name": case.name, "rows": case.size.N,
-        "flops": work.flops / step.steps, "read": work.read / step.steps,
+        "flops": work.flops / steps, "read": work.read / steps,
         "compiled_flops": count["flops"], "compiled_read": count["read"],
     }  # fmt: skip

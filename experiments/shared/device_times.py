@@ -1,17 +1,13 @@
-"""The steps that are timed on virtual CPU devices, their work, and the process that runs them.
+"""The steps that are timed on virtual CPU devices, their work, and how a process times them.
 
-    python -m experiments.shared.device_times DEVICES
-
-It is started by `experiments.shared.device_crew`, since how many devices a process has is settled
-when JAX starts. It takes requests from its input, a line of JSON each, and answers each by a line;
-it ends where they end, as they do with its parent.
+How many devices a process has is settled when JAX starts, so `experiments.shared.device_crew`
+starts one for each number.
 """
 
 import functools
-import json
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
-from experiments.shared.compilation import keep_programs
 from experiments.shared.cost_model import Work
+from experiments.shared.devices import spread, use
+from experiments.shared.options import Hardware
+from experiments.shared.workers import answer_requests
 from jaxsvm import Data, Objective, StandardizedFeatures
 
 BATCH, BATCHES, TRIALS = 256, 10, 10
@@ -129,10 +127,7 @@ def problem(size: Size) -> tuple[Any, Data]:
     )
     X = StandardizedFeatures(jnp.asarray(pixels), shift, scale)
     W = jnp.asarray(0.01 * rng.standard_normal((C, D)), jnp.float32)
-    data = Data(X, jnp.asarray(rng.integers(0, C, N), jnp.int32))
-    if jax.device_count() > 1:
-        data = jaxsvm.shard(data, jax.make_mesh((jax.device_count(),), ("devices",)))
-    return W, data
+    return W, spread(Data(X, jnp.asarray(rng.integers(0, C, N), jnp.int32)))
 
 
 @functools.cache
@@ -142,9 +137,9 @@ def compiled(name: str, size: Size) -> tuple[Any, tuple[Any, Data]]:
     return jax.jit(STEPS[name].call).lower(*arguments).compile(), arguments
 
 
-def answer(do: str, name: str, size: Sequence[int]) -> dict[str, float]:
+def answer(do: str, name: str, size: Size) -> dict[str, float]:
     """Return what the compiler counts of a step ("count"), or the time of a call ("time")."""
-    program, arguments = compiled(name, Size(*size))
+    program, arguments = compiled(name, size)
     if do == "count":
         jax.block_until_ready(program(*arguments))  # the first call is a slow one
         found = program.cost_analysis()
@@ -156,13 +151,8 @@ def answer(do: str, name: str, size: Sequence[int]) -> dict[str, float]:
     return {"seconds": seconds, "core_seconds": work}
 
 
-def main() -> None:
+def serve(pipe: Connection, devices: int) -> None:
+    """Answer the parent's requests on so many virtual devices, until the parent ends."""
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
-    keep_programs()
-    for line in sys.stdin:
-        print(json.dumps(answer(**json.loads(line))), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    use(Hardware(devices))
+    answer_requests(pipe, answer)

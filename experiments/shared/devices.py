@@ -73,15 +73,9 @@ def _join(hardware: Hardware) -> None:
         raise ValueError(f"{what} ({error})") from error
 
 
-def mesh() -> Mesh | None:
-    """Return the devices in use, each process's next to one another; None where it is one."""
-    if not _used or _used[0] == Hardware():
-        return None
-    return _mesh(_used[0].devices)
-
-
 @functools.cache
 def _mesh(devices: int) -> Mesh:
+    """Return so many devices of each process, next to one another."""
     of_each = (jax.local_devices(process_index=i)[:devices] for i in range(jax.process_count()))
     return Mesh(np.array([device for some in of_each for device in some]), ("devices",))
 
@@ -92,9 +86,9 @@ def spread(data: Data) -> Data:
     Raises:
         TooFewExamplesError: there is not a segment of rows for each device.
     """
-    found = mesh()
-    if found is None:
+    if not _used or _used[0] == Hardware():
         return data
+    found = _mesh(_used[0].devices)
     N, segments = len(data.y), layout(len(data.y)).segments
     if found.size > segments:
         most = "cannot be shared" if segments == 1 else f"can be shared by at most {segments}"

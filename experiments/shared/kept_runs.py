@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from jaxsvm import Data, Objective, Solution, regularization_path, solve
 from jaxsvm.certificate import PathPoint
 from jaxsvm.checkpoint import Checkpoint, newest, save
-from jaxsvm.processes import Packed, is_first, of_first
+from jaxsvm.processes import Packed, is_first, of_first, said_by_first
 
 UNFINISHED = "unfinished"  # the folder of such runs, in that of a section with no result yet
 SECONDS = 10.0  # of running that may be lost
@@ -82,7 +82,7 @@ def _kept(call: Callable[[Path | None], T]) -> T:
         return call(folder)
     except ValueError as error:
         why = str(error)
-        if folder is None or not of_first(lambda: (_removed(folder, why), {}))[0]:
+        if folder is None or not said_by_first(lambda: _removed(folder, why)):
             raise
         return call(folder)
 
@@ -115,10 +115,12 @@ class KeptRun:
             unpack: raises ValueError where what was packed does not fit the run.
         """
 
+        unpacked: list[T] = []  # by the first process, which tries whether it fits
+
         def use(checkpoint: Checkpoint) -> Checkpoint:
             if checkpoint.header.get("identity") != self.identity:
                 raise ValueError("it is of another run")
-            unpack((checkpoint.header["at"], checkpoint.arrays))
+            unpacked[:] = [unpack((checkpoint.header["at"], checkpoint.arrays))]
             return checkpoint
 
         def look() -> Packed:
@@ -137,7 +139,7 @@ class KeptRun:
         if found is None:
             return None
         self.step, at = found
-        return unpack((at, arrays))
+        return unpacked[0] if unpacked else unpack((at, arrays))
 
     def is_due(self) -> bool:
         """Return whether as much would be lost as may be."""

@@ -65,10 +65,14 @@ def folder_name(name: str, value: Any) -> None:
         )
 
 
-def power_of_two(name: str, value: Any) -> None:
-    """Check that a value is 1, 2, 4, ..., and no more than there can be segments of rows."""
-    if value < 1 or value & (value - 1) or value > MOST_SEGMENTS:
-        raise ValueError(f"{name} = {value}: expected a power of two up to {MOST_SEGMENTS}")
+def power_of_two(most: int) -> Check:
+    """Return the check that a value is 1, 2, 4, ..., at most ``most``."""
+
+    def check(name: str, value: Any) -> None:
+        if value < 1 or value & (value - 1) or value > most:
+            raise ValueError(f"{name} = {value}: expected a power of two up to {most}")
+
+    return check
 
 
 def address(name: str, value: Any) -> None:
@@ -89,6 +93,7 @@ def distinct(name: str, value: Any) -> None:
 Count = Annotated[int, at_least(1)]
 Positive = Annotated[float, positive]
 NonNegative = Annotated[float, at_least(0)]
+Devices = Annotated[int, power_of_two(MOST_SEGMENTS)]  # each has a segment of rows
 
 
 class Source(NamedTuple):
@@ -157,7 +162,7 @@ class Config:
     out: Path = Path("runs")
     name: Annotated[str, folder_name] = ""
     again: bool = False
-    devices: Annotated[int, power_of_two] = 1
+    devices: Devices = 1
     coordinator: Annotated[str, address] | None = None
     process_id: Annotated[int, at_least(0)] | None = None
     num_processes: Count | None = None

@@ -15,12 +15,12 @@ from jax import Array
 from tqdm import tqdm
 
 from experiments.shared.kept_runs import KeptRun
-from experiments.shared.timing import timed
+from experiments.shared.timing import agreed, timed
 from jaxsvm import Data, Optimizer
 from jaxsvm.core.trees import digests, restored, stored
 from jaxsvm.optimizers.contract import advance
 from jaxsvm.optimizers.divergence import Divergence, find_divergence
-from jaxsvm.processes import Packed, of_first
+from jaxsvm.processes import Packed
 
 # A run has about this many chunks; a chunk that lasts longer than this is cut further.
 NUM_CHUNKS, LONGEST_CHUNK_SECONDS = 20, 5.0
@@ -86,54 +86,47 @@ def progress_run(
     block = optimizer.block_size
     chunk = stage = max(1, -(-num_steps // (num_chunks * block))) * block
     state = jax.jit(optimizer.init)(params, data)
-    course = _Course(state, state, 0, [], [0], [0.0], [0], [_host(state.params)])
     kept = KeptRun(
         {
             "what": description, "num_steps": num_steps, "num_chunks": num_chunks,
             "key": jax.random.key_data(key).tolist(), "start": digests(params),
         }
     )  # fmt: skip
-    course = kept.newest(partial(_unpacked, optimizer, key, state, data)) or course
+    course = kept.newest(partial(_unpacked, optimizer, key, state, data)) or _Course(
+        state, state, 0, [], [0], [0.0], [0], [_host(state.params)]
+    )
     divergence = None
     with tqdm(total=num_steps, desc=description, disable=None, leave=False, delay=1) as bar:
-        bar.update(course.ends[-1])
-        while course.ends[-1] < num_steps:
-            start, state = course.ends[-1], course.state
+        bar.update(course.num_steps)
+        while (start := course.num_steps) < num_steps:
             # Where the path is taken must not depend on the machine's speed: runs are compared.
             size = min(chunk, num_steps - start, stage - start % stage)
-            call = _advance.lower(optimizer, key, state, data, start, num_steps=size).compile()
+            now = key, course.state, data, start
+            call = _advance.lower(optimizer, *now, num_steps=size).compile()
             try:
-                (after, info), took = timed(call, key, state, data, start)
-                took = _by_one_clock(took)
+                (state, info), took = timed(call, *now)
+                took = agreed(took)  # all processes cut a run alike
             except KeyboardInterrupt:
                 kept.save(start, course.packed)
                 raise
             info = _host(info)
             if divergence := find_divergence(info, start, course.infos):
                 bad = divergence.step - start
-                course.state = _last_good(course, divergence, optimizer, key, data)
-                course.add(jax.tree.map(lambda leaf, n=bad: leaf[:n], info), bad, took * bad / size)
+                state = _last_good(course, divergence, optimizer, key, data)
+                info = jax.tree.map(lambda leaf, n=bad: leaf[:n], info)
+                course.add(state, info, bad, took * bad / size)
                 break
-            course.before, course.since, course.state = state, start, after
-            course.add(info, size, took)
-            if (start + size) % stage == 0 or start + size == num_steps:
-                course.path_steps.append(start + size)
-                course.path.append(_host(after.params))
+            course.add(state, info, size, took)
+            if course.num_steps % stage == 0 or course.num_steps == num_steps:
+                course.mark()
             bar.update(size)
             if took > LONGEST_CHUNK_SECONDS:
                 chunk = max(1, int(chunk / took) // block) * block
             if kept.is_due():
-                kept.save(course.ends[-1], course.packed)
+                kept.save(course.num_steps, course.packed)
     if divergence is None and course.seconds[-1] > WORTH_KEEPING_SECONDS:
-        kept.save(course.ends[-1], course.packed)
-    return Progress(
-        state=course.state,
-        info=course.info,
-        seconds=np.interp(np.arange(1, course.ends[-1] + 1), course.ends, course.seconds),
-        path_steps=np.asarray(course.path_steps),
-        path=_stack(course.path),
-        divergence=divergence,
-    )
+        kept.save(course.num_steps, course.packed)
+    return course.progress(divergence)
 
 
 @dataclass
@@ -161,14 +154,36 @@ class _Course:
     path: list[Any]
 
     @property
+    def num_steps(self) -> int:
+        """How many steps there have been."""
+        return self.ends[-1]
+
+    @property
     def info(self) -> Any:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *self.infos)
 
-    def add(self, info: Any, size: int, took: float) -> None:
-        """Add a chunk's info, its number of steps and its seconds."""
+    def add(self, state: Any, info: Any, size: int, took: float) -> None:
+        """Add a chunk: the state after it, its info, its number of steps and its seconds."""
+        self.before, self.since, self.state = self.state, self.num_steps, state
         self.infos.append(info)
-        self.ends.append(self.ends[-1] + size)
+        self.ends.append(self.num_steps + size)
         self.seconds.append(self.seconds[-1] + took)
+
+    def mark(self) -> None:
+        """Add where the run stands to its path."""
+        self.path_steps.append(self.num_steps)
+        self.path.append(_host(self.state.params))
+
+    def progress(self, divergence: Divergence | None) -> Progress:
+        """Return what there is to say of it."""
+        return Progress(
+            state=self.state,
+            info=self.info,
+            seconds=np.interp(np.arange(1, self.num_steps + 1), self.ends, self.seconds),
+            path_steps=np.asarray(self.path_steps),
+            path=_stack(self.path),
+            divergence=divergence,
+        )
 
     def packed(self) -> Packed:
         """Return what JSON can say of it, and its arrays."""
@@ -184,7 +199,7 @@ def _last_good(
 
     A step reports the loss that it started from, so it is the one before the bad one.
     """
-    start = course.ends[-1]
+    start = course.num_steps
     at_once = divergence.step == start
     since, state = (course.since, course.before) if at_once else (start, course.state)
     if (extra := divergence.step - 1 - since) > 0:
@@ -226,11 +241,6 @@ def _unpacked(optimizer: Optimizer, key: Array, state: Any, data: Data, packed: 
     ]
     infos = [_host(found["info"])]
     return _Course(found["state"], found["before"], infos=infos, path=path, **counts)
-
-
-def _by_one_clock(took: float) -> float:
-    """Return the seconds that the first of several processes measured: all cut a run alike."""
-    return float(of_first(lambda: (took, {}))[0])
 
 
 def _host(tree: Any) -> Any:

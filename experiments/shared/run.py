@@ -130,9 +130,7 @@ class Run:
         """Run sections and take what comes of each."""
         bar = tqdm(desc=self.title, total=len(self.sections), disable=None)
         if self.team:
-            coming = self.team.outcomes(
-                waiting, [self.sections.index(s) for s in waiting], self.place
-            )
+            coming = self.team.outcomes([self.sections.index(s) for s in waiting], self.place)
         else:
             coming = outcomes(waiting, self.workers, self.place)
         with bar, contextlib.closing(coming) as found:

@@ -28,14 +28,13 @@ from experiments.shared.options import Hardware
 from experiments.shared.workers import (
     Death,
     Outcome,
-    Sections,
     Worker,
     attempt,
     attempt_by_name,
     end_with_parent,
 )
 from jaxsvm.optimizers.identity import differences
-from jaxsvm.processes import is_first, of_first
+from jaxsvm.processes import is_first, said_by_first
 
 LOOK_SECONDS = 1.0  # between two looks at who is there
 NAMING_SECONDS = 2.0 * devices.HEARTBEAT_SECONDS  # in which it is known who is gone
@@ -72,7 +71,7 @@ class Task(NamedTuple):
     is_one_of_many: bool
 
 
-class Team:
+class Team(NamedTuple):
     """A command's child among the other processes' children; made by `joined`.
 
     Attributes:
@@ -81,23 +80,19 @@ class Team:
         environment: that the child computes in.
     """
 
-    def __init__(self, worker: Worker, said: Joined) -> None:
-        self.worker = worker
-        self.is_first, self.environment = said
+    worker: Worker
+    is_first: bool
+    environment: dict[str, Any]
 
-    def outcomes(
-        self, sections: Sections, numbers: list[int], place: Path
-    ) -> Generator[tuple[int, Outcome]]:
-        """Yield of the first process's sections, by their numbers, what came of each.
+    def outcomes(self, numbers: list[int], place: Path) -> Generator[tuple[int, Outcome]]:
+        """Yield what came of each section that is to be run, as `workers.outcomes` does.
 
         Args:
-            sections: that are to be run.
             numbers: of these among all sections.
             place: the run's folder.
         """
-        for i, number in enumerate(numbers[: len(sections)]):
-            with contextlib.suppress(OSError):  # it ended, which is seen below
-                self.worker.pipe.send((number, str(place)))
+        for i, number in enumerate(numbers):
+            self.worker.ask((number, str(place)))
             yield i, _outcome(self.worker)
 
     def follow(self) -> Failure | None:
@@ -117,17 +112,15 @@ def joined(tasks: list[Task], hardware: Hardware) -> Iterator[Team | Failure]:
     """
     worker = Worker.started(_compute, tasks, hardware)
     try:
-        said: Any = worker.answer()
+        said = worker.answer()
         if isinstance(said, Joined):
-            yield Team(worker, said)
+            yield Team(worker, *said)
         else:
             yield said if isinstance(said, Failure) else _failure_of(said)
-        with contextlib.suppress(OSError):
-            worker.pipe.send(None)
+        worker.ask(None)
         worker.process.join(PARTING_SECONDS)
     finally:
-        worker.process.kill()
-        worker.process.join()
+        worker.end()
 
 
 def _outcome(worker: Worker) -> Any:
@@ -178,7 +171,7 @@ def _compute(pipe: Connection, tasks: list[Task], hardware: Hardware) -> None:
 def _follow(pipe: Connection, tasks: list[Task]) -> None:
     """Run sections until no more are asked for, or one fails."""
     while True:
-        asked, _ = of_first(lambda: (_next_of(pipe, tasks), {}))
+        asked = said_by_first(lambda: _next_of(pipe, tasks))
         if asked is None:
             pipe.send(None)
             return

@@ -8,14 +8,15 @@ its result is there. This file depends on no other file of the experiments.
 import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsvm.processes import of_first
+from jaxsvm.processes import said_by_first
 
+T = TypeVar("T", bool, float)
 # How long to wait before a timed run: Intel's OpenMP lets a thread spin for 0.2 s after its work.
 PAUSE_SECONDS = 0.25
 # A run that is shorter than this is repeated untimed after the pause.
@@ -65,9 +66,9 @@ def timed(call: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     return result, time.perf_counter() - began
 
 
-def _decided(by_clock: bool) -> bool:
-    """Return what the first of several processes decided; they run the same calls."""
-    return of_first(lambda: (by_clock, {}))[0]
+def agreed(by_clock: T) -> T:
+    """Return a number or a decision of the first of several processes, which run the same calls."""
+    return said_by_first(lambda: by_clock)
 
 
 def product_rate(n: int = 3_000, repeats: int = 5) -> float:
@@ -134,10 +135,10 @@ def compare(
     short = {}
     for name, call in peers.items():
         timed(call)
-        short[name] = _decided(timed(call)[1] < SHORT_SECONDS)
+        short[name] = agreed(timed(call)[1] < SHORT_SECONDS)
     started = time.perf_counter()
     for turn in range(repeats):
-        if turn >= 3 and _decided(time.perf_counter() - started > seconds):
+        if turn >= 3 and agreed(time.perf_counter() - started > seconds):
             break
         first = turn % len(names)
         for name in names[first:] + names[:first]:

@@ -88,8 +88,7 @@ def outcomes(
             worker, i = idle.pop() if idle else Worker.started(), waiting.popleft()
             busy[worker.pipe] = worker, i
             module, config = sections[i]
-            with contextlib.suppress(OSError):  # it died, which is seen below
-                worker.pipe.send((module.__name__, config, place))
+            worker.ask((module.__name__, config, place))
 
     try:
         while waiting or busy:
@@ -107,8 +106,7 @@ def outcomes(
             yield from ended
     finally:
         for worker in [*idle, *(worker for worker, _ in busy.values())]:
-            worker.process.kill()
-            worker.process.join()
+            worker.end()
 
 
 class Death(NamedTuple):
@@ -145,35 +143,48 @@ class Worker(NamedTuple):
         try:
             # Ctrl-C reaches every process of a terminal: the parent alone decides what it means.
             with signals.ctrl_c_blocked():
-                process = context.Process(
-                    target=serve or _serve, args=(theirs, *arguments), daemon=True
-                )
+                # No daemon, which might start no workers of its own.
+                process = context.Process(target=serve or _serve, args=(theirs, *arguments))
                 process.start()
         finally:
             del os.environ["TQDM_DISABLE"]
         theirs.close()
         return Worker(process, ours)
 
-    def answer(self) -> Outcome | Death:
-        """Return what came of the section it has, or of the process."""
+    def ask(self, request: Any) -> None:
+        """Send a request; where the process has died, its answer says so."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(request)
+
+    def answer(self) -> Any:
+        """Return the answer to the oldest request, or the process's `Death`."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
             return Death(self.process.exitcode)
 
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.join()
+
 
 def _serve(pipe: Connection) -> None:
-    """Answer the parent's sections until it ends."""
+    answer_requests(pipe, attempt_by_name)
+
+
+def answer_requests(pipe: Connection, call: Callable[..., Any]) -> None:
+    """Answer each of the parent's requests by a call, until the parent ends."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
         try:
-            name, config, place = pipe.recv()
+            request = pipe.recv()
         except EOFError:
             return
-        outcome = attempt_by_name(name, config, place)
+        found = call(*request)
         try:
-            pipe.send(outcome)
+            pipe.send(found)
         except Exception as error:  # a result that cannot be sent, say
             pipe.send(failure_of(error))
 

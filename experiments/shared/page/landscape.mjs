@@ -4,7 +4,7 @@ import { atNextFrame, make, number, onDrag, precise, role } from "./dom.mjs";
 import { PlaneMap } from "./landscape_map.mjs";
 import { drawSurface } from "./landscape_surface.mjs";
 import { columns, decode, exactValue, interpolated } from "./plane.mjs";
-import { range } from "./surface.mjs";
+import { range, shareOf } from "./surface.mjs";
 
 // Okabe and Ito's, the lighter ones, which show on viridis with a dark edge; their yellow is the bottom's.
 const COLOURS = ["#e69f00", "#56b4e9", "#cc79a7", "#d55e00", "#ffffff", "#009e73", "#bbbbbb"];
@@ -69,9 +69,7 @@ class Landscape {
     this.drawnInSpace = key;
     const grid = shown === "accuracy" ? plane.accuracy : plane.loss;
     if (this.heightsOf !== grid) {
-      const [low, high] = range(grid), isBowl = shown !== "accuracy";
-      const share = (v) => (v - low) / (high - low || 1);
-      this.heightAt = (v) => (isBowl ? Math.sqrt(Math.max(0, share(v))) : share(v));
+      this.heightAt = shareOf(range(grid), shown !== "accuracy");
       this.heights = grid.map((row) => row.map(this.heightAt));
       this.heightsOf = grid;
     }

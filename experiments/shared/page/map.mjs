@@ -2,7 +2,7 @@
 // SVG above it. Both maps of the page are drawn with these.
 
 import { make, pathOf } from "./dom.mjs";
-import { contour, levels, paint, range } from "./surface.mjs";
+import { contour, levels, paint, range, shareOf } from "./surface.mjs";
 
 const EVEN = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((n) => n / 10);
 
@@ -18,13 +18,12 @@ export function under({ clientX, clientY }, svg, frame, [x, y]) {
 
 /**
  * Colour the frame by values[i][j], i along x and j upwards; where one is NaN there is no colour.
- * A bowl's colours are by the root of the height, so that its bottom shows, and its contour lines
- * closer together there. Returns the ends of the colours and the contour lines' path.
+ * A bowl's colours are by the root of the height (`shareOf`), and its contour lines closer together
+ * near the bottom. Returns the ends of the colours and the contour lines' path.
  */
 export function colourIn(canvas, svg, frame, values, isBowl = true) {
   const [low, high] = range(values), { width, height } = svg.viewBox.baseVal;
-  const share = (v) => (v - low) / (high - low || 1);
-  paint(canvas, values, isBowl ? (v) => Math.sqrt(share(v)) : share);
+  paint(canvas, values, shareOf([low, high], isBowl));
   const percent = (x, all) => `${(100 * x) / all}%`;
   Object.assign(canvas.style, {
     left: percent(frame.left, width), width: percent(frame.right - frame.left, width),

@@ -13,6 +13,15 @@ export function colour(share) {
 }
 
 /**
+ * Return the function that takes a value to its share of the way from low to high. A bowl's is by
+ * the root of the height, so that its bottom shows.
+ */
+export function shareOf([low, high], isBowl) {
+  const share = (v) => (v - low) / (high - low || 1);
+  return isBowl ? (v) => Math.sqrt(Math.max(0, share(v))) : share;
+}
+
+/**
  * Paint values[i][j], i along x and j along y (upwards), on a canvas of as many pixels.
  * `share` takes a value to its place among the colours, in [0, 1]; NaN has no colour.
  */
