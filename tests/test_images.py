@@ -137,7 +137,7 @@ def test_a_decoding_process_that_ends_is_named(prepared):
     X, _ = stream_from_tfds("cifar10", data_dir=prepared, workers=2, shift=0.0)
     X.values.source.examples._pool.submit(os._exit, 9)
     for _ in range(2):
-        with pytest.raises(DatasetError, match="a process that decodes .*cifar10.* has ended"):
+        with pytest.raises(DatasetError, match=r"a process that decodes .*cifar10.* has ended"):
             X.values.source.read(0, 60)
 
 
