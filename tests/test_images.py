@@ -304,6 +304,8 @@ def test_a_file_of_too_many_records_is_an_error(prepared):
     file = record_file(prepared)
     shutil.copy(file, file.with_name(file.name.replace("train", "test")))
     with pytest.raises(DatasetError, match=r"cifar10-test.*has 60 records: expected 12"):
+        stream_from_tfds("cifar10", "test", data_dir=prepared)
+    with pytest.raises(DatasetError, match=r"cifar10-test.*has 60 records: expected 12"):
         load_images("cifar10", prepared)
 
 

@@ -171,6 +171,14 @@ def test_a_stream_has_the_rows_of_the_whole_array(tmp_path, monkeypatch):
 
 
 @any_precision
+def test_a_file_is_mapped(tmp_path):
+    files = as_files(tmp_path, *images())
+    data = stream_from_npy(*files, shift=0.0)
+    np.load(files[0], mmap_mode="r+")[:] = 7
+    assert (streamed(data.X).source.read(0, 50)[:, :6] == 7).all()
+
+
+@any_precision
 def test_labels_and_the_mean_come_from_one_pass_and_handed_ones_from_none():
     (X, y), calls = images(), list[int]()
     stream_from_blocks(**in_blocks(X, y, 20, calls))

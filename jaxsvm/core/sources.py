@@ -82,7 +82,7 @@ def read_pieces(
 ) -> Iterator[np.ndarray]:
     """Yield `read_rows` of each range, one at least, the next one read meanwhile."""
     dtype = held_dtype(source)
-    return read_ahead(lambda *rows: read_rows(source, *rows, dtype, room=room), ranges)
+    return read_ahead(lambda start, stop: read_rows(source, start, stop, dtype, room=room), ranges)
 
 
 def read_ahead(read: Callable[..., T], calls: Iterable[tuple[int, ...]]) -> Iterator[T]:

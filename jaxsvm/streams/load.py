@@ -220,8 +220,7 @@ def _is_mean(shift: Any) -> bool:
 
 def _mean(parts: Iterable[np.ndarray], N: int) -> np.ndarray:
     """Return the mean example in float32."""
-    mean: np.ndarray = (sum(map(total, parts)) / N).astype(np.float32)
-    return mean
+    return np.asarray(sum(map(total, parts)) / N, np.float32)
 
 
 def _data(examples: Examples, y: Any, shift: Any, scale: Any, block_rows: int, window: int) -> Data:
