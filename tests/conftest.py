@@ -61,6 +61,20 @@ def x64():
         yield
 
 
+@pytest.fixture
+def programs():
+    """The names of what has been compiled in this test so far."""
+    names = []
+
+    def listen(event: str, duration_secs: float, **info: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(info["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
 @pytest.fixture(scope="session")
 def cifar10():
     """CIFAR-10, centred; skips where it is not prepared: no test downloads it."""

@@ -1,6 +1,6 @@
 """What tests/test_devices_line.py has several processes compute together, in one folder.
 
-    python -m tests.processes_child ADDRESS NUM_PROCESSES PROCESS_ID FOLDER
+    python -m tests.processes_child FOLDER ADDRESS NUM_PROCESSES PROCESS_ID
 
 X is a memory map of FOLDER/../X.npy. Prints which share of it this process has read, and a digest
 of the answers; each of these is saved, and gone on with, on the way.
@@ -52,7 +52,7 @@ def answers(folder, sharded):
 
 
 def main():
-    address, processes, number, folder = sys.argv[1:]
+    folder, address, processes, number = sys.argv[1:]
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, int(processes), int(number))
     path = Path(folder).parent / "X.npy"

@@ -11,31 +11,25 @@ unless all are.
 import argparse
 import hashlib
 import json
-import os
-import socket
-import subprocess
 import sys
-import warnings
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxsvm
-from jaxsvm import Data, Objective, shard
+from jaxsvm import Data, shard
+from tests.children import said_by
 from tests.devices_child import (
-    C,
     bits,
     functions,
     functions_of_floats,
     problem,
     runs,
+    solutions,
     sums,
 )
 
-ROOT = Path(__file__).parents[1]
 LAYOUTS = ((1, 2), (1, 4), (1, 8), (2, 1), (4, 1))  # processes, and devices of each
 
 
@@ -53,17 +47,11 @@ def digests(devices):
     found: dict[str, Any] = {}
     for f, of in ((sums, data), (functions, data), (functions_of_floats, plain)):
         found |= jax.jit(f)(W, laid(of))
-    found |= runs(W, laid(data))
-    for reg, of in ((0.01, plain), (1e-4, data)):
-        limits: Any = {"gap_tolerance": 1e-6, "max_passes": 20, "num_classes": C}
-        with warnings.catch_warnings(action="ignore"):  # the gap is not reached
-            solution = jaxsvm.solve(Objective(reg=reg), laid(of), **limits)
-        history = solution.history._replace(seconds=np.zeros(0))
-        found[f"solve at {reg}"] = solution._replace(history=history)
+    found |= runs(W, laid(data)) | solutions(data, laid)
     return {name: hashlib.sha256(b"".join(bits(tree))).hexdigest() for name, tree in found.items()}
 
 
-def child(address, processes, number, devices):
+def child(devices, address, processes, number):
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     if processes > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -73,20 +61,8 @@ def child(address, processes, number, devices):
 
 def answers(processes, devices):
     """Return the digests that each of so many processes prints."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:{1}".format(*free.getsockname())
-    command = [sys.executable, "-m", "tests.same_bits", "--child", address, str(processes)]
-    started = [
-        subprocess.Popen(
-            [*command, str(i), str(devices)], stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        for i in range(processes)
-    ]  # fmt: skip
-    texts = [process.communicate()[0] for process in started]
-    assert [process.returncode for process in started] == [0] * processes
-    return [json.loads(text.splitlines()[-1]) for text in texts]
+    found = said_by(processes, "-m", "tests.same_bits", "--child", devices)
+    return list(map(json.loads, found))
 
 
 def main():
@@ -94,8 +70,8 @@ def main():
     parser.add_argument("--child", nargs=4)
     given = parser.parse_args()
     if given.child:
-        address, *numbers = given.child
-        child(address, *map(int, numbers))
+        devices, address, *numbers = given.child
+        child(int(devices), address, *map(int, numbers))
         return 0
     (expected,) = answers(1, 1)
     results = equal = 0

@@ -1,12 +1,7 @@
 """Data over several devices: the bits of one, whatever is computed of it."""
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +13,11 @@ from jaxsvm import Objective, shard
 from jaxsvm.core import features, rows
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.optimizers import resumable
+from tests.children import ROOT, said, said_by, started
 from tests.problems import problem
 
 # The child compiles for most of a minute; on a busy machine that is several.
 pytestmark = pytest.mark.timeout(900)
-ROOT = Path(__file__).parents[1]
 
 
 def mesh():
@@ -32,13 +27,9 @@ def mesh():
 @pytest.fixture(scope="module")
 def child():
     """What tests/devices_child.py found on 8 virtual devices."""
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.devices_child"],
-        capture_output=True, text=True, cwd=ROOT, env=environment,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    status, out, err = said(started("-m", "tests.devices_child"))
+    assert status == 0, err
+    return json.loads(out)
 
 
 @pytest.mark.compiled
@@ -66,45 +57,22 @@ def test_what_cannot_be_shared_is_refused(child):
     assert refused["jit"].startswith("shard is called inside jax.jit")
 
 
-def recipe(folder):
-    """Write the guide's program for several hosts, and return its path."""
+def recipe():
+    """Return the guide's program for several hosts."""
     guide = (ROOT / "experiments" / "docs" / "guide.md").read_text()
     (code,) = re.findall(r"## Run on several hosts\n.*?```python\n(.*?)```", guide, re.DOTALL)
-    path = folder / "many_hosts.py"
-    path.write_text(code)
-    return path
-
-
-def said_by(program, processes):
-    """Return the last line of each of so many processes on this machine, which find each other."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:{1}".format(*free.getsockname())
-    command = [sys.executable, str(program), address, str(processes)]
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    if not os.environ.get("JAXSVM_DEFAULT_COMPILATION"):
-        environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    started = [
-        subprocess.Popen(
-            [*command, str(i)], stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env=environment | {"PYTHONPATH": str(ROOT)},
-        )
-        for i in range(processes)
-    ]  # fmt: skip
-    texts = [process.communicate()[0] for process in started]
-    assert [process.returncode for process in started] == [0] * processes
-    return [text.splitlines()[-1] for text in texts]
+    return code
 
 
 @pytest.mark.compiled
 @pytest.mark.any_precision
-def test_the_bits_do_not_depend_on_how_many_processes_there_are(tmp_path):
-    program = recipe(tmp_path)
-    (alone,) = said_by(program, 1)
+def test_the_bits_do_not_depend_on_how_many_processes_there_are():
+    program = "-c", recipe()
+    (alone,) = said_by(1, *program)
     assert alone.startswith("1 devices: loss 0.")
     for processes in (2, 4):
         expected = alone.replace("1 devices", f"{processes} devices")
-        assert said_by(program, processes) == [expected] * processes
+        assert said_by(processes, *program) == [expected] * processes
 
 
 def test_one_device_is_no_other_case():

@@ -1,11 +1,7 @@
 """Devices and processes by the command line: the bits of one device, and what a kill leaves."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,9 +10,9 @@ import pytest
 
 from experiments.shared import options
 from experiments.shared.record import reproducible
+from tests.children import free_address, said, said_by, started
 
 pytestmark = [pytest.mark.any_precision, pytest.mark.timeout(900)]
-ROOT = Path(__file__).parents[1]
 SEARCH = ["--seeds", "2", "--num-steps", "3000"]
 
 
@@ -31,30 +27,10 @@ def files(tmp_path_factory):
     return ["--X", str(folder / "X.npy"), "--y", str(folder / "y.npy"), "--out", str(folder / "r")]
 
 
-def started(module, *arguments):
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
-    )  # fmt: skip
-
-
-def said(process):
-    out, err = process.communicate()
-    return process.returncode, out, err
-
-
-def free_address():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-def together(count, module, *arguments):
+def together(count, *arguments):
     """Start so many processes of one run."""
     place = ["--coordinator", free_address(), "--num-processes", count]
-    return [started(module, *arguments, *place, "--process-id", i) for i in range(count)]
+    return [started(*arguments, *place, "--process-id", i) for i in range(count)]
 
 
 def records(files, name):
@@ -67,7 +43,7 @@ def records(files, name):
 @pytest.fixture(scope="module")
 def whole(files):
     """The records of a search on one device that nothing interrupted."""
-    status, _, err = said(started("tests.team_child", *files, *SEARCH, "--name", "whole"))
+    status, _, err = said(started("-m", "tests.team_child", *files, *SEARCH, "--name", "whole"))
     assert status == 0, err
     return records(files, "whole")
 
@@ -76,7 +52,7 @@ def test_fit_on_four_devices_is_fit_on_one(files):
     for name, devices in (("one", 1), ("four", 4)):
         status, _, err = said(
             started(
-                "experiments.fit", *files, "--regs", "0.01", "1e-4", "--name", name,
+                "-m", "experiments.fit", *files, "--regs", "0.01", "1e-4", "--name", name,
                 "--devices", devices,
             )
         )  # fmt: skip
@@ -89,7 +65,7 @@ def test_fit_on_four_devices_is_fit_on_one(files):
 @pytest.mark.parametrize(("count", "victim", "goes_on"), [(2, 0, 4), (4, 2, 1)])
 def test_the_others_name_a_killed_process_and_the_run_goes_on(files, whole, count, victim, goes_on):
     name = f"killed-{count}"
-    command = ["tests.team_child", *files, *SEARCH, "--name", name]
+    command = ["-m", "tests.team_child", *files, *SEARCH, "--name", name]
     processes = together(count, *command)
     while not list(Path(files[-1], name).glob("*/unfinished/*/step-*")):
         assert processes[0].poll() is None, said(processes[0])
@@ -117,13 +93,8 @@ def test_processes_read_their_rows_and_find_the_same(tmp_path):
     np.save(tmp_path / "y.npy", y.astype(np.int32))
     found = set()
     for count in (1, 2):
-        folder, address = tmp_path / str(count), free_address()
-        running = [
-            started("tests.processes_child", address, count, i, folder) for i in range(count)
-        ]
-        for status, out, err in map(said, running):
-            assert status == 0, err
-            share, digest = out.splitlines()[-1].split()
+        for line in said_by(count, "-m", "tests.processes_child", tmp_path / str(count)):
+            share, digest = line.split()
             found.add(digest)
             # The system reads some pages ahead.
             assert 1 / count <= float(share) <= 1 / count + 0.2
@@ -131,7 +102,7 @@ def test_processes_read_their_rows_and_find_the_same(tmp_path):
 
 
 def test_what_cannot_be_shared_is_refused_in_one_line(files):
-    status, out, err = said(started("experiments", "--devices", 2, *files[-2:]))
+    status, out, err = said(started("-m", "experiments", "--devices", 2, *files[-2:]))
     assert (status, out) == (2, "")
     assert err.startswith("error: devices = 2 in all: the 1,348 examples to learn from cannot be")
     assert err.count("\n") == 1
@@ -159,8 +130,8 @@ def test_bad_hardware_is_refused(given, refused):
 def test_a_section_for_one_process_says_why(files):
     status, _, err = said(
         started(
-            "experiments.features", *files, "--coordinator", free_address(), "--num-processes", 2,
-            "--process-id", 1,
+            "-m", "experiments.features", *files, "--coordinator", free_address(),
+            "--num-processes", 2, "--process-id", 1,
         )
     )  # fmt: skip
     assert status == 2

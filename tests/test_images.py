@@ -1,8 +1,10 @@
 """tfds datasets on disk: prepared from a local server without TensorFlow, read, kept, damaged."""
 
 import contextlib
+import gc
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import struct
@@ -121,6 +123,22 @@ def test_a_stream_decodes_what_is_loaded(prepared):
         np.testing.assert_array_equal(X.shift, expected.shift)
         np.testing.assert_array_equal(source.take(rows), np.asarray(expected.values)[rows])
         np.testing.assert_array_equal(source.read(7, 60), np.asarray(expected.values)[7:])
+    decoding = multiprocessing.active_children()
+    assert len(decoding) == 2
+    del X, source
+    gc.collect()
+    for process in decoding:
+        process.join(60)
+    assert not any(process.is_alive() for process in decoding)
+
+
+def test_a_decoding_process_that_ends_is_named(prepared):
+    X: Any
+    X, _ = stream_from_tfds("cifar10", data_dir=prepared, workers=2, shift=0.0)
+    X.values.source.examples._pool.submit(os._exit, 9)
+    for _ in range(2):
+        with pytest.raises(DatasetError, match=r"a process that decodes .*cifar10.* has ended"):
+            X.values.source.read(0, 60)
 
 
 def test_what_a_stream_of_images_refuses(prepared):
@@ -285,6 +303,8 @@ def test_damaged_records_are_an_error_or_change_nothing(prepared):
 def test_a_file_of_too_many_records_is_an_error(prepared):
     file = record_file(prepared)
     shutil.copy(file, file.with_name(file.name.replace("train", "test")))
+    with pytest.raises(DatasetError, match=r"cifar10-test.*has 60 records: expected 12"):
+        stream_from_tfds("cifar10", "test", data_dir=prepared)
     with pytest.raises(DatasetError, match=r"cifar10-test.*has 60 records: expected 12"):
         load_images("cifar10", prepared)
 

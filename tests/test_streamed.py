@@ -154,20 +154,6 @@ def test_runs_have_the_bits_of_memory(name):
     assert source.times() == (times or 2 + int(info.loss_evaluations.sum()))
 
 
-@pytest.fixture
-def programs():
-    """The names of what has been compiled in this test so far."""
-    names = []
-
-    def listen(event: str, duration_secs: float, **info: str | int) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(info["fun_name"])
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
 def test_a_run_is_compiled_once_and_may_be_cut(programs):
     W, data = examples("bytes", MANY)
     stream, _ = streamed(data)

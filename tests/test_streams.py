@@ -21,12 +21,12 @@ from jaxsvm.streams import (
     Order,
     advance_stream,
     batch_rows,
-    descent,
+    batches,
     run_stream,
     stream_from_blocks,
     stream_from_npy,
 )
-from tests.test_devices import said_by
+from tests.children import said_by
 
 any_precision = pytest.mark.any_precision
 # (N, block_rows, window, batch_size): one block, a short last block, windows that do not divide,
@@ -171,6 +171,14 @@ def test_a_stream_has_the_rows_of_the_whole_array(tmp_path, monkeypatch):
 
 
 @any_precision
+def test_a_file_is_mapped(tmp_path):
+    files = as_files(tmp_path, *images())
+    data = stream_from_npy(*files, shift=0.0)
+    np.load(files[0], mmap_mode="r+")[:] = 7
+    assert (streamed(data.X).source.read(0, 50)[:, :6] == 7).all()
+
+
+@any_precision
 def test_labels_and_the_mean_come_from_one_pass_and_handed_ones_from_none():
     (X, y), calls = images(), list[int]()
     stream_from_blocks(**in_blocks(X, y, 20, calls))
@@ -204,7 +212,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     np.save(objects, np.array([{}, {}]), allow_pickle=True)
     fortran, _ = as_files(tmp_path / "..", np.asfortranarray(X), y)
     for message, arguments in {
-        "X = '.*missing.npy' does not exist": (tmp_path / "missing.npy", y_file),
+        "missing.npy does not exist, or is no file: expected": (tmp_path / "missing.npy", y_file),
         "broken.npy cannot be read": (broken, y_file),
         "several.npz holds several arrays": (several, y_file),
         "objects.npy cannot be read": (objects, y_file),
@@ -330,7 +338,7 @@ def test_cuts_and_chunks_change_no_bit(monkeypatch):
     key, W = start()
     run = NOISY, key
     once, info = run_stream(*run, W, data, num_steps=9, batch_size=8)
-    monkeypatch.setattr(descent, "CHUNK_STEPS", 3)
+    monkeypatch.setattr(batches, "CHUNK_STEPS", 3)
     assert the_same_to_the_bit(run_stream(*run, W, data, num_steps=9, batch_size=8), (once, info))
     state, _ = run_stream(*run, W, data, num_steps=0, batch_size=8)
     losses = []
@@ -378,32 +386,32 @@ def said_of_a_run(*sizes):
 
 
 @any_precision
-def test_processes_share_the_reading_and_have_the_bits_of_one(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
+def test_processes_share_the_reading_and_have_the_bits_of_one():
+    program = (
+        "-c",
         "import sys, jax\n"
         "jax.config.update('jax_cpu_collectives_implementation', 'gloo')\n"
         "jax.distributed.initialize(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))\n"
         "from tests.test_streams import said_of_a_run\n"
-        "print(said_of_a_run(9, 6))\n"
+        "print(said_of_a_run(9, 6))\n",
     )
-    (alone,) = said_by(program, 1)
+    (alone,) = said_by(1, *program)
     assert alone.endswith(", 128 rows read")  # of 15 batches and the first one for the start
-    assert said_by(program, 2) == [alone.replace("128", "64")] * 2
+    assert said_by(2, *program) == [alone.replace("128", "64")] * 2
 
 
 @any_precision
 def test_one_chunk_is_read_ahead_by_a_thread(monkeypatch):
-    monkeypatch.setattr(descent, "CHUNK_STEPS", 2)
+    monkeypatch.setattr(batches, "CHUNK_STEPS", 2)
     _, data = whole(images, 100)
     watched, seen = Watched.over(data)
-    key, W = start()
-    batches = descent._Batches(DESCENT, key, W, watched, 8)
-    for number, (size, _) in enumerate(batches.ahead(0, 9), 1):
+    key, _ = start()
+    ahead = batches.Batches(key, watched, 8).ahead(0, 9)
+    for number, (size, _) in enumerate(ahead, 1):
         assert size == (2 if number < 5 else 1)
         assert number <= len(seen) <= min(number + 1, 5)
     assert [rows for _, rows in seen] == [16, 16, 16, 16, 8]
-    assert all(name.startswith("jaxsvm-batches") for name, _ in seen)
+    assert all(name.startswith("jaxsvm-read") for name, _ in seen)
 
 
 @any_precision

@@ -5,9 +5,9 @@ if they were there, through primitives of JAX's that are computed on the host: r
 here, a whole pass in `jaxsvm.core.passes`.
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NoReturn, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,8 @@ from jax import Array
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -40,10 +42,10 @@ class RowSource(Protocol):
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return the rows ``start`` to ``stop − 1``, (stop − start, P).
 
-        It is called on a thread of its own, by one thread at a time, and what it returns is copied
-        at once: it may be a memory map, or a buffer that the next call fills again. A source that
-        can take single rows faster may also have ``take(index: np.ndarray) -> np.ndarray``, of
-        indices in [0, N).
+        It is called on several threads, by one at a time, and what it returns is copied at once: it
+        may be a memory map, or a buffer that the next call fills again. A source that can take
+        single rows faster may also have ``take(index: np.ndarray) -> np.ndarray``, of indices in
+        [0, N), called in the same way.
         """
         ...
 
@@ -80,15 +82,17 @@ def read_pieces(
 ) -> Iterator[np.ndarray]:
     """Yield `read_rows` of each range, one at least, the next one read meanwhile."""
     dtype = held_dtype(source)
+    return read_ahead(lambda start, stop: read_rows(source, start, stop, dtype, room=room), ranges)
+
+
+def read_ahead(read: Callable[..., T], calls: Iterable[tuple[int, ...]]) -> Iterator[T]:
+    """Yield what a function returns of each, one at least, the next one read meanwhile."""
     with ThreadPoolExecutor(1, thread_name_prefix="jaxsvm-read") as reader:
-
-        def begin(number: int) -> Future[np.ndarray]:
-            return reader.submit(read_rows, source, *ranges[number], dtype, room=room)
-
-        ahead = begin(0)
-        for number in range(1, len(ranges)):
-            rows, ahead = ahead.result(), begin(number)
-            yield rows
+        calls = iter(calls)
+        ahead = reader.submit(read, *next(calls))
+        for arguments in calls:
+            found, ahead = ahead.result(), reader.submit(read, *arguments)
+            yield found
         yield ahead.result()
 
 

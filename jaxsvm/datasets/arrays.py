@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsvm.datasets.examples import DatasetError, Part, check_numbers
+from jaxsvm.datasets.examples import DatasetError, Part, check_numbers, first_line
 from jaxsvm.datasets.labels import canonical_labels
 
 
@@ -17,7 +17,7 @@ def read_npy(file: Path, labels: str | os.PathLike[str] | None) -> tuple[Part, N
     """Return the examples of one .npy file with the labels of another.
 
     Raises:
-        DatasetError: no file of labels is named, or what `_part` and `_load` refuse.
+        DatasetError: no file of labels is named, or what `_part` and `load_arrays` refuse.
     """
     if labels is None:
         raise DatasetError(
@@ -25,7 +25,7 @@ def read_npy(file: Path, labels: str | os.PathLike[str] | None) -> tuple[Part, N
             "for that of test=)"
         )
     labels = Path(labels).expanduser()
-    return _part(file, f"{file}: X", _load(file), f"{labels}: y", _load(labels)), None
+    return _part(file, f"{file}: X", load_arrays(file), f"{labels}: y", load_arrays(labels)), None
 
 
 def read_npz(file: Path, labels: str | os.PathLike[str] | None) -> tuple[Part, Part | None]:
@@ -33,11 +33,11 @@ def read_npz(file: Path, labels: str | os.PathLike[str] | None) -> tuple[Part, P
 
     Raises:
         DatasetError: labels are named, although the file holds them; arrays are missing or of
-            other names, or what `_part` and `_load` refuse.
+            other names, or what `_part` and `load_arrays` refuse.
     """
     if labels is not None:
         raise DatasetError(f"{file} holds its own labels, y: expected no labels= for an .npz file")
-    arrays = _load(file)
+    arrays = load_arrays(file)
     names = set(arrays)
     if names not in ({"X", "y"}, {"X", "y", "X_test", "y_test"}):
         raise DatasetError(
@@ -52,8 +52,13 @@ def read_npz(file: Path, labels: str | os.PathLike[str] | None) -> tuple[Part, P
     return parts[0], parts[1] if len(parts) == 2 else None
 
 
-def _load(file: Path) -> Any:
-    """One array of an .npy file; {name: array} of an .npz file.
+def load_arrays(file: Path, *, mapped: bool = False) -> Any:
+    """Return the array of an .npy file; {name: array} of an .npz file.
+
+    Args:
+        file: the file.
+        mapped: whether the array of an .npy file is a memory map; what an .npz file holds is then
+            not read.
 
     Raises:
         DatasetError: the file does not exist, is damaged, holds objects or is another kind of file.
@@ -61,15 +66,25 @@ def _load(file: Path) -> Any:
     if not file.is_file():
         raise DatasetError(f"{file} does not exist, or is no file: expected one of NumPy's")
     try:
+        if mapped:
+            return np.load(file, mmap_mode="r", allow_pickle=False)
         with open(file, "rb") as stream:
             content = np.load(stream, allow_pickle=False)
             return content if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
-        reason = str(error).strip().splitlines()
         raise DatasetError(
-            f"{file} cannot be read ({reason[0] if reason else type(error).__name__}): expected "
-            "arrays of numbers or text as numpy.save and numpy.savez write them, without objects"
+            f"{file} cannot be read ({first_line(error)}): expected arrays of numbers or text as "
+            "numpy.save and numpy.savez write them, without objects"
         ) from error
+
+
+def check_lengths(X_name: str, X: np.ndarray, y_name: str, y: np.ndarray) -> None:
+    """Raise DatasetError unless y has a label for each example of X."""
+    if y.shape != X.shape[:1]:
+        raise DatasetError(
+            f"{y_name} has shape {y.shape} and {X_name} has shape {X.shape}: expected "
+            f"{X.shape[:1]} for y, one label for each example"
+        )
 
 
 def _part(source: Path, X_name: str, X: Any, y_name: str, y: Any) -> Part:
@@ -89,11 +104,7 @@ def _part(source: Path, X_name: str, X: Any, y_name: str, y: Any) -> Part:
             f"{X_name} has shape {X.shape}: expected (N, F), or (N, H, W, channels), one example "
             "an entry and none of them empty"
         )
-    if y.shape != X.shape[:1]:
-        raise DatasetError(
-            f"{y_name} has shape {y.shape} and {X_name} has shape {X.shape}: expected "
-            f"{X.shape[:1]} for y, one label for each example"
-        )
+    check_lengths(X_name, X, y_name, y)
 
     def place(*index: int) -> str:
         return f"{X_name}[{', '.join(map(str, index))}]"

@@ -24,6 +24,15 @@ class UnknownDatasetError(DatasetError):
     """No dataset has this name."""
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or what it is called if it says nothing.
+
+    >>> first_line(ValueError("no magic\\nin line 7")), first_line(EOFError())
+    ('no magic', 'EOFError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class Examples(NamedTuple):
     """A dataset's training and test part as its source has them, undivided and unscaled.
 

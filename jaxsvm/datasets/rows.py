@@ -19,15 +19,23 @@ from jaxsvm.datasets.examples import ROWS
 COLUMN_MULTIPLE = 8
 
 
+def total(raw: Shaped[np.ndarray, "N *shape"]) -> np.ndarray:
+    """Return the sum of the examples: of bytes in integers, so the same on every machine.
+
+    >>> total(np.array([[200], [100]], np.uint8))
+    array([300], dtype=uint64)
+    """
+    summed: np.ndarray = raw.sum(axis=0, dtype=np.uint64 if raw.dtype == np.uint8 else np.float64)
+    return summed
+
+
 def mean(raw: Shaped[np.ndarray, "N *shape"]) -> Float[np.ndarray, "*shape"]:
     """Return the mean example in float32.
 
     >>> mean(np.array([[1, 2], [3, 5]]))
     array([2. , 3.5], dtype=float32)
     """
-    # Sums of bytes are exact in integers, so the mean is the same on every machine.
-    exact = np.uint64 if raw.dtype == np.uint8 else np.float64
-    return (raw.sum(axis=0, dtype=exact) / len(raw)).astype(np.float32)
+    return (total(raw) / len(raw)).astype(np.float32)
 
 
 def inverse_deviation(raw: Shaped[np.ndarray, "N *shape"]) -> Float[np.ndarray, "*shape"]:
@@ -78,13 +86,16 @@ def rows_from_pixels(
     values = np.zeros((N, width), np.uint8)
     values[:, :num_pixels] = pixels.reshape(N, num_pixels)
     values[:, num_pixels] = 1
-    scales = np.broadcast_to(scale, shift.shape).ravel()
-    # Not jnp.asarray, which compiles a program for each shape before it copies anything.
-    return StandardizedFeatures(
-        values=jax.device_put(values),
-        shift=jax.device_put(np.append(shift.ravel(), 0).astype(np.float32)),
-        scale=jax.device_put(np.append(scales, 1).astype(np.float32)),
+    return standardized(
+        jax.device_put(values), shift.ravel(), np.broadcast_to(scale, shift.shape).ravel()
     )
+
+
+def standardized(values: Any, shift: np.ndarray, scale: np.ndarray) -> StandardizedFeatures:
+    """Return rows of bytes (N, P), of which the column after the (F,) of shift is the bias."""
+    # Not jnp.asarray, which compiles a program for each shape before it copies anything.
+    at_end = (np.append(part, end).astype(np.float32) for part, end in ((shift, 0), (scale, 1)))
+    return StandardizedFeatures(values, *map(jax.device_put, at_end))
 
 
 def rows_from_table(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsvm.datasets.examples import LARGEST, DatasetError, Part, check_numbers
+from jaxsvm.datasets.examples import LARGEST, DatasetError, Part, check_numbers, first_line
 from jaxsvm.datasets.labels import NUMBER, canonical_labels, is_missing
 
 # What a column of labels is taken to be called where none is named.
@@ -88,10 +88,8 @@ def read_parquet(file: Path, labels: str | os.PathLike[str] | None) -> tuple[Par
         with parquet.ParquetFile(file) as stream:
             table = stream.read()
     except Exception as error:  # pyarrow raises many kinds for a damaged file
-        reason = str(error).strip().splitlines()
         raise DatasetError(
-            f"{file} cannot be read as Parquet ({reason[0] if reason else type(error).__name__}): "
-            "is it damaged or incomplete?"
+            f"{file} cannot be read as Parquet ({first_line(error)}): is it damaged or incomplete?"
         ) from error
     names = tuple(table.column_names)
     column = _label_column(file, names, labels)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsvm.datasets.examples import DatasetError, Examples, UnknownDatasetError
+from jaxsvm.datasets.examples import DatasetError, Examples, UnknownDatasetError, first_line
 from jaxsvm.datasets.prepare import prepare
 from jaxsvm.datasets.tfrecord import read_examples
 from jaxsvm.files import read_sealed, write_sealed
@@ -212,8 +212,15 @@ def open_prepared(folder: Path) -> Any:
     return builder
 
 
-def _array_records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
+def array_records(
+    builder: Any, split: str, decoders: dict[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the decoded examples of one split of ArrayRecord files.
+
+    Args:
+        builder: of `open_prepared`.
+        split: the split.
+        decoders: {feature: decoder of tfds'}, in place of the usual one.
 
     Raises:
         ValueError: a file has more or fewer than the dataset's description says.
@@ -225,13 +232,13 @@ def _array_records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
         # The data source takes the first ones of a file that has too many.
         if (found := ArrayRecordReader(str(file)).num_records()) != expected:
             raise ValueError(f"{Path(file).name} has {found} records: expected {expected}")
-    records = builder.as_data_source(split)
+    records = builder.as_data_source(split, decoders=decoders)
     for start in range(0, len(records), BATCH):
         yield from records.__getitems__(range(start, min(start + BATCH, len(records))))
 
 
 FORMATS: dict[str, Callable[[Any, str], Iterator[dict[str, Any]]]] = {
-    "array_record": _array_records,
+    "array_record": array_records,
     "tfrecord": read_examples,
 }
 
@@ -242,16 +249,14 @@ def _examples(builder: Any, split: str, folder: Path) -> Iterator[tuple[np.ndarr
     Raises:
         DatasetError: they are damaged, or are not what the dataset's description says.
     """
-    features, expected = builder.info.features, builder.info.splits[split].num_examples
-    shape, num_classes, count = features["image"].shape, len(features["label"].names), 0
+    num_classes = len(builder.info.features["label"].names)
+    expected, count = builder.info.splits[split].num_examples, 0
     try:
         for record in FORMATS[builder.info.file_format.value](builder, split):
-            image, label = np.asarray(record["image"]), int(record["label"])
-            if image.shape != shape or image.dtype != np.uint8:
-                raise ValueError(f"{split} image {count} is {image.dtype} of {image.shape}")
+            image, label = image_of(record, builder.info, f"{split} image {count}"), record["label"]
             if not 0 <= label < num_classes:
                 raise ValueError(f"{split} label {count} is {label}, of {num_classes} classes")
-            yield image, label
+            yield image, int(label)
             count += 1
         if count != expected:
             raise ValueError(f"{split} has {count} images: expected {expected}")
@@ -259,13 +264,35 @@ def _examples(builder: Any, split: str, folder: Path) -> Iterator[tuple[np.ndarr
         raise damaged(folder, error) from error
 
 
+def image_of(record: dict[str, Any], info: Any, place: str) -> np.ndarray:
+    """Return a record's image, which is what the dataset's description says.
+
+    Raises:
+        ValueError: it is not.
+    """
+    image = np.asarray(record["image"])
+    if image.shape != info.features["image"].shape or image.dtype != np.uint8:
+        raise ValueError(f"{place} is {image.dtype} of {image.shape}")
+    return image
+
+
+def image_shape(builder: Any, folder: Path) -> tuple[int, ...]:
+    """Return the shape of a dataset's images.
+
+    Raises:
+        DatasetError: they have several.
+    """
+    shape: tuple[int, ...] = builder.info.features["image"].shape
+    if None in shape:
+        raise DatasetError(f"{folder} has images of shape {shape}: expected one fixed size")
+    return shape
+
+
 def _decode_split(builder: Any, split: str, folder: Path, part: Path) -> dict[str, int]:
     """Decode one split into two ``.npy`` files in ``part``; return their checksums by name."""
     from tqdm import tqdm
 
-    shape = builder.info.features["image"].shape
-    if None in shape:
-        raise DatasetError(f"{folder} has images of shape {shape}: expected one fixed size")
+    shape = image_shape(builder, folder)
     N = builder.info.splits[split].num_examples
     files = [f"{split}_images.npy", f"{split}_labels.npy"]
     header = {"descr": "|u1", "fortran_order": False, "shape": (N, *shape)}
@@ -287,8 +314,7 @@ def _decode_split(builder: Any, split: str, folder: Path, part: Path) -> dict[st
 
 def damaged(folder: Path, error: Exception) -> DatasetError:
     """Return the error of a folder that cannot be read, and what to do about it."""
-    reason = str(error).strip().splitlines()
     return DatasetError(
         f"{folder} cannot be read, so it is damaged or incomplete: copy it again, or remove it and "
-        f"load again to prepare it anew ({type(error).__name__}: {reason[0] if reason else ''})"
+        f"load again to prepare it anew ({type(error).__name__}: {first_line(error)})"
     )

@@ -2,15 +2,12 @@
 
 The rows of each step follow from the key and the step's number (`jaxsvm.streams.order`), so the
 state and the number of steps taken are all that a run needs to go on. While the device takes the
-steps of one chunk of batches, the next chunk is read and put there by a thread. A chunk is one
-compiled loop; how long it is changes no bit.
+steps of one chunk of batches, a thread reads the next one. A chunk is one compiled loop; how
+long it is changes no bit.
 
 This file works on the host.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,31 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.experimental.multihost_utils import process_allgather
 
-from jaxsvm.core.arguments import (
-    check_count,
-    check_examples,
-    check_key,
-    check_params,
-    check_path,
-    check_values,
-)
-from jaxsvm.core.features import StandardizedFeatures
-from jaxsvm.core.streamed import StreamedRows
+from jaxsvm.core.arguments import check_count, check_params, check_path, check_values
 from jaxsvm.core.types import Data
 from jaxsvm.optimizers.contract import Optimizer, check_optimizer, scan_between
 from jaxsvm.optimizers.identity import computation, environment, identity
 from jaxsvm.optimizers.resumable import NUM_CHUNKS, begin, resumed
-from jaxsvm.streams.order import Order, batch_rows
-from jaxsvm.streams.sources import ShuffledSource
-
-# Of the batches that are put to the device together; two such chunks are in memory at once, and a
-# third while it is read.
-CHUNK_BYTES = 2**24
-CHUNK_STEPS = 256
-# Rows at either end by which a folder knows a stream again.
-END_ROWS = 256
+from jaxsvm.streams.batches import Batches, rows_of
 
 
 def run_stream(
@@ -91,6 +70,7 @@ def run_stream(
         ValueError: the optimizer is not batchable, data is no stream that can be shuffled, an
             argument is out of range, or the call is inside `jax.jit`; the folder's run is another
             one; whatever the optimizer's ``init`` and the source refuse.
+        DivergedError: with a folder, as `jaxsvm.run_resumable`.
         OSError: the source cannot be read, or the folder not be written.
 
     >>> import numpy as np
@@ -106,12 +86,13 @@ def run_stream(
     >>> info.loss.shape, float(info.loss[-1])
     ((40,), 0.0)
     """
-    batches = _Batches(optimizer, key, params, data, batch_size)
+    check_values("run_stream", key, params)
+    batches = _batches(optimizer, key, data, batch_size)
     num_steps = check_count("num_steps", num_steps, least=0)
     every = check_count("every", max(1, num_steps // NUM_CHUNKS) if every is None else every)
-    batches.check_start(optimizer, params)
+    _check_start(optimizer, params, batches)
     _, values, y = batches.put(batches.read(0, 1, 1))
-    batch = Data(_rows_of(batches.frame, values[0]), y[0])
+    batch = Data(rows_of(batches.frame, values[0]), y[0])
     advance = partial(_advance, optimizer, key, batches)
     if folder is None:
         return advance(begin(optimizer, params, batch), 0, num_steps)
@@ -177,146 +158,39 @@ def advance_stream(
     >>> bool((state.params == whole.params).all())
     True
     """
-    batches = _Batches(optimizer, key, state, data, batch_size)
+    check_values("advance_stream", key, state)
+    batches = _batches(optimizer, key, data, batch_size)
     start = check_count("start", start, least=0)
     num_steps = check_count("num_steps", num_steps, least=0)
     return _advance(optimizer, key, batches, state, start, num_steps)
 
 
-class _Batches:
-    """The batches of a run, read from a stream.
-
-    Attributes:
-        batch_size: examples a step.
-        frame: what X has besides its rows: `StandardizedFeatures` without values, or None.
-        order: of the rows.
-    """
-
-    def __init__(
-        self, optimizer: Optimizer, key: Array, params: Any, data: Data, batch_size: int
-    ) -> None:
-        check_optimizer(optimizer)
-        if not getattr(optimizer, "batchable", False):
-            raise ValueError(
-                "optimizer.batchable is False: expected an optimizer of batches such as "
-                "gradient_descent or from_optax; minibatch is none, because the stream has its own"
-            )
-        check_values("run_stream", key, params)
-        check_key(key)
-        self.batch_size = check_count("batch_size", batch_size)
-        if self.batch_size % jax.process_count():
-            raise ValueError(
-                f"batch_size = {batch_size}: expected a multiple of {jax.process_count()}, the "
-                "number of processes, each of which reads a share"
-            )
-        if getattr(data, "_fields", ()) != ("X", "y"):
-            raise ValueError(f"data is a {type(data).__name__}: expected Data(X, y)")
-        X = data.X
-        rows = X.values if isinstance(X, StandardizedFeatures) else X
-        if not isinstance(rows, StreamedRows):
-            raise ValueError(
-                f"data.X is of {type(rows).__name__}: expected a stream, such as stream_from_npy "
-                "returns; of arrays minibatch draws batches"
-            )
-        if not isinstance(rows.source, ShuffledSource):
-            raise ValueError(
-                f"data.X has a {type(rows.source).__name__} as its source: expected one with "
-                "take(rows), block_rows and window, by which it is shuffled; stream_from_blocks "
-                "makes one of a function"
-            )
-        check_examples(data)
-        self._rows, self._source, self._y = rows, rows.source, np.asarray(data.y)
-        self.frame = replace(X, values=None) if isinstance(X, StandardizedFeatures) else None
-        words = jax.random.key_data(key).ravel().tolist()
-        self.order = Order(len(rows), rows.source.block_rows, rows.source.window, tuple(words))
-
-    def check_start(self, optimizer: Optimizer, params: Any) -> None:
-        """Raise ValueError unless the optimizer can start from params, with any of the rows."""
-        check_params(params)
-        y = jnp.asarray(self._y)
-
-        # The labels are not traced, so that all of them are seen.
-        def start(params: Any, values: Any) -> Any:
-            return optimizer.init(params, Data(_rows_of(self.frame, values), y))
-
-        jax.eval_shape(start, params, jax.ShapeDtypeStruct(self._rows.shape, self._rows.dtype))
-
-    def ends(self) -> Data:
-        """Return the first and the last rows with all labels: what a stream is known by."""
-        N = len(self._rows)
-        index = np.unique(np.r_[0 : min(N, END_ROWS), max(0, N - END_ROWS) : N])
-        return Data(_rows_of(self.frame, self._rows[index]), jnp.asarray(self._y))
-
-    def ahead(self, start: int, num_steps: int) -> Iterator[tuple[int, Any]]:
-        """Yield chunks of batches and how many each has, the next one read meanwhile.
-
-        There is one at least, of no batches. Every chunk has room for as many as the first.
-        """
-        bytes_of_batch = self.batch_size * self._rows.shape[1] * self._rows.dtype.itemsize
-        room = min(max(1, CHUNK_BYTES // bytes_of_batch), CHUNK_STEPS, max(1, num_steps))
-        stop = start + num_steps
-        begins = range(start, max(stop, start + 1), room)
-        with ThreadPoolExecutor(1, thread_name_prefix="jaxsvm-batches") as reader:
-
-            def begin(first: int) -> Any:
-                return reader.submit(self.read, first, min(room, stop - first), room)
-
-            future = begin(start)
-            for first in begins:
-                chunk = future.result()
-                if first + room < stop:
-                    future = begin(first + room)
-                yield min(room, stop - first), self.put(chunk)
-
-    def _index(self, first: int, size: int, *, here: bool = False) -> np.ndarray:
-        """Return the rows of some batches, or this process's share of each."""
-        process, processes = (jax.process_index(), jax.process_count()) if here else (0, 1)
-        parts = (
-            batch_rows(
-                self.order, step, batch_size=self.batch_size,
-                process=process, num_processes=processes,
-            )
-            for step in range(first, first + size)
-        )  # fmt: skip
-        return np.concatenate([np.zeros(0, np.int64), *parts])
-
-    def read(self, first: int, size: int, room: int) -> tuple[Any, Any, Any]:
-        """Return the numbers, the rows and the labels of ``size`` batches.
-
-        Each has ``room`` batches; those from ``size`` on are zeros.
-        """
-        index, share = self._index(first, size), self._index(first, size, here=True)
-        values, y = self._source.take(share), self._y[index]
-        expected = len(share), self._rows.shape[1]
-        if values.shape != expected or values.dtype != self._source.dtype:
-            raise ValueError(
-                f"{type(self._source).__name__}.take(of {len(share)} rows) returned "
-                f"{values.dtype}{list(values.shape)}: expected {self._source.dtype}{list(expected)}"
-            )
-        if jax.process_count() > 1:
-            # (processes, batches, rows of a share, P), of which a batch's shares go together.
-            share_rows = self.batch_size // jax.process_count()
-            shares = process_allgather(values.reshape(size, share_rows, expected[1]))
-            values = np.moveaxis(shares, 0, 1).reshape(len(index), expected[1])
-        missing = room * self.batch_size - len(index)
-        if missing:
-            values, y = np.pad(values, ((0, missing), (0, 0))), np.pad(y, (0, missing))
-        values, y = (part.reshape(room, self.batch_size, *part.shape[1:]) for part in (values, y))
-        return np.arange(first, first + room, dtype=np.int32), values, y
-
-    def put(self, chunk: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[Any, Any, Any]:
-        """Return what was read, on the device, by the settings of the thread that calls."""
-        numbers, values, y = jax.device_put(chunk)
-        return numbers, self._rows.mapped(values), y
+def _batches(optimizer: Optimizer, key: Array, data: Data, batch_size: int) -> Batches:
+    """Return a run's batches, or raise ValueError: the optimizer takes none."""
+    check_optimizer(optimizer)
+    if not getattr(optimizer, "batchable", False):
+        raise ValueError(
+            "optimizer.batchable is False: expected an optimizer of batches such as "
+            "gradient_descent or from_optax; minibatch is none, because the stream has its own"
+        )
+    return Batches(key, data, batch_size)
 
 
-def _rows_of(frame: Any, values: Array) -> Any:
-    """Return rows in the form that X has."""
-    return values if frame is None else replace(frame, values=values)
+def _check_start(optimizer: Optimizer, params: Any, batches: Batches) -> None:
+    """Raise ValueError unless the optimizer can start from params, with any of the rows."""
+    check_params(params)
+    y = jnp.asarray(batches.y)
+
+    # The labels are not traced, so that all of them are seen.
+    def start(params: Any, values: Any) -> Any:
+        return optimizer.init(params, Data(rows_of(batches.frame, values), y))
+
+    rows = batches.rows
+    jax.eval_shape(start, params, jax.ShapeDtypeStruct(rows.shape, rows.dtype))
 
 
 def _advance(
-    optimizer: Optimizer, key: Array, batches: _Batches, state: Any, start: int, num_steps: int
+    optimizer: Optimizer, key: Array, batches: Batches, state: Any, start: int, num_steps: int
 ) -> tuple[Any, Any]:
     """Take steps, chunk by chunk."""
     infos = []
@@ -338,6 +212,6 @@ def _chunk(
     def one(state: Any, batch: tuple[Array, Array, Array]) -> tuple[Any, Any]:
         number, values, y = batch
         step_key = jax.random.fold_in(key, number)
-        return optimizer.step(step_key, state, Data(_rows_of(frame, values), y))
+        return optimizer.step(step_key, state, Data(rows_of(frame, values), y))
 
     return scan_between(one, state, chunk, 0, size)

@@ -6,6 +6,7 @@ them once, and a memory map of them is read a hundred times as fast.
 """
 
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from itertools import repeat
 from multiprocessing import get_context
@@ -16,7 +17,7 @@ import numpy as np
 
 from jaxsvm.core.arguments import check_word
 from jaxsvm.datasets.examples import DatasetError
-from jaxsvm.datasets.tfds import BATCH, damaged, open_prepared
+from jaxsvm.datasets.tfds import array_records, damaged, image_of, image_shape, open_prepared
 
 
 class Images:
@@ -35,14 +36,13 @@ class Images:
                 "beginning to end only: expected array_record; load_dataset decodes them once"
             )
         check_word("split", split, list(builder.info.splits))
-        image = builder.info.features["image"].shape
-        if None in image:
-            raise DatasetError(f"{folder} has images of shape {image}: expected one fixed size")
-        self.shape = builder.info.splits[split].num_examples, int(np.prod(image))
+        shape = image_shape(builder, folder)
+        self.shape = builder.info.splits[split].num_examples, int(np.prod(shape))
         self.dtype = np.dtype(np.uint8)
         self._records, self._workers, self._pool = (folder, split), workers, None
         if workers > 1:
             # Not forked: JAX's threads would be lost on the way, and their locks held for ever.
+            # Python ends the processes once nothing refers to the pool.
             self._pool = ProcessPoolExecutor(workers, get_context("spawn"))
 
     def __getitem__(self, index: Any) -> np.ndarray:
@@ -50,26 +50,30 @@ class Images:
         if self._pool is None:
             return _decoded(*self._records, rows)
         parts = np.array_split(rows, self._workers)
-        folder, split = map(repeat, self._records)
-        return np.concatenate(list(self._pool.map(_decoded, folder, split, parts)))
+        folder, split = self._records
+        try:
+            decoded = list(self._pool.map(_decoded, repeat(folder), repeat(split), parts))
+        except BrokenProcessPool as error:
+            raise DatasetError(
+                f"a process that decodes {folder} has ended before its work was done: expected "
+                f"memory for all {self._workers} of them, and `if __name__ == '__main__':` in the "
+                "script, which each of them imports"
+            ) from error
+        return np.concatenate(decoded)
 
     def labels(self) -> np.ndarray:
-        """Return the (N,) labels; every record is read, and no image decoded."""
+        """Return the (N,) labels; every record is read, and no image decoded.
+
+        Raises:
+            DatasetError: the files are damaged.
+        """
         import tensorflow_datasets as tfds
 
         folder, split = self._records
-        skip = {"image": tfds.decode.SkipDecoding()}
-        records = open_prepared(folder).as_data_source(split, decoders=skip)
-        N = self.shape[0]
+        builder, skip = open_prepared(folder), {"image": tfds.decode.SkipDecoding()}
         try:
-            return np.array(
-                [
-                    record["label"]
-                    for start in range(0, N, BATCH)
-                    for record in records.__getitems__(range(start, min(start + BATCH, N)))
-                ],
-                np.int32,
-            )
+            records = array_records(builder, split, skip)
+            return np.array([record["label"] for record in records], np.int32)
         except Exception as error:  # array_record raises many kinds for damaged bytes
             raise damaged(folder, error) from error
 
@@ -82,14 +86,11 @@ def _source(folder: Path, split: str) -> Any:
 def _decoded(folder: Path, split: str, rows: np.ndarray) -> np.ndarray:
     """Return images of these numbers, (len(rows), F) bytes; called in the worker processes too."""
     source = _source(folder, split)
-    shape = source.dataset_info.features["image"].shape
-    found = np.empty((len(rows), int(np.prod(shape))), np.uint8)
+    info = source.dataset_info
+    found = np.empty((len(rows), int(np.prod(info.features["image"].shape))), np.uint8)
     try:
         for place, record in enumerate(source.__getitems__(rows.tolist())):
-            image = np.asarray(record["image"])
-            if image.shape != shape or image.dtype != np.uint8:
-                raise ValueError(f"{split} image {rows[place]} is {image.dtype} of {image.shape}")
-            found[place] = image.reshape(-1)
+            found[place] = image_of(record, info, f"{split} image {rows[place]}").reshape(-1)
     except Exception as error:  # array_record and Pillow raise many kinds for damaged bytes
         raise damaged(folder, error) from error
     return found

@@ -14,10 +14,11 @@ import jax
 import numpy as np
 
 from jaxsvm.core.arguments import check_count, check_labels, check_path, check_values, check_word
-from jaxsvm.core.features import StandardizedFeatures
 from jaxsvm.core.streamed import StreamedRows
 from jaxsvm.core.types import Data
+from jaxsvm.datasets.arrays import check_lengths, load_arrays
 from jaxsvm.datasets.examples import ROWS, DatasetError, check_numbers
+from jaxsvm.datasets.rows import standardized, total
 from jaxsvm.datasets.tfds import prepared_folder
 from jaxsvm.streams.blocks import Blocks
 from jaxsvm.streams.images import Images
@@ -72,11 +73,7 @@ def stream_from_npy(
             f"{X} holds {raw.dtype}{list(raw.shape)}{order}: expected real numbers (N, F), or "
             "(N, ...), in C order, and none of these 0"
         )
-    if labels.shape != raw.shape[:1]:
-        raise DatasetError(
-            f"{y} has shape {labels.shape} and {X} has shape {raw.shape}: expected "
-            f"{raw.shape[:1]} for y, one label for each example"
-        )
+    check_lengths(str(X), raw, str(y), labels)
     # As a plain array: a memory map's own indexing is slower.
     return _anywhere(np.asarray(raw).reshape(len(raw), -1), np.asarray(labels), shift, scale)
 
@@ -104,7 +101,8 @@ def stream_from_tfds(
         shift: as in `stream_from_npy`; ``"mean"`` decodes every image once.
         scale: as in `stream_from_npy`.
         workers: processes that decode; with 1, the reading thread does. More are started as new
-            Pythons, so that a script needs its ``if __name__ == "__main__":``.
+            Pythons, so that a script needs its ``if __name__ == "__main__":``, and end with the
+            last reference to the stream. One that is killed is a `DatasetError` where it is read.
 
     Returns:
         `Data` whose X is `StandardizedFeatures` of `jaxsvm.core.streamed.StreamedRows`.
@@ -139,7 +137,8 @@ def stream_from_blocks(
     Args:
         block: ``block(i) -> (X, y)``, block i of (n, F) or (n, ...) real numbers and (n,) labels
             in [0, C), for i from 0 to ⌈N / block_rows⌉ − 1; n is ``block_rows``, of the last block
-            what is left. The same i gives the same numbers. It is called on another thread.
+            what is left. The same i gives the same numbers. It is called on several
+            threads, by one at a time.
         num_rows: N.
         block_rows: examples of a block, ≥ 1.
         y: the (N,) labels, if they are at hand; else they are collected in a first pass.
@@ -188,16 +187,7 @@ def _mapped(name: str, path: str | os.PathLike[str]) -> np.ndarray:
     """Return the array of a .npy file, mapped."""
     check_path(name, path)
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise DatasetError(f"{name} = {str(path)!r} does not exist: expected a .npy file")
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # NumPy raises many kinds for a damaged file
-        reason = str(error).strip().splitlines()
-        raise DatasetError(
-            f"{path} cannot be read ({reason[0] if reason else type(error).__name__}): expected an "
-            "array of numbers as numpy.save writes it, without objects"
-        ) from error
+    array = load_arrays(path, mapped=True)
     if not isinstance(array, np.ndarray):
         raise DatasetError(f"{path} holds several arrays: expected one, as numpy.save writes it")
     return array
@@ -229,11 +219,8 @@ def _is_mean(shift: Any) -> bool:
 
 
 def _mean(parts: Iterable[np.ndarray], N: int) -> np.ndarray:
-    """Return the mean example in float32; sums of bytes are exact."""
-    total: Any = 0
-    for part in parts:
-        total = total + part.sum(axis=0, dtype=np.uint64 if part.dtype == np.uint8 else np.float64)
-    return (total / N).astype(np.float32)
+    """Return the mean example in float32."""
+    return np.asarray(sum(map(total, parts)) / N, np.float32)
 
 
 def _data(examples: Examples, y: Any, shift: Any, scale: Any, block_rows: int, window: int) -> Data:
@@ -248,9 +235,7 @@ def _data(examples: Examples, y: Any, shift: Any, scale: Any, block_rows: int, w
     labels = jax.device_put(np.asarray(y).astype(np.int32))
     if rows.dtype != np.uint8:
         return Data(rows, labels)
-    # Not jnp.asarray, which compiles a program for each shape before it copies anything.
-    at_end = [jax.device_put(np.append(part, end)) for part, end in ((shift, 0), (scale, 1))]
-    return Data(StandardizedFeatures(rows, *at_end), labels)
+    return Data(standardized(rows, shift, scale), labels)
 
 
 def _for_columns(name: str, numbers: Any, F: int) -> np.ndarray:
