@@ -54,6 +54,21 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in twice]
 
 
+# Linux lets a process have 65,530 mappings of memory, and a program in JAX's caches keeps about ten:
+# a thousand tests in one process come to that, and LLVM then ends the process.
+MANY_MAPPINGS = 20_000
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Have JAX forget its programs between two files when they hold many mappings of memory."""
+    mappings = Path("/proc/self/maps")
+    if nextitem is None or nextitem.path == item.path or not mappings.exists():
+        return
+    if mappings.read_bytes().count(b"\n") > MANY_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
+
+
 @pytest.fixture
 def x64():
     """Run one test in float64."""

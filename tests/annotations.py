@@ -1,0 +1,27 @@
+"""Beartype for the suite: an inner function's annotations are compiled once, not at each call.
+
+Every function of jaxsvm is checked against its annotations, also those that another function makes
+anew whenever it is called; most of the time that checks took went to compiling these again.
+"""
+
+from collections.abc import Callable
+
+import beartype
+
+_checks: dict[object, Callable] = {}
+
+
+def checked(function: Callable) -> Callable:
+    """Return `function`, which has jaxtyping's empty body, checked by beartype."""
+    code = function.__code__
+    try:
+        key = (
+            *(function.__module__, function.__qualname__, tuple(function.__annotations__.items())),
+            *(code.co_varnames, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
+            *(code.co_flags, len(function.__defaults__ or ()), tuple(function.__kwdefaults__ or ())),
+        )
+        if key not in _checks:
+            _checks[key] = beartype.beartype(function)
+    except TypeError:  # an annotation that has no hash
+        return beartype.beartype(function)
+    return _checks[key]
