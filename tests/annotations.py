@@ -18,7 +18,8 @@ def checked(function: Callable) -> Callable:
         key = (
             *(function.__module__, function.__qualname__, tuple(function.__annotations__.items())),
             *(code.co_varnames, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
-            *(code.co_flags, len(function.__defaults__ or ()), tuple(function.__kwdefaults__ or ())),
+            *(code.co_flags, len(function.__defaults__ or ())),
+            *(function.__kwdefaults__ or {}),
         )
         if key not in _checks:
             _checks[key] = beartype.beartype(function)

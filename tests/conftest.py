@@ -54,8 +54,8 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in twice]
 
 
-# Linux lets a process have 65,530 mappings of memory, and a program in JAX's caches keeps about ten:
-# a thousand tests in one process come to that, and LLVM then ends the process.
+# Linux lets a process have 65,530 mappings of memory, and a program in JAX's caches keeps about
+# ten: a thousand tests in one process come to that, and LLVM then ends the process.
 MANY_MAPPINGS = 20_000
 
 
