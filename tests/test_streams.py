@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections import deque
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,7 +23,9 @@ from jaxsvm.streams import (
     advance_stream,
     batch_rows,
     batches,
+    descent,
     run_stream,
+    sources,
     stream_from_blocks,
     stream_from_npy,
 )
@@ -111,6 +114,20 @@ def test_what_an_order_refuses():
             batch_rows(order, **arguments)
 
 
+@any_precision
+def test_equal_random_words_leave_rows_in_their_order(monkeypatch):
+    class Coarse(np.random.PCG64):
+        def random_raw(self, size):
+            return super().random_raw(size) % 4
+
+    monkeypatch.setattr(np.random, "PCG64", Coarse)
+    N = 1000
+    rows = batch_rows(Order(N, N, 1, (5,)), 0, batch_size=N)
+    falls = np.flatnonzero(np.diff(rows) < 0)
+    assert sorted(rows) == list(range(N))
+    assert len(falls) == 3  # between the four words
+
+
 # --- the sources ---
 
 
@@ -176,6 +193,25 @@ def test_a_file_is_mapped(tmp_path):
     data = stream_from_npy(*files, shift=0.0)
     np.load(files[0], mmap_mode="r+")[:] = 7
     assert (streamed(data.X).source.read(0, 50)[:, :6] == 7).all()
+
+
+@any_precision
+def test_rows_that_nobody_holds_leave_their_memory_to_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_unused", deque(maxlen=4))
+    X, y = images(60)
+    rows = streamed(stream_from_npy(*as_files(tmp_path, X, y)).X).source
+    order = np.random.default_rng(0).permutation(60)
+    held, gone = rows.take(order[:20]), rows.take(order[20:40])
+    copy, place = held.copy(), gone.ctypes.data
+    del gone
+    again = rows.take(order[40:])
+    assert again.ctypes.data == place
+    on_device = jax.device_put(rows.take(order[20:40]))
+    other = rows.take(order[20:40])
+    np.testing.assert_array_equal(held, copy)
+    np.testing.assert_array_equal(on_device, other)
+    np.testing.assert_array_equal(again[:, :6], X[order[40:]].reshape(20, 6))
+    np.testing.assert_array_equal(again[:, 6:], np.tile([1, 0], (20, 1)))
 
 
 @any_precision
@@ -412,6 +448,27 @@ def test_one_chunk_is_read_ahead_by_a_thread(monkeypatch):
         assert number <= len(seen) <= min(number + 1, 5)
     assert [rows for _, rows in seen] == [16, 16, 16, 16, 8]
     assert all(name.startswith("jaxsvm-read") for name, _ in seen)
+
+
+def test_a_chunk_is_handed_to_the_device_before_it_is_done_with_the_last(monkeypatch):
+    monkeypatch.setattr(batches, "CHUNK_STEPS", 2)
+    handed: list[Any] = []
+
+    def chunk(*arguments):
+        handed.append(arguments[2])
+        return take(*arguments)
+
+    def wait(state):
+        waited.append((len(handed), state is handed[-1]))
+        return state
+
+    take, waited = descent._chunk, list[Any]()
+    monkeypatch.setattr(descent, "_chunk", chunk)
+    monkeypatch.setattr(jax, "block_until_ready", wait)
+    _, data = whole(images, 100)
+    key, W = start()
+    run_stream(DESCENT, key, W, data, num_steps=6, batch_size=8)
+    assert waited == [(1, True), (2, True), (3, True)]
 
 
 @any_precision
