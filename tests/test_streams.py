@@ -16,6 +16,7 @@ from jax import lax
 
 import jaxsvm
 from jaxsvm import Data, DatasetError, Objective, compiled, from_optax, gradient_descent, minibatch
+from jaxsvm.core import memory
 from jaxsvm.core.streamed import StreamedRows
 from jaxsvm.datasets import rows_from_pixels, rows_from_table
 from jaxsvm.streams import (
@@ -25,7 +26,6 @@ from jaxsvm.streams import (
     batches,
     descent,
     run_stream,
-    sources,
     stream_from_blocks,
     stream_from_npy,
 )
@@ -162,7 +162,7 @@ def streamed(X) -> Any:
 
 @any_precision
 def test_a_stream_has_the_rows_of_the_whole_array(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxsvm.streams.sources.PIECE_ROWS", 16)
+    monkeypatch.setattr("jaxsvm.datasets.sources.PIECE_ROWS", 16)
     index = np.array([49, 0, 7, 7, 30] * 5)
     data: Any
     expected: Any
@@ -197,7 +197,7 @@ def test_a_file_is_mapped(tmp_path):
 
 @any_precision
 def test_rows_that_nobody_holds_leave_their_memory_to_the_next(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_unused", deque(maxlen=4))
+    monkeypatch.setattr(memory, "_unused", deque(maxlen=4))
     X, y = images(60)
     rows = streamed(stream_from_npy(*as_files(tmp_path, X, y)).X).source
     order = np.random.default_rng(0).permutation(60)
