@@ -131,6 +131,18 @@ def test_processes_read_their_rows_and_find_the_same(tmp_path):
     assert len(found) == 1
 
 
+@pytest.mark.usefixtures("cifar10")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_a_process_has_its_own_rows_of_cifar10_in_memory():
+    alone, *of_two = (
+        line.split() for count in (1, 2) for line in said_by(count, "-m", "tests.memory_child")
+    )
+    for added, digest in of_two:
+        # Half of the training part, and all of the others: half plus at most 20 %.
+        assert int(added) <= 0.7 * int(alone[0])
+        assert digest == alone[1]
+
+
 def test_what_cannot_be_shared_is_refused_in_one_line(files):
     status, out, err = said(started("-m", "experiments", "--devices", 2, *files[-2:]))
     assert (status, out) == (2, "")
