@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -134,7 +135,7 @@ def _read(X: StreamedRows, start: int, stop: int, mesh: Mesh, *axes: str) -> Arr
         for i in range(first, last, PIECE_ROWS):
             end = min(i + PIECE_ROWS, last)
             piece = read_rows(X.source, start + i, start + end, held_dtype(X.source))
-            found[i - first : end - first] = X.mapped(piece)
+            found[i - first : end - first] = X.mapped(jnp.asarray(piece))
         return found
 
     sharding = NamedSharding(mesh, PartitionSpec(*axes))

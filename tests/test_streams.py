@@ -116,10 +116,14 @@ def test_what_an_order_refuses():
 
 @any_precision
 def test_equal_random_words_leave_rows_in_their_order(monkeypatch):
-    class Coarse(np.random.PCG64):
-        def random_raw(self, size):
-            return super().random_raw(size) % 4
+    class Coarse:
+        def __init__(self, seed):
+            self.words = generator(seed)
 
+        def random_raw(self, size):
+            return self.words.random_raw(size) % 4
+
+    generator = np.random.PCG64
     monkeypatch.setattr(np.random, "PCG64", Coarse)
     N = 1000
     rows = batch_rows(Order(N, N, 1, (5,)), 0, batch_size=N)
@@ -196,6 +200,19 @@ def test_a_file_is_mapped(tmp_path):
 
 
 @any_precision
+@pytest.mark.parametrize("name", ["digits", "iris"])
+def test_a_dataset_is_put_where_it_is_wanted(name):
+    usual = jaxsvm.load_dataset(name, scale="columns")
+    mesh = jax.make_mesh((1,), ("devices",))
+    for place in (lambda data: data, partial(jaxsvm.shard, mesh=mesh)):
+        other = jaxsvm.load_dataset(name, scale="columns", place=place)
+        np.testing.assert_array_equal(np.asarray(other.train.X), np.asarray(usual.train.X))
+        np.testing.assert_array_equal(other.train.y, usual.train.y)
+        assert type(other.test.X) is type(usual.test.X)
+    with pytest.raises(ValueError, match="dtype = 'float32': expected a function of Data, and by"):
+        jaxsvm.load_dataset(name, dtype="float32", place=place)
+
+
 def test_rows_that_nobody_holds_leave_their_memory_to_the_next(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "_unused", deque(maxlen=4))
     X, y = images(60)

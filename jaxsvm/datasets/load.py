@@ -152,7 +152,7 @@ def load_dataset(
     else:
         scales = np.full(average.shape, scale, np.float32)
 
-    def labels(y: np.ndarray) -> Array:
+    def on_device(y: np.ndarray) -> Array:
         return jax.device_put(np.array(y, np.int32))
 
     def part(raw: np.ndarray, y: np.ndarray) -> Data:
@@ -164,13 +164,13 @@ def load_dataset(
         if dtype == "float32":
             # Compiled, so that bytes become centred floats in one pass and one allocation.
             X = jax.jit(features.dense)(X)
-        return Data(X, labels(y))
+        return Data(X, on_device(y))
 
     if place is None:
         train = part(raw[:N], y[:N])
     else:
         flat = raw[:N].reshape(N, -1)
-        train = place(Data(streamed(flat, shift.ravel(), scales.ravel(), N, 1), labels(y[:N])))
+        train = place(Data(streamed(flat, shift.ravel(), scales.ravel(), N, 1), on_device(y[:N])))
     dataset = Dataset(
         train=train,
         validation=part(raw[N:], y[N:]),
