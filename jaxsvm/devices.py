@@ -9,14 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxsvm.core.arguments import check_examples, check_values
 from jaxsvm.core.features import StandardizedFeatures
+from jaxsvm.core.memory import aligned
 from jaxsvm.core.rows import AXIS, ShardedRows, layout
+from jaxsvm.core.sources import held_dtype, read_rows
+from jaxsvm.core.streamed import StreamedRows
 from jaxsvm.core.types import Data
+
+PIECE_ROWS = 512  # of a stream, read together
 
 
 def shard(data: Data, mesh: Mesh) -> Data:
@@ -37,13 +43,13 @@ def shard(data: Data, mesh: Mesh) -> Data:
     the process after 40 seconds.
 
     Of several processes (`jax.distributed`) each calls this with the same data, and reads the rows
-    of its own devices and the few that are left over: of a memory map no others.
+    of its own devices and the few that are left over: of a memory map or a stream no others.
 
     For the host: not to be jitted. `run_resumable` goes on from a folder on another number of
     devices. `numpy.asarray(data.X)` is the plain matrix again.
 
     Args:
-        data: N examples, on one device or sharded.
+        data: N examples, on one device, sharded, or a stream, which is in memory then.
         mesh: a `jax.sharding.Mesh`, such as ``jax.make_mesh((8,), ("devices",))``; a power of two
             devices, whose order counts and whose axes do not. Each needs a segment of rows of its
             own (`jaxsvm.core.rows.layout`): on CPUs 8 devices need 23,809 examples.
@@ -55,6 +61,7 @@ def shard(data: Data, mesh: Mesh) -> Data:
         ValueError: what `validate` would say of shapes, dtypes and labels; no mesh, a number of
             devices that is no power of two, or more devices than N examples have segments; or the
             call is inside `jax.jit`.
+        OSError: a stream cannot be read.
 
     >>> import jax.numpy as jnp
     >>> from jaxsvm import Objective
@@ -78,6 +85,9 @@ def shard(data: Data, mesh: Mesh) -> Data:
     rows = Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,))
 
     def split(X: Any) -> ShardedRows:
+        if isinstance(X, StreamedRows):
+            parts = (_read(X, 0, cut.main, rows, AXIS), _read(X, cut.main, N, rows))
+            return ShardedRows(*parts, rows)
         host = np.asarray(X)
         main, rest = host[: cut.main], host[cut.main :]
         return ShardedRows(_placed(main, rows, AXIS), _placed(rest, rows), rows)
@@ -113,3 +123,20 @@ def _placed(array: Any, mesh: Mesh, *axes: str) -> Array:
     return jax.make_array_from_callback(
         host.shape, sharding, lambda index: host[index].astype(dtype), dtype=dtype
     )
+
+
+def _read(X: StreamedRows, start: int, stop: int, mesh: Mesh, *axes: str) -> Array:
+    """Return rows of a stream over the mesh's axes, or on all devices; only these are read."""
+    form = (stop - start, X.shape[1])
+
+    def rows(index: Any) -> np.ndarray:
+        first, last, _ = index[0].indices(form[0])
+        found = aligned((last - first, form[1]), X.dtype)
+        for i in range(first, last, PIECE_ROWS):
+            end = min(i + PIECE_ROWS, last)
+            piece = read_rows(X.source, start + i, start + end, held_dtype(X.source))
+            found[i - first : end - first] = X.mapped(jnp.asarray(piece))
+        return found
+
+    sharding = NamedSharding(mesh, PartitionSpec(*axes))
+    return jax.make_array_from_callback(form, sharding, rows, dtype=X.dtype)

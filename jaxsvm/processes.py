@@ -16,6 +16,7 @@ from jax.experimental import multihost_utils
 # What JSON can say, and arrays of numbers by name; none is called "header".
 Packed: TypeAlias = tuple[Any, Mapping[str, np.ndarray]]
 HEADER, SMALLEST = "header", 1024
+PIECE = 2**28  # bytes that are sent together
 ERRORS: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (ValueError, OSError, BlockingIOError, Exception)
 }
@@ -81,8 +82,15 @@ def _content(kind: str, said: Any, arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _of_first(content: bytes) -> bytes:
-    """Return the first process's bytes."""
-    size = int(multihost_utils.broadcast_one_to_all(np.array(len(content), np.int32)))
+    """Return the first process's bytes, however many."""
+    sizes = np.array(divmod(len(content), PIECE), np.int32)
+    whole, rest = map(int, multihost_utils.broadcast_one_to_all(sizes))
+    pieces = (content[i * PIECE : (i + 1) * PIECE] for i in range(whole + 1))
+    return b"".join(map(_piece_of_first, pieces, [PIECE] * whole + [rest]))
+
+
+def _piece_of_first(content: bytes, size: int) -> bytes:
+    """Return so many bytes of the first process."""
     # A power of two: few lengths, hence few programs.
     buffer = np.zeros(max(SMALLEST, 1 << (size - 1).bit_length()), np.uint8)
     buffer[: len(content)] = bytearray(content)

@@ -1,5 +1,7 @@
 """A section that does in no time whatever can happen to one, for the tests of the runner."""
 
+import contextlib
+import errno
 import os
 import signal
 import time
@@ -7,15 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
+from unittest import mock
 
+import jax.numpy as jnp
 import numpy as np
 
-from experiments.shared import options, settings
+from experiments.shared import options, settings, team
 from experiments.shared.figures import Picture
 from experiments.shared.kept_runs import KeptRun
 from experiments.shared.report import Story
 from experiments.shared.text import table
+from jaxsvm import Data, Objective, solve
 from jaxsvm import plot as draw
+from jaxsvm.certificate import kept as solve_folder
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,22 @@ def saves(config: Config) -> Any:
     return results()
 
 
+def full(config: Config) -> Any:
+    """Keep a run and a solve on a disk without room; of several processes the first one writes."""
+
+    def save(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    team.NAMING_SECONDS = 0.0  # nobody is gone whose name the others could find
+    with contextlib.suppress(OSError):
+        KeptRun({}).save_if_due(1, save, is_worth_it=True)
+        raise AssertionError("this process was not told")
+    with mock.patch.multiple(solve_folder, SECONDS=0.0, save=save):
+        data = Data(jnp.eye(3), jnp.arange(3))
+        solve(Objective(reg=1e-3), data, gap_tolerance=1e-6, folder=config.out / "solve")
+    return results()
+
+
 def wait(config: Config) -> Any:
     time.sleep(100)
 
@@ -93,7 +115,8 @@ def no_data(config: Config) -> Any:
 EVENTS: dict[str, Any] = {
     "found": lambda config: results(), "object": lambda config: {"thing": object()},
     "wait": wait, "kill": kill, "interrupt": interrupt, "mistake": mistake, "shown": shown,
-    "refuse": refuse, "no data": no_data, "saves": saves,
+    "refuse": refuse, "no data": no_data, "saves": saves, "full": full,
+    "diverged": lambda config: results() | {"lost": "too fast diverged"},
 }  # fmt: skip
 
 
@@ -101,6 +124,10 @@ def plot(arrays: dict[str, Any]) -> dict[str, Any]:
     x = np.arange(3.0)
     line = draw.lines({"a": (x, arrays["losses"][:3])}, xlabel="x", ylabel="y")
     return {"a_line": Picture(line, "A line.", "A chart of a line.")}
+
+
+def diverged(arrays: dict[str, Any]) -> list[str]:
+    return [arrays["lost"]] if "lost" in arrays else []
 
 
 def report(arrays: dict[str, Any]) -> str:

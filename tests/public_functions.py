@@ -388,6 +388,7 @@ def registry() -> dict[str, Entry]:
                 "labels": Argument("record", None), "test": Argument("record", None),
                 "test_labels": Argument("record", None),
                 "scale": Argument("positive", 1.0), "dtype": word("uint8"),
+                "place": Argument("record", None, frozenset({"a class"})),
                 "validation": Argument("count", 10, frozenset({"None", "0"})),
             },
             host=True,

@@ -85,6 +85,36 @@ def test_the_others_name_a_killed_process_and_the_run_goes_on(files, whole, coun
     assert records(files, name) == whole
 
 
+FAKE = """if True:
+    import sys
+    from pathlib import Path
+    from tests import fake_section as fake
+    from experiments.shared.runner import execute
+    out, event, address, count, number = sys.argv[1:]
+    place = {"coordinator": address, "num_processes": int(count), "process_id": int(number)}
+    config = fake.Config(out=Path(out), name="run", event=event, **place)
+    sys.exit(execute("fakes", [(fake, config)], config))
+"""
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "said_by_all"),
+    [
+        ("full", 5, "[Errno 28] No space left on device"),
+        ("diverged", 3, "fake_section: too fast diverged; see "),
+    ],
+)
+def test_what_goes_wrong_in_the_first_process_is_the_others_end_too(
+    event, status, said_by_all, tmp_path
+):
+    address = free_address()
+    processes = [started("-c", FAKE, tmp_path, event, address, 2, i) for i in range(2)]
+    for process in processes:
+        found, _, err = said(process)
+        assert found == status, err
+        assert f"error: {said_by_all}" in err
+
+
 def test_processes_read_their_rows_and_find_the_same(tmp_path):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(12_500, 128)).astype(np.float32)
@@ -99,6 +129,18 @@ def test_processes_read_their_rows_and_find_the_same(tmp_path):
             # The system reads some pages ahead.
             assert 1 / count <= float(share) <= 1 / count + 0.2
     assert len(found) == 1
+
+
+@pytest.mark.usefixtures("cifar10")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_a_process_has_its_own_rows_of_cifar10_in_memory():
+    alone, *of_two = (
+        line.split() for count in (1, 2) for line in said_by(count, "-m", "tests.memory_child")
+    )
+    for added, digest in of_two:
+        # Half of the training part, and all of the others: half plus at most 20 %.
+        assert int(added) <= 0.7 * int(alone[0])
+        assert digest == alone[1]
 
 
 def test_what_cannot_be_shared_is_refused_in_one_line(files):

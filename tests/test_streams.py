@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections import deque
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from jax import lax
 
 import jaxsvm
 from jaxsvm import Data, DatasetError, Objective, compiled, from_optax, gradient_descent, minibatch
+from jaxsvm.core import memory
 from jaxsvm.core.streamed import StreamedRows
 from jaxsvm.datasets import rows_from_pixels, rows_from_table
 from jaxsvm.streams import (
@@ -22,6 +24,7 @@ from jaxsvm.streams import (
     advance_stream,
     batch_rows,
     batches,
+    descent,
     run_stream,
     stream_from_blocks,
     stream_from_npy,
@@ -111,6 +114,24 @@ def test_what_an_order_refuses():
             batch_rows(order, **arguments)
 
 
+@any_precision
+def test_equal_random_words_leave_rows_in_their_order(monkeypatch):
+    class Coarse:
+        def __init__(self, seed):
+            self.words = generator(seed)
+
+        def random_raw(self, size):
+            return self.words.random_raw(size) % 4
+
+    generator = np.random.PCG64
+    monkeypatch.setattr(np.random, "PCG64", Coarse)
+    N = 1000
+    rows = batch_rows(Order(N, N, 1, (5,)), 0, batch_size=N)
+    falls = np.flatnonzero(np.diff(rows) < 0)
+    assert sorted(rows) == list(range(N))
+    assert len(falls) == 3  # between the four words
+
+
 # --- the sources ---
 
 
@@ -145,7 +166,7 @@ def streamed(X) -> Any:
 
 @any_precision
 def test_a_stream_has_the_rows_of_the_whole_array(tmp_path, monkeypatch):
-    monkeypatch.setattr("jaxsvm.streams.sources.PIECE_ROWS", 16)
+    monkeypatch.setattr("jaxsvm.datasets.sources.PIECE_ROWS", 16)
     index = np.array([49, 0, 7, 7, 30] * 5)
     data: Any
     expected: Any
@@ -176,6 +197,38 @@ def test_a_file_is_mapped(tmp_path):
     data = stream_from_npy(*files, shift=0.0)
     np.load(files[0], mmap_mode="r+")[:] = 7
     assert (streamed(data.X).source.read(0, 50)[:, :6] == 7).all()
+
+
+@any_precision
+@pytest.mark.parametrize("name", ["digits", "iris"])
+def test_a_dataset_is_put_where_it_is_wanted(name):
+    usual = jaxsvm.load_dataset(name, scale="columns")
+    mesh = jax.make_mesh((1,), ("devices",))
+    for place in (lambda data: data, partial(jaxsvm.shard, mesh=mesh)):
+        other = jaxsvm.load_dataset(name, scale="columns", place=place)
+        np.testing.assert_array_equal(np.asarray(other.train.X), np.asarray(usual.train.X))
+        np.testing.assert_array_equal(other.train.y, usual.train.y)
+        assert type(other.test.X) is type(usual.test.X)
+    with pytest.raises(ValueError, match="dtype = 'float32': expected a function of Data, and by"):
+        jaxsvm.load_dataset(name, dtype="float32", place=place)
+
+
+def test_rows_that_nobody_holds_leave_their_memory_to_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "_unused", deque(maxlen=4))
+    X, y = images(60)
+    rows = streamed(stream_from_npy(*as_files(tmp_path, X, y)).X).source
+    order = np.random.default_rng(0).permutation(60)
+    held, gone = rows.take(order[:20]), rows.take(order[20:40])
+    copy, place = held.copy(), gone.ctypes.data
+    del gone
+    again = rows.take(order[40:])
+    assert again.ctypes.data == place
+    on_device = jax.device_put(rows.take(order[20:40]))
+    other = rows.take(order[20:40])
+    np.testing.assert_array_equal(held, copy)
+    np.testing.assert_array_equal(on_device, other)
+    np.testing.assert_array_equal(again[:, :6], X[order[40:]].reshape(20, 6))
+    np.testing.assert_array_equal(again[:, 6:], np.tile([1, 0], (20, 1)))
 
 
 @any_precision
@@ -412,6 +465,27 @@ def test_one_chunk_is_read_ahead_by_a_thread(monkeypatch):
         assert number <= len(seen) <= min(number + 1, 5)
     assert [rows for _, rows in seen] == [16, 16, 16, 16, 8]
     assert all(name.startswith("jaxsvm-read") for name, _ in seen)
+
+
+def test_a_chunk_is_handed_to_the_device_before_it_is_done_with_the_last(monkeypatch):
+    monkeypatch.setattr(batches, "CHUNK_STEPS", 2)
+    handed: list[Any] = []
+
+    def chunk(*arguments):
+        handed.append(arguments[2])
+        return take(*arguments)
+
+    def wait(state):
+        waited.append((len(handed), state is handed[-1]))
+        return state
+
+    take, waited = descent._chunk, list[Any]()
+    monkeypatch.setattr(descent, "_chunk", chunk)
+    monkeypatch.setattr(jax, "block_until_ready", wait)
+    _, data = whole(images, 100)
+    key, W = start()
+    run_stream(DESCENT, key, W, data, num_steps=6, batch_size=8)
+    assert waited == [(1, True), (2, True), (3, True)]
 
 
 @any_precision

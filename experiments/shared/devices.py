@@ -80,13 +80,18 @@ def _mesh(devices: int) -> Mesh:
     return Mesh(np.array([device for some in of_each for device in some]), ("devices",))
 
 
+def are_several() -> bool:
+    """Return whether there are several devices in use, of this process or of several."""
+    return bool(_used) and _used[0] != Hardware()
+
+
 def spread(data: Data) -> Data:
     """Return examples with their rows over the devices in use; on one device they are as they were.
 
     Raises:
         TooFewExamplesError: there is not a segment of rows for each device.
     """
-    if not _used or _used[0] == Hardware():
+    if not are_several():
         return data
     found = _mesh(_used[0].devices)
     N, segments = len(data.y), layout(len(data.y)).segments

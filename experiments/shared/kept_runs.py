@@ -141,9 +141,26 @@ class KeptRun:
         self.step, at = found
         return unpacked[0] if unpacked else unpack((at, arrays))
 
-    def is_due(self) -> bool:
-        """Return whether as much would be lost as may be."""
-        return self.folder is not None and time.perf_counter() - self.saved >= SECONDS
+    def save_if_due(
+        self, step: int, pack: Callable[[], Packed], *, is_worth_it: bool = False
+    ) -> None:
+        """Save the run where as much would be lost as may be; all processes call this together.
+
+        Args:
+            step: as of `save`.
+            pack: as of `save`.
+            is_worth_it: whether to save it in any case.
+
+        Raises:
+            OSError: it cannot be written; of several processes all raise it.
+        """
+
+        def look() -> None:
+            if is_worth_it or time.perf_counter() - self.saved >= SECONDS:
+                self.save(step, pack)
+
+        if self.folder is not None:
+            said_by_first(look)
 
     def save(self, step: int, pack: Callable[[], Packed]) -> None:
         """Save the run after ``step`` steps, where it has a place and has not been saved there."""

@@ -122,10 +122,9 @@ def progress_run(
             bar.update(size)
             if took > LONGEST_CHUNK_SECONDS:
                 chunk = max(1, int(chunk / took) // block) * block
-            if kept.is_due():
-                kept.save(course.num_steps, course.packed)
+            kept.save_if_due(course.num_steps, course.packed)
     if divergence is None and course.seconds[-1] > WORTH_KEEPING_SECONDS:
-        kept.save(course.num_steps, course.packed)
+        kept.save_if_due(course.num_steps, course.packed, is_worth_it=True)
     return course.progress(divergence)
 
 

@@ -239,22 +239,30 @@ class Run:
         figures = parts[section].chapter.figures if section in parts else {}
         return Top(self.front.story, about, figures.get(figure), claims, page.hiker())
 
-    def say_how_it_went(self) -> int:
-        """Print what was found, where the report is and what failed; return the exit status."""
+    @property
+    def wrong(self) -> list[Failure]:
+        """What went wrong, each as it is printed."""
+        found = []
         for name, failure in self.failures.items():
             of_all = failure.is_final or (len(self.sections) == 1 and not failure.traceback)
             about = "" if of_all else f"{name}: "
             seen = f"; see {self.place / ERRORS}" if failure.traceback else ""
-            fail(failure.status, f"{about}{failure.why}{seen}")
+            found.append(Failure(failure.status, f"{about}{failure.why}{seen}"))
+        for name, lost in self.diverged.items():
+            why = f"{name}: {'; '.join(lost)}; see {self.place / 'report.html'}"
+            found.append(Failure(NOT_WHOLE, why))
+        return found
+
+    def say_how_it_went(self) -> int:
+        """Print what was found, where the report is and what failed; return the exit status."""
+        for failure in self.wrong:
+            fail(failure.status, failure.why)
         status, report = 0, self.place / "report.html"
         if self.was_finished:
             status = say(f"{report} was there from an earlier run: nothing was left to compute")
         elif self.is_worth_a_report:
             status = say("\n".join([*self._summary(), f"wrote {report}"]))
-        for name, lost in self.diverged.items():
-            diverged = fail(NOT_WHOLE, f"{name}: {'; '.join(lost)}; see {report}")
-            status = status or diverged
-        return worst(list(self.failures.values())) or status
+        return worst(self.wrong) or status
 
     def _summary(self) -> list[str]:
         """Return what each of several sections found, as lines for a terminal."""

@@ -34,7 +34,7 @@ from typing import Any
 from experiments.shared import command_line, devices, signals
 from experiments.shared import folder as folders
 from experiments.shared.compilation import keep_programs
-from experiments.shared.failures import CANNOT_WRITE, MISTAKE, Failure, fail, failure_of
+from experiments.shared.failures import CANNOT_WRITE, MISTAKE, Failure, fail, failure_of, worst
 from experiments.shared.options import Config
 from experiments.shared.record import write_text
 from experiments.shared.run import ERRORS, Front, Run
@@ -78,12 +78,16 @@ def execute(
             if isinstance(team, Failure):
                 return fail(team.status, team.why)
             if team and not team.is_first:
-                failure = team.follow()
-                return fail(failure.status, failure.why) if failure else 0
+                failures = team.follow()
+                for failure in failures:
+                    fail(failure.status, failure.why)
+                return worst(failures)
             with folders.claimed(place):
                 folders.begin(place, asked, again=config.again)
                 run = Run(title, place, sections, workers, config, front, team)
                 run.go(saving)
+                if team:
+                    team.end(run.wrong)
     except BlockingIOError as error:
         return fail(CANNOT_WRITE, f"{place} is in use: {error.strerror}")
     except KeyboardInterrupt as error:

@@ -153,14 +153,11 @@ def read(source: Source, **options: Any) -> Dataset:
 
 @functools.lru_cache(maxsize=1)
 def _centred(source: Source) -> Dataset:
-    """Return a dataset as `load_dataset` does, kept for the next section of the same process."""
-    return read(source)
+    """Return a dataset as `load_dataset` does, kept for the next section of the same process.
 
-
-@functools.lru_cache(maxsize=1)
-def _shared(source: Source) -> Data:
-    """Return the training part over the devices in use, kept likewise: forms share the bytes."""
-    return devices.spread(_centred(source).train)
+    The training part is over the devices in use: of several processes none has all of it.
+    """
+    return read(source, place=devices.spread if devices.are_several() else None)
 
 
 def load(source: Source, pixels: Pixels) -> Dataset:
@@ -175,7 +172,7 @@ def load(source: Source, pixels: Pixels) -> Dataset:
     """
     dataset = _centred(source)
     if pixels == "centred":
-        return dataset._replace(train=_shared(source))
+        return dataset
     X: Any = dataset.train.X
     shift = dataset.shift
     if pixels == "raw":
@@ -198,7 +195,7 @@ def load(source: Source, pixels: Pixels) -> Dataset:
 
     # Bytes lie there already; floats are other ones in each form.
     is_bytes = isinstance(X, StandardizedFeatures)
-    train = view(_shared(source)) if is_bytes else devices.spread(view(dataset.train))
+    train = view(dataset.train) if is_bytes else devices.spread(view(dataset.train))
     validation, test = map(view, (dataset.validation, dataset.test))
     return dataset._replace(train=train, validation=validation, test=test, shift=shift, scale=scale)
 
@@ -222,7 +219,9 @@ def has_images(dataset: Dataset) -> bool:
 
 def unit_scale(pixels: Any) -> float:
     """Return 2 over the power of two that no pixel exceeds: centred pixels go to about [-1, 1]."""
-    return 2 / 2 ** (int(jnp.max(pixels)) - 1).bit_length()
+    parts = (pixels.main, pixels.rest) if isinstance(pixels, ShardedRows) else (pixels,)
+    largest = max(int(jnp.max(part)) for part in parts if part.size)
+    return 2 / 2 ** (largest - 1).bit_length()
 
 
 def scaling(dataset: Dataset) -> str:

@@ -71,6 +71,16 @@ class Task(NamedTuple):
     is_one_of_many: bool
 
 
+class Ending(NamedTuple):
+    """That no more is asked for.
+
+    Attributes:
+        wrong: the exit status and the line of each thing that went wrong.
+    """
+
+    wrong: list[tuple[int, str]]
+
+
 class Team(NamedTuple):
     """A command's child among the other processes' children; made by `joined`.
 
@@ -95,12 +105,16 @@ class Team(NamedTuple):
             self.worker.ask((number, str(place)))
             yield i, _outcome(self.worker)
 
-    def follow(self) -> Failure | None:
+    def end(self, wrong: list[Failure]) -> None:
+        """Ask for no more; tell the others what went wrong, by which they end as this command."""
+        self.worker.ask(Ending([(failure.status, failure.why) for failure in wrong]))
+
+    def follow(self) -> list[Failure]:
         """Compute what the first process asks for, until no more; return what went wrong."""
-        while (outcome := _outcome(self.worker)) is not None:
+        while not isinstance(outcome := _outcome(self.worker), Ending):
             if isinstance(outcome, Failure):
-                return outcome
-        return None
+                return [outcome]
+        return [Failure(*of_first) for of_first in outcome.wrong]
 
 
 @contextlib.contextmanager
@@ -114,17 +128,22 @@ def joined(tasks: list[Task], hardware: Hardware) -> Iterator[Team | Failure]:
     try:
         said = worker.answer()
         if isinstance(said, Joined):
-            yield Team(worker, *said)
+            team = Team(worker, *said)
+            try:
+                yield team
+            except Exception as error:  # the folder cannot be written, say
+                team.end([failure_of(error)])
+                worker.process.join(PARTING_SECONDS)
+                raise
         else:
             yield said if isinstance(said, Failure) else _failure_of(said)
-        worker.ask(None)
         worker.process.join(PARTING_SECONDS)
     finally:
         worker.end()
 
 
 def _outcome(worker: Worker) -> Any:
-    """Return what came of a section; None where no more was asked for."""
+    """Return what came of a section; an `Ending` where no more was asked for."""
     said = worker.answer()
     return _failure_of(said) if isinstance(said, Death) else said
 
@@ -171,9 +190,9 @@ def _compute(pipe: Connection, tasks: list[Task], hardware: Hardware) -> None:
 def _follow(pipe: Connection, tasks: list[Task]) -> None:
     """Run sections until no more are asked for, or one fails."""
     while True:
-        asked = said_by_first(lambda: _next_of(pipe, tasks))
+        wrong, asked = said_by_first(lambda: _next_of(pipe, tasks))
         if asked is None:
-            pipe.send(None)
+            pipe.send(Ending(wrong))
             return
         number, place, options = asked
         task = tasks[number]
@@ -197,11 +216,12 @@ def _follow(pipe: Connection, tasks: list[Task]) -> None:
 
 
 def _next_of(pipe: Connection, tasks: list[Task]) -> Any:
-    """Return what the first process's command asks for next: the section's number, and where."""
-    if (asked := pipe.recv()) is None:
-        return None
+    """Return what went wrong, at the end; before it what is next: a section's number, and where."""
+    asked = pipe.recv()
+    if isinstance(asked, Ending):
+        return asked.wrong, None
     number, place = asked
-    return number, place, tasks[number].asked
+    return None, (number, place, tasks[number].asked)
 
 
 def _watch(pipe: Connection, is_ending: threading.Event) -> None:

@@ -30,7 +30,7 @@ from jaxsvm.optimizers.identity import (
     warn_elsewhere,
     words_of,
 )
-from jaxsvm.processes import Packed, is_first, of_first
+from jaxsvm.processes import Packed, is_first, of_first, said_by_first
 
 SECONDS = 10.0  # of work that a kill may cost
 WORTH_SECONDS = 1.0  # of a solve that has ended: a shorter one is not saved
@@ -74,11 +74,21 @@ class Kept:
         self.found: Found | None = None
         self.began = self.saved = time.perf_counter()
 
-    def is_due(self, *, has_ended: bool) -> bool:
-        """Return whether as much would be lost as may be."""
-        now = time.perf_counter()
-        worth = now - self.began >= WORTH_SECONDS
-        return now - self.saved >= SECONDS or (has_ended and (worth or self.step > 0))
+    def save_if_due(self, at: Moment, marks: Marks, rows: list[Row], *, has_ended: bool) -> None:
+        """Save a moment where as much would be lost as may be; all processes call this together.
+
+        Raises:
+            OSError: it cannot be written; of several processes all raise it.
+        """
+
+        def look() -> None:
+            now = time.perf_counter()
+            worth = now - self.began >= WORTH_SECONDS
+            if now - self.saved >= SECONDS or (has_ended and (worth or self.step > 0)):
+                self.save(at, marks, rows)
+
+        if self.folder is not None:
+            said_by_first(look)
 
     def save(self, at: Moment, marks: Marks, rows: list[Row]) -> None:
         """Save a moment, with the marks, and the rows of the history from before it."""

@@ -296,8 +296,7 @@ def _follow(
                 # in NaN.
                 elif stalled or not found.gap <= 2 * gap:
                     end = "rounding"
-            if kept.is_due(has_ended=end is not None):
-                kept.save(at, marks, rows)
+            kept.save_if_due(at, marks, rows, has_ended=end is not None)
             seconds = time.perf_counter() - clock
             rows.append((float(best.passes), seconds, best.primal, best.dual))
             if end:

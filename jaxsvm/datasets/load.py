@@ -5,6 +5,7 @@ split, centred by the mean of the training part, scaled, given a bias column of 
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from jaxsvm.datasets.embedded import EMBEDDED, load_embedded
 from jaxsvm.datasets.examples import Examples
 from jaxsvm.datasets.own import is_path, load_own
 from jaxsvm.datasets.rows import inverse_deviation, mean, rows_from_pixels, rows_from_table
+from jaxsvm.datasets.sources import streamed
 from jaxsvm.datasets.tfds import load_images
 
 
@@ -67,6 +69,7 @@ def load_dataset(
     center: bool = True,
     scale: float | Literal["columns"] = 1.0,
     dtype: Literal["uint8", "float32"] = "uint8",
+    place: Callable[[Data], Data] | None = None,
 ) -> Dataset:
     """Load a dataset by name or path and make it ready: split, centred, scaled, a bias column last.
 
@@ -108,6 +111,9 @@ def load_dataset(
         dtype: how bytes lie in memory: ``"uint8"``, `StandardizedFeatures` (CIFAR-10: 0.2 GB), or
             ``"float32"`` as a plain array (0.7 GB). Same values, to float32 rounding. Other numbers
             are always a plain array.
+        place: puts the training part where it is wanted, handed to it as a stream of what is on
+            disk: ``lambda data: jaxsvm.shard(data, mesh)``, of which each of several processes has
+            its own rows in memory and no others. By default it is on the first device.
 
     Returns:
         The three parts and what is needed to draw them. Scores are float32, labels int32.
@@ -131,6 +137,11 @@ def load_dataset(
     check_values("load_dataset", scale)
     _check_scale(scale)
     check_word("dtype", dtype, ("uint8", "float32"))
+    if place is not None and (not callable(place) or dtype == "float32"):
+        raise ValueError(
+            f"place is a {type(place).__name__}, dtype = {dtype!r}: expected a function of Data, "
+            "and bytes as they are"
+        )
     examples = _examples(name, labels, test, test_labels, data_dir)
     raw, y = examples.train
     N = len(raw) - _validation_size(validation, len(raw), name)
@@ -141,6 +152,9 @@ def load_dataset(
     else:
         scales = np.full(average.shape, scale, np.float32)
 
+    def on_device(y: np.ndarray) -> Array:
+        return jax.device_put(np.array(y, np.int32))
+
     def part(raw: np.ndarray, y: np.ndarray) -> Data:
         X: features.Features
         if raw.dtype == np.uint8:
@@ -150,10 +164,15 @@ def load_dataset(
         if dtype == "float32":
             # Compiled, so that bytes become centred floats in one pass and one allocation.
             X = jax.jit(features.dense)(X)
-        return Data(X, jax.device_put(np.array(y, np.int32)))
+        return Data(X, on_device(y))
 
+    if place is None:
+        train = part(raw[:N], y[:N])
+    else:
+        flat = raw[:N].reshape(N, -1)
+        train = place(Data(streamed(flat, shift.ravel(), scales.ravel(), N, 1), on_device(y[:N])))
     dataset = Dataset(
-        train=part(raw[:N], y[:N]),
+        train=train,
         validation=part(raw[N:], y[N:]),
         test=part(*examples.test),
         class_names=examples.class_names,

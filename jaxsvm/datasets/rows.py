@@ -4,6 +4,7 @@ Images stay bytes (`StandardizedFeatures`): centring and scaling are folded into
 numbers are centred here, in float64: in float32 a column with a large mean would lose its digits.
 """
 
+import mmap
 from typing import Any
 
 import jax
@@ -25,8 +26,23 @@ def total(raw: Shaped[np.ndarray, "N *shape"]) -> np.ndarray:
     >>> total(np.array([[200], [100]], np.uint8))
     array([300], dtype=uint64)
     """
-    summed: np.ndarray = raw.sum(axis=0, dtype=np.uint64 if raw.dtype == np.uint8 else np.float64)
+    if raw.dtype != np.uint8:
+        summed: np.ndarray = raw.sum(axis=0, dtype=np.float64)
+        return summed
+    summed = np.zeros(raw.shape[1:], np.uint64)
+    for start in range(0, len(raw), ROWS):
+        summed += raw[start : start + ROWS].sum(axis=0, dtype=np.uint64)
+        let_go(raw)
     return summed
+
+
+def let_go(array: np.ndarray) -> None:
+    """Let the system have the memory of what was read of a memory map; it can be read again."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def mean(raw: Shaped[np.ndarray, "N *shape"]) -> Float[np.ndarray, "*shape"]:

@@ -68,7 +68,9 @@ def sum_terms(
     def in_units(rates: tuple[float, float]) -> tuple[Array, Height]:
         """Return margins and heights in units of the rates, and a row without hinges."""
         a, b = (abs(rate) or 1.0 for rate in rates)
-        size = jnp.where(label_of, b, a).astype(dtype) * unit
+        # The barrier: by a number that it knows to be all the same the compiler divides in another
+        # way on one device than on several.
+        size = lax.optimization_barrier(jnp.where(label_of, b, a).astype(dtype) * unit)
         height = hinges.height.scaled(size).map(lambda leaf: jnp.pad(leaf, ((0, 1), (0, 0))))
         margins = hinges.offsets / size
         return jnp.concatenate([margins, jnp.full((1, C), -jnp.inf, dtype)]), height

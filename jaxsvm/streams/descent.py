@@ -195,10 +195,11 @@ def _advance(
     """Take steps, chunk by chunk."""
     infos = []
     for size, chunk in batches.ahead(start, num_steps):
-        # The chunk before it, so that no more than one waits for the device.
-        jax.block_until_ready(state)
+        before = state
         state, info = _chunk(optimizer, key, state, batches.frame, chunk, size)
         infos.append((size, info))
+        # The device has this chunk at hand when it is done with the one before: none more waits.
+        jax.block_until_ready(before)
     whole = [jax.tree.map(lambda leaf, n=size: np.asarray(leaf)[:n], info) for size, info in infos]
     return state, jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts)), *whole)
 

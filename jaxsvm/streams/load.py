@@ -14,15 +14,14 @@ import jax
 import numpy as np
 
 from jaxsvm.core.arguments import check_count, check_labels, check_path, check_values, check_word
-from jaxsvm.core.streamed import StreamedRows
 from jaxsvm.core.types import Data
 from jaxsvm.datasets.arrays import check_lengths, load_arrays
 from jaxsvm.datasets.examples import ROWS, DatasetError, check_numbers
-from jaxsvm.datasets.rows import standardized, total
+from jaxsvm.datasets.rows import total
+from jaxsvm.datasets.sources import Examples, streamed
 from jaxsvm.datasets.tfds import prepared_folder
 from jaxsvm.streams.blocks import Blocks
 from jaxsvm.streams.images import Images
-from jaxsvm.streams.sources import ExampleRows, Examples
 
 Numbers: TypeAlias = float | np.ndarray
 
@@ -231,11 +230,8 @@ def _data(examples: Examples, y: Any, shift: Any, scale: Any, block_rows: int, w
     if y.shape != (N,):
         raise ValueError(f"y has shape {y.shape}: expected ({N},), num_rows labels")
     shift, scale = _for_columns("shift", shift, F), _for_columns("scale", scale, F)
-    rows = StreamedRows(ExampleRows(examples, shift, scale, block_rows, window))
     labels = jax.device_put(np.asarray(y).astype(np.int32))
-    if rows.dtype != np.uint8:
-        return Data(rows, labels)
-    return Data(standardized(rows, shift, scale), labels)
+    return Data(streamed(examples, shift, scale, block_rows, window), labels)
 
 
 def _for_columns(name: str, numbers: Any, F: int) -> np.ndarray:

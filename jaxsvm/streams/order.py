@@ -110,4 +110,10 @@ def _permutation(order: Order, length: int, *what: int) -> np.ndarray:
     NumPy keeps the raw words of a generator as they are, and not what its methods make of them.
     """
     seed = np.random.SeedSequence([*order.seed, *what])
-    return np.argsort(np.random.PCG64(seed).random_raw(length), kind="stable")
+    words = np.random.PCG64(seed).random_raw(length)
+    # Several times as fast as a stable sort, and the same unless two words are equal.
+    found = np.argsort(words)
+    ordered = words[found]
+    if (ordered[1:] == ordered[:-1]).any():
+        found = np.argsort(words, kind="stable")
+    return found
