@@ -20,7 +20,7 @@ minutes on two cores.
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import chex
 import jax
@@ -90,6 +90,8 @@ class Config(options.Config):
     scale: options.Positive = 1.0
     programs: options.Count = 1
     library: bool = False
+
+    is_mostly_compilation: ClassVar[bool] = True
 
 
 def run(config: Config) -> dict[str, Any]:

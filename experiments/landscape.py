@@ -18,7 +18,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -78,6 +78,8 @@ class Config(options.Config):
     num_steps: Annotated[int, options.at_least(20)] = 60
     scale: options.Positive = 0.1
     animate: bool = False
+
+    is_mostly_compilation: ClassVar[bool] = True
 
 
 def run(config: Config) -> dict[str, Any]:

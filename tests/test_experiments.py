@@ -596,7 +596,7 @@ def test_sections_that_measure_seconds_come_last_and_alone(tmp_path, monkeypatch
     def serve(pipe):
         with contextlib.suppress(EOFError):
             while True:
-                _, section, _ = pipe.recv()
+                _, _, section, _ = pipe.recv()
                 running.append(section)
                 if not section.measures_seconds:
                     both.wait()  # for the other one, which has to be running too
@@ -621,7 +621,7 @@ def test_a_worker_goes_on_while_the_caller_draws(tmp_path, monkeypatch):
     def serve(pipe):
         with contextlib.suppress(EOFError):
             while True:
-                _, section, _ = pipe.recv()
+                _, _, section, _ = pipe.recv()
                 begun.put(section.value)
                 pipe.send(section)
 
@@ -648,6 +648,7 @@ class Number(NamedTuple):
 
     value: int
     measures_seconds: bool
+    is_mostly_compilation: bool = False
 
 
 def test_the_main_job_writes_one_report(tmp_path, monkeypatch, capsys):

@@ -14,7 +14,7 @@ import optax
 from jax import Array
 
 import jaxsvm
-from experiments.shared.progress import Progress, run_seeds
+from experiments.shared.progress import Progress, prepare_run, run_seeds
 from experiments.shared.settings import suiting
 from jaxsvm import Data, Dataset, Objective, Optimizer
 
@@ -84,6 +84,14 @@ def minibatch_recipe(
     return jaxsvm.minibatch_gradient_descent(
         objective, batch_size=batch_size, step_size=falling, replacement=replacement
     )
+
+
+def prepare_recipe(
+    dataset: Dataset, *, batch_size: int, num_steps: int, step_size: float, reg: float
+) -> None:
+    """Compile what `train_recipe` will run."""
+    optimizer = minibatch_recipe(batch_size, num_steps, step_size, reg)
+    prepare_run(optimizer, zero_weights(dataset), dataset.train, num_steps)
 
 
 def train_recipe(

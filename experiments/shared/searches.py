@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.shared.once import once
 from experiments.shared.progress import Progress, progress_run, run_seeds
 from experiments.shared.recipes import evaluate_each, zero_weights
 from jaxsvm import Dataset, Objective, Optimizer, local_searches, random_search
+from jaxsvm.core.trees import digests
 
 
 @functools.cache
@@ -28,9 +30,23 @@ def search_at_random(
 ) -> dict[str, np.ndarray]:
     """Run one random search a seed; return what its draws saw, and the best W's test accuracy.
 
+    Sections of a run that ask for the same search share it, as they do a local one.
+
     Raises:
         ValueError: the scale is so large that scores overflow.
     """
+    asked = {"make": make.__name__, "scale": scale, "num_steps": num_steps, "seeds": seeds}
+
+    def measure() -> dict[str, np.ndarray]:
+        return _search_at_random(dataset, make, scale, num_steps, seeds)
+
+    found: dict[str, np.ndarray] = once(_identity(dataset, **asked), measure)
+    return found
+
+
+def _search_at_random(
+    dataset: Dataset, make: Callable[..., Optimizer], scale: float, num_steps: int, seeds: int
+) -> dict[str, np.ndarray]:
     # A NaN start counts as an infinite loss: as in the notes, the first draw is always kept.
     W = jnp.full_like(zero_weights(dataset), jnp.nan)
     search = _search(make, scale=scale)
@@ -55,6 +71,21 @@ def search_locally(
     Raises:
         ValueError: the start's scale is so large that scores overflow.
     """
+    asked: dict[str, Any] = {
+        "make": "local", "start_scale": start_scale, "step_size": step_size,
+        "num_steps": num_steps, "seeds": seeds,
+    }  # fmt: skip
+
+    def measure() -> dict[str, Any]:
+        return _search_locally(dataset, start_scale, step_size, num_steps, seeds)
+
+    found: dict[str, Any] = once(_identity(dataset, **asked), measure)
+    return found
+
+
+def _search_locally(
+    dataset: Dataset, start_scale: float, step_size: float, num_steps: int, seeds: int
+) -> dict[str, Any]:
     objective, train, test = Objective(), dataset.train, dataset.test
     shape = zero_weights(dataset).shape
     keys = [jax.random.split(jax.random.key(seed))[0] for seed in range(seeds)]
@@ -73,6 +104,11 @@ def search_locally(
         "test_accuracy": evaluate_each(objective, progress.state.params, test).accuracy,
         "seconds": progress.seconds[-1],
     }
+
+
+def _identity(dataset: Dataset, **asked: Any) -> dict[str, Any]:
+    """Return what tells a search from others of the same run, which have the same examples."""
+    return {"what": "search", **asked, "form": digests([dataset.shift, dataset.scale])}
 
 
 def _check_finite(run: Progress, what: str) -> None:
