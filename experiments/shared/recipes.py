@@ -52,6 +52,16 @@ def zero_weights(dataset: Dataset) -> Array:
     return jnp.zeros((len(dataset.class_names), dataset.train.X.shape[1]))
 
 
+def normal_weights(dataset: Dataset, key: Array, scale: float) -> Array:
+    """Return normal weights for a dataset, (C, D), of this standard deviation."""
+    return _normal(key, scale, (len(dataset.class_names), dataset.train.X.shape[1]))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _normal(key: Array, scale: Any, shape: tuple[int, int]) -> Array:
+    return scale * jax.random.normal(key, shape)
+
+
 def uniform_weights(dataset: Dataset, seed: int) -> Array:
     """Return the notes' W = rand(C, D) · 0.001, uniform in [0, 0.001)."""
     return 1e-3 * jax.random.uniform(jax.random.key(seed), zero_weights(dataset).shape)
