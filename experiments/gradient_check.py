@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
-import scipy.stats
+import scipy.special  # importing scipy.stats would take longer than jax
 from jax.flatten_util import ravel_pytree
 from tqdm import tqdm
 
@@ -373,7 +373,9 @@ def report(arrays: dict[str, Any]) -> str:
 
 def share(count: int, trials: int) -> str:
     """Return a count with the interval of what it is a sample of."""
-    low, high = scipy.stats.binomtest(count, trials).proportion_ci(0.95)
+    quantile = scipy.special.betaincinv
+    low = quantile(count, trials - count + 1, 0.025) if count else 0.0
+    high = quantile(count + 1, trials - count, 0.975) if count < trials else 1.0
     return f"{count} of {trials} ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
