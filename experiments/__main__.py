@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from experiments.shared import command_line, options, runner
-from experiments.shared.compilation import keep_programs
+from experiments.shared.compilation import compile_quickly, keep_programs
 from experiments.shared.report import Story
 from experiments.shared.run import Front
 
@@ -74,6 +74,7 @@ class Config(options.Config):
 def main() -> None:
     keep_programs()
     config = command_line.read(Config, __doc__)
+    compile_quickly(config.source)
     given, sections = vars(config), []
     for name in config.sections:
         module = importlib.import_module(f"experiments.{name}")

@@ -18,10 +18,9 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
@@ -34,8 +33,6 @@ from experiments.shared.report import Story
 from experiments.shared.text import table_of
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm import plot as draw
-from jaxsvm.lines import spanned
-from jaxsvm.lines.line import Line
 
 STORY = Story(
     "What does the land look like?",
@@ -79,12 +76,14 @@ class Config(options.Config):
     scale: options.Positive = 0.1
     animate: bool = False
 
+    is_mostly_compilation: ClassVar[bool] = True
+
 
 def run(config: Config) -> dict[str, Any]:
     dataset, objective = settings.load(config.source, "scaled"), Objective()
     data, num = dataset.train, config.grid or settings.suiting(dataset).plane_nodes
-    W = config.scale * jax.random.normal(jax.random.key(0), recipes.zero_weights(dataset).shape)
-    a, b = (jaxsvm.random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
+    W = recipes.normal_weights(dataset, jax.random.key(0), config.scale)
+    a, b = (compiled.random_direction(jax.random.key(i), W, normalize="rows") for i in (1, 2))
     return {
         "dataset": settings.facts(dataset),
         "animate": config.animate,
@@ -102,12 +101,13 @@ def run(config: Config) -> dict[str, Any]:
 
 def one_line(objective: Objective, W: Any, direction: Any, data: Data) -> dict[str, Any]:
     """One example along a line, wide enough to hold most of its kinks."""
-    ahead = jaxsvm.along(objective, W, direction, data)
-    kinks, _ = ahead.kinks_between(-1e6, 1e6)
+    ahead = compiled.along(objective, W, direction, data)
+    kinks = np.unique(compiled.kinks(ahead))
+    kinks = kinks[np.abs(kinks) <= 1e6]
     reach = 1.2 * float(np.quantile(np.abs(kinks), 0.7))
     found = compiled.slice_1d(objective, W, direction, data, start=-reach, stop=reach, num=801)
     inside = kinks[np.abs(kinks) < reach]
-    values = jax.vmap(Line.value, in_axes=(None, 0))(ahead, jnp.asarray(inside))
+    values = compiled.value_at_each(ahead, inside)
     return {"t": found.t, "loss": found.loss, "kinks": inside, "kink_losses": np.asarray(values)}
 
 
@@ -123,7 +123,7 @@ def plane(
 
 def one_plane(objective: Objective, W: Any, a: Any, b: Any, data: Data, num: int) -> dict[str, Any]:
     """One example over a plane, with the pieces of its kink lines that cross the square."""
-    found = spanned(objective, W, a, b, data)
+    found = compiled.spanned(objective, W, a, b, data)
     parts = np.stack([found.offset, found.slope_a, found.slope_b], axis=-1)[:, 0]
     parts = parts[(parts[:, 1:] != 0).any(axis=1)]
     # Wide enough that most of the lines cross the square.
@@ -153,9 +153,10 @@ def bowl() -> dict[str, Any]:
 
     L_0 falls in w_0, the other two rise, each from its own kink on.
     """
-    data = Data(jnp.array([[1.0], [0.8], [1.5]]), jnp.array([0, 1, 2], jnp.int32))
-    W, direction = jnp.array([[0.0], [1.2], [-0.6]]), jnp.array([[1.0], [0.0], [0.0]])
-    parts = [Data(data.X[i : i + 1], data.y[i : i + 1]) for i in range(3)]
+    X, y = np.array([[1.0], [0.8], [1.5]], np.float32), np.arange(3, dtype=np.int32)
+    W = np.array([[0.0], [1.2], [-0.6]], np.float32)
+    direction = np.array([[1.0], [0.0], [0.0]], np.float32)
+    data, parts = Data(X, y), [Data(X[i : i + 1], y[i : i + 1]) for i in range(3)]
     *each, total = (
         compiled.slice_1d(Objective(), W, direction, part, start=-4.0, stop=6.0, num=501)
         for part in (*parts, data)
@@ -204,7 +205,7 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
         "local search": jaxsvm.local_search(objective, step_size=scale, block_size=3),
         "random search": jaxsvm.random_search(objective, scale=scale, block_size=3),
     }
-    W = scale * jax.random.normal(jax.random.key(3), recipes.zero_weights(dataset).shape)
+    W = recipes.normal_weights(dataset, jax.random.key(3), scale)
     key, T = jax.random.key(4), config.num_steps
     runs = {
         name: progress_run(optimizer, key, W, data, T, description=name)
@@ -213,20 +214,20 @@ def paths(dataset: Dataset, config: Config, num: int) -> dict[str, Any]:
     found = {name: run.path for name, run in runs.items()}
     # One that diverges ends early.
     steps = max((run.path_steps for run in runs.values()), key=len)
-    every_point = jnp.concatenate(list(found.values()))
+    every_point = np.concatenate(list(found.values()))
     directions, share = jax.jit(jaxsvm.lines.principal_directions)(every_point)
     # The plane through the end of gradient descent; its axes as long as the start is far away.
-    origin = jnp.asarray(found["gradient descent"][-1])
-    a, b = directions * jnp.linalg.norm(W - origin)
+    origin = found["gradient descent"][-1]
+    a, b = np.asarray(directions) * np.linalg.norm(np.asarray(W) - origin)
     project = jax.jit(jaxsvm.project_path)
     shadows = {name: project(objective, p, origin, a, b, data) for name, p in found.items()}
-    reach = 1.15 * max(float(jnp.max(jnp.abs(s.coordinates))) for s in shadows.values())
+    reach = 1.15 * max(float(np.max(np.abs(s.coordinates))) for s in shadows.values())
     surface = compiled.slice_2d(objective, origin, a, b, data, start=-reach, stop=reach, num=num)
     # Where it is the work of a moment, what is proved of the bottom.
     solution = None
     if settings.is_small(dataset):
         solution = proved_solution(objective, dataset)
-    here, there = (jnp.asarray(found[name][-1]) for name in BETWEEN)
+    here, there = (found[name][-1] for name in BETWEEN)
     way = jaxsvm.lines.direction_between(here, there)
     between = compiled.slice_1d(objective, here, way, data, start=-0.1, stop=1.1, num=361)
     ends = {"residual": "residual", "last_loss": "loss", "drawn_loss": "plane_loss"}

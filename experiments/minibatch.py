@@ -13,7 +13,9 @@ Expected on CIFAR-10: the recipe reaches at least 39 % of the test images in wel
 training. Some ten seconds on digits, minutes on CIFAR-10, on two cores.
 """
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -73,18 +75,40 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
+    return prepare(config)()
+
+
+def prepare(config: Config) -> Callable[[], dict[str, Any]]:
     dataset, objective = settings.load(config.source, "scaled"), Objective(reg=config.reg)
     step_size = config.step_size or settings.suiting(dataset).batch_step_size
     recipe: dict[str, Any] = {
         "batch_size": config.batch_size, "num_steps": config.num_steps, "step_size": step_size,
         "reg": config.reg,
     }  # fmt: skip
-    runs = recipes.train_recipe(dataset, config.seeds, **recipe)
-    final = [run.state.params for run in runs]
-    batch_loss = stacked([run.info.loss for run in runs])
+    recipes.prepare_recipe(dataset, **recipe)
     epochs, N = config.epochs or settings.suiting(dataset).epochs, len(dataset.train.y)
     # Of few examples several sizes may mean all of them.
     sizes = dict.fromkeys(min(B or N, N) for B in config.batch_sizes)
+    swept = {B: of_size(B, epochs, step_size, config.reg, N) for B in sizes}
+    strategies.prepare((strategy for _, strategy in swept.values()), dataset, objective)
+    batches.timed_calls(config.source)
+    copies = batches.duplicate_error(config.copies, dataset, config.reg)
+    return functools.partial(measure, config, dataset, objective, recipe, swept, copies)
+
+
+def measure(
+    config: Config,
+    dataset: Dataset,
+    objective: Objective,
+    recipe: dict[str, Any],
+    swept: dict[int, tuple[float, strategies.Strategy]],
+    copies: dict[str, float],
+) -> dict[str, Any]:
+    """Run the recipe and every batch size, which are compiled, and time the gradients."""
+    runs = recipes.train_recipe(dataset, config.seeds, **recipe)
+    final = [run.state.params for run in runs]
+    batch_loss = stacked([run.info.loss for run in runs])
+    curves = [follow_batches(B, *found, dataset, objective) for B, found in swept.items()]
     return {
         "dataset": settings.facts(dataset),
         "recipe": {
@@ -94,32 +118,37 @@ def run(config: Config) -> dict[str, Any]:
             "test_accuracy": recipes.evaluate_each(objective, final, dataset.test).accuracy,
             "diverged": np.array([run.divergence is not None for run in runs]),
         },
-        "curves": [follow_batches(B, epochs, step_size, config.reg, dataset) for B in sizes],
+        "curves": curves,
         **batches.measure_times(config.source, config.repeats),
-        "duplicates": batches.duplicate_error(config.copies, dataset, config.reg),
+        "duplicates": copies,
         "trace": record.trace(("seed", "step"), batch_loss=batch_loss),
     }
 
 
-def follow_batches(
-    B: int, epochs: int, step_size: float, reg: float, dataset: Dataset
-) -> dict[str, Any]:
-    """Run one batch size, at most N, over a number of epochs, from W = 0 and one seed.
+def of_size(
+    B: int, epochs: int, step_size: float, reg: float, N: int
+) -> tuple[float, strategies.Strategy]:
+    """Return the first step size and the descent of one batch size, at most N, over some epochs.
 
     ``step_size`` is the first of batches of 256; others go with the square root of their size.
     """
-    N = len(dataset.train.y)
     T = epochs * N // B
     T = T // 10 * 10 or max(1, T)  # ten equal parts, where there are so many steps
     first = step_size * math.sqrt(B / 256)
     # All the data are taken as they are: nothing is drawn.
     optimizer = recipes.minibatch_recipe(B, T, first, reg, replacement=B < N)
+    return first, strategies.Strategy(optimizer, T, B / N)
+
+
+def follow_batches(
+    B: int, first: float, strategy: strategies.Strategy, dataset: Dataset, objective: Objective
+) -> dict[str, Any]:
+    """Run one batch size from W = 0 and one seed."""
     start = recipes.zero_weights(dataset), jax.random.key(0)
-    strategy = strategies.Strategy(optimizer, T, B / N)
-    course = strategies.follow(strategy, dataset, Objective(reg=reg), *start, f"batch size {B}")
+    course = strategies.follow(strategy, dataset, objective, *start, f"batch size {B}")
     return {
         "batch_size": B,
-        "num_steps": T,
+        "num_steps": strategy.num_steps,
         "step_size": first,
         "examples": course.steps * B,
         "seconds": course.seconds,

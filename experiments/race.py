@@ -14,18 +14,19 @@ with its first few; batches are ahead until the last digit is asked for, and the
 and L-BFGS. Some ten seconds on digits, several minutes on CIFAR-10, on two cores.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from experiments.shared import bottom, options, runner, settings
+from experiments.shared import bottom, options, runner, settings, strategies
 from experiments.shared.figures import LOG_LOG, Figures, Picture, curves_over_seeds
 from experiments.shared.progress import divergences, stacked
 from experiments.shared.report import Story
-from experiments.shared.strategies import follow, near_zero, strategies
 from experiments.shared.text import counted, quartile_cell, table_of
-from jaxsvm import Objective
+from jaxsvm import Dataset, Objective
 
 STRATEGIES = (
     "random search", "local search", "gradient descent", "Nesterov", "exact line search",
@@ -70,14 +71,33 @@ class Config(options.Config):
 
 
 def run(config: Config) -> dict[str, Any]:
+    return prepare(config)()
+
+
+def prepare(config: Config) -> Callable[[], dict[str, Any]]:
     dataset, objective = settings.load(config.source, "scaled"), Objective(reg=config.reg)
-    known = strategies(dataset, config)
+    every = strategies.strategies(dataset, config)
+    known = {name: every[name] for name in config.strategies}
+    strategies.prepare(known.values(), dataset, objective)
+    proved = bottom.proved_bottom(objective, dataset)
+    return functools.partial(measure, config, dataset, objective, known, proved)
+
+
+def measure(
+    config: Config,
+    dataset: Dataset,
+    objective: Objective,
+    known: dict[str, strategies.Strategy],
+    proved: dict[str, Any],
+) -> dict[str, Any]:
+    """Run the strategies, which are compiled."""
     results: dict[str, dict[str, np.ndarray]] = {}
-    for name in config.strategies:
-        runs = [
-            follow(known[name], dataset, objective, *near_zero(dataset, s), f"{name}, seed {s}")
-            for s in range(config.seeds)
-        ]
+    for name, strategy in known.items():
+        runs = []
+        for seed in range(config.seeds):
+            start = strategies.near_zero(dataset, seed)
+            what = f"{name}, seed {seed}"
+            runs.append(strategies.follow(strategy, dataset, objective, *start, what))
         results[name] = {
             **{key: stacked([getattr(run, key) for run in runs]) for key in MEASURED},
             "test_accuracy": np.array([run.test_accuracy for run in runs]),
@@ -87,7 +107,7 @@ def run(config: Config) -> dict[str, Any]:
         "dataset": settings.facts(dataset),
         "strategies": results,
         "reg": config.reg,
-        "bottom": bottom.proved_bottom(objective, dataset),
+        "bottom": proved,
     }
 
 
@@ -151,12 +171,10 @@ def report(arrays: dict[str, Any]) -> str:
         "training objective": [quartile_cell(run["objective"][:, -1], ".4f") for run in runs],
         "test accuracy, %": [quartile_cell(run["test_accuracy"], ".2%") for run in runs],
     }
-    strategies = arrays["strategies"].items()
-    lost = [
-        f"{name} {share}" for name, run in strategies if (share := divergences(run["diverged"]))
-    ]
+    entered = arrays["strategies"].items()
+    lost = [f"{name} {share}" for name, run in entered if (share := divergences(run["diverged"]))]
     left_out = f"Left out: {', '.join(lost)}.\n\n" if lost else ""
-    seeds = len(next(run["diverged"] for _, run in strategies))
+    seeds = len(next(run["diverged"] for _, run in entered))
     ends = {name: np.median(run["objective"][:, -1]) for name, run in finished(arrays).items()}
     best = min(ends, key=lambda name: ends[name], default="")
     words = "Every strategy diverged."

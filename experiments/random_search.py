@@ -26,8 +26,8 @@ from experiments.shared import options, record, runner, searches, settings
 from experiments.shared.figures import Figures, Picture, curves_over_seeds
 from experiments.shared.report import Claim, Story
 from experiments.shared.text import counted, spread, table_of
+from jaxsvm import Objective, pruned_random_search
 from jaxsvm import plot as draw
-from jaxsvm import pruned_random_search
 
 STORY = Story(
     "How far does blind luck go?",
@@ -93,17 +93,21 @@ def row_norms(X: Any, rows: int = 1000) -> np.ndarray:
 def run(config: Config) -> dict[str, Any]:
     dataset = settings.load(config.source, "centred")
     C = len(dataset.class_names)
-    search, seeds = searches.search_at_random, config.seeds
-    parts = [search(dataset, scale, config.num_steps, seeds) for scale in config.scales]
+    scales, seeds = np.asarray(config.scales), config.seeds
+    forms = searches.notes_forms(config.scales)
+    every = searches.search_at_random(config.source, forms, config.num_steps, seeds)
+    parts, others = every[: len(scales)], every[len(scales) :]
     found = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-    losses, scales = found["losses"], np.asarray(config.scales)
-    long = search(dataset, scales[0], config.long_steps, seeds, pruned_random_search)
+    losses = found["losses"]
+    pruned = pruned_random_search(Objective(), scale=config.scales[0])
+    long = searches.search_one_form(dataset, pruned, scales[0], config.long_steps, seeds)
     draws = losses.reshape(len(scales), -1)  # of all seeds: independent, all of them
     steps = record.trace(("scale", "seed", "step"), loss=losses)
     return {
         **found,
         "dataset": settings.facts(dataset),
         "long": long,
+        "forms": dict(zip(("raw", "scaled"), others, strict=True)),
         "scales": scales,
         "best_loss": losses.min(axis=2),
         "mean_loss": draws.mean(axis=1),
@@ -166,12 +170,29 @@ def report(arrays: dict[str, Any]) -> str:
         "The training loss chooses the W, the test part judges it. A loss sees the scale of W and "
         "an answer, the class of the highest score, does not.\n\n"
         f"{table_of(columns)}\n\n[[best_loss_so_far]]\n\n[[losses_of_draws]]\n\n"
+        "### The same draws of other features\n\n"
+        f"At scale {arrays['scales'][0]:g}, of features as they are, with the mean subtracted, and "
+        f"scaled as well:\n\n{table_of(forms(arrays))}\n\n"
         f"### Twenty times as long\n\n"
         f"A search of {long['lowest'].shape[1]:,} draws of scale {arrays['scales'][0]:g} ends at "
         f"loss {spread(long['lowest'][:, -1], '.3f')} and test accuracy "
         f"{spread(long['test_accuracy'], '.1%')} %. It evaluated the loss of "
         f"{spread(long['evaluations'], '.0f')} draws; the tangent plane refused all the others."
     )
+
+
+def forms(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of the three preprocessings, at the first scale."""
+    centred = {name: arrays[name][0] for name in ("losses", "lowest", "test_accuracy")}
+    found = {"raw": arrays["forms"]["raw"], "centred": centred, "scaled": arrays["forms"]["scaled"]}
+    losses = [part["losses"] for part in found.values()]
+    return {
+        "features": list(found),
+        "loss of a draw, mean {:.4f}": [np.mean(loss) for loss in losses],
+        "deviation {:.4f}": [np.std(loss) for loss in losses],
+        "lowest": [spread(part["lowest"][:, -1], ".3f") for part in found.values()],
+        "test accuracy, %": [spread(part["test_accuracy"], ".1%") for part in found.values()],
+    }
 
 
 def claims(arrays: dict[str, Any]) -> list[Claim]:

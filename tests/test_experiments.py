@@ -24,7 +24,7 @@ import scipy.stats
 
 import experiments.__main__ as notes
 import jaxsvm
-from experiments import claims, local_search, losses, minibatch, race, random_search
+from experiments import claims, gradient_check, local_search, losses, minibatch, race, random_search
 from experiments import gradient_descent as descent
 from experiments import templates as templates_section
 from experiments.shared import (
@@ -587,6 +587,13 @@ def test_bad_options_exit_2_and_say_why(name, arguments, tmp_path, monkeypatch, 
     assert "Traceback" not in message
 
 
+def test_the_interval_of_a_rate_is_clopper_and_pearsons():
+    for count, trials in ((0, 7), (3, 7), (7, 7), (59, 60)):
+        low, high = scipy.stats.binomtest(count, trials).proportion_ci(0.95, method="exact")
+        said = f"{count} of {trials} ({100 * low:.0f} to {100 * high:.0f} %)"
+        assert gradient_check.share(count, trials) == said
+
+
 def test_sections_that_measure_seconds_come_last_and_alone(tmp_path, monkeypatch):
     """In threads, in place of processes."""
     running: list[Any] = []
@@ -596,7 +603,7 @@ def test_sections_that_measure_seconds_come_last_and_alone(tmp_path, monkeypatch
     def serve(pipe):
         with contextlib.suppress(EOFError):
             while True:
-                _, section, _ = pipe.recv()
+                _, _, section, _ = pipe.recv()
                 running.append(section)
                 if not section.measures_seconds:
                     both.wait()  # for the other one, which has to be running too
@@ -621,7 +628,7 @@ def test_a_worker_goes_on_while_the_caller_draws(tmp_path, monkeypatch):
     def serve(pipe):
         with contextlib.suppress(EOFError):
             while True:
-                _, section, _ = pipe.recv()
+                _, _, section, _ = pipe.recv()
                 begun.put(section.value)
                 pipe.send(section)
 
@@ -648,6 +655,7 @@ class Number(NamedTuple):
 
     value: int
     measures_seconds: bool
+    is_mostly_compilation: bool = False
 
 
 def test_the_main_job_writes_one_report(tmp_path, monkeypatch, capsys):

@@ -34,6 +34,7 @@ from experiments.shared import (
 )
 from experiments.shared import folder as folders
 from experiments.shared.environment import environment
+from experiments.shared.options import Source
 from experiments.shared.record import reproducible, trace
 from experiments.shared.results import read_result, write_result
 from experiments.shared.runner import execute
@@ -428,12 +429,14 @@ def test_options_that_cannot_mean_anything_are_refused():
             random_search.Config(scales=(scale,))
 
 
-def test_a_scale_at_which_scores_overflow_is_refused():
-    dataset = load_dataset("digits")
+@pytest.mark.parametrize("scales", [(1e38,), (1e-4, 1e38)])
+def test_a_scale_at_which_scores_overflow_is_refused(scales):
+    """Of several side by side, too."""
+    forms: list[searches.Form] = [("centred", scale) for scale in scales]
     with pytest.raises(
         ValueError, match=r"scale = 1e\+38: the loss at try 0 is .*: expected a sma"
     ):
-        searches.search_at_random(dataset, 1e38, 1, 1)
+        searches.search_at_random(Source("digits"), forms, 1, 1)
 
 
 def test_one_of_searches_side_by_side_may_diverge():

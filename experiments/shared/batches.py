@@ -21,21 +21,21 @@ ONE_BY_ONE = "100 times one"
 
 
 @functools.cache
-def time_batches(source: Source, powers: tuple[int, ...], rounds: int) -> list[Row]:
-    """Time gradients of batches around the powers of two, of 100 examples, and 100 of one.
+def timed_calls(source: Source) -> tuple[dict[str, Callable[[], Any]], dict[str, int]]:
+    """Return compiled gradients of batches around `POWERS`, of 100 examples, and 100 of one.
 
-    Each timed call takes gradients in a row inside one compiled loop, so that the cost of a call is
-    not what is measured. The rows' seconds are of one gradient. Kept, for sections that share it.
-    A dataset with fewer examples than a batch is gone through again.
+    Each call takes gradients in a row inside one compiled loop, so that the cost of a call is not
+    what is measured. A dataset with fewer examples than a batch is gone through again.
 
     Args:
         source: of the dataset.
-        powers: batch sizes to time, and their neighbours.
-        rounds: timed calls of each.
+
+    Returns:
+        The calls, and how many gradients each of them takes.
     """
     dataset = load(source, "scaled")
     W, train, grad = zero_weights(dataset), dataset.train, jax.grad(Objective())
-    if len(train.y) <= (most := max(100, *powers) + 1):
+    if len(train.y) <= (most := max(100, *POWERS) + 1):
         index = jnp.arange(most) % len(train.y)
         train = Data(train.X[index], train.y[index])
 
@@ -55,17 +55,25 @@ def time_batches(source: Source, powers: tuple[int, ...], rounds: int) -> list[R
 
     # As many gradients in a call as make it last about as long for every batch size.
     count = suiting(dataset).timed_examples
-    sizes = sorted({100, *(p + k for p in powers for k in (-1, 0, 1))})
+    sizes = sorted({100, *(p + k for p in POWERS for k in (-1, 0, 1))})
     calls = {str(B): max(1, count // B) for B in sizes} | {ONE_BY_ONE: max(1, count // 1000)}
     peers = {str(B): in_a_row(grad, B, calls[str(B)]) for B in sizes}
     peers[ONE_BY_ONE] = in_a_row(one_by_one, None, calls[ONE_BY_ONE])
-    # All peers are XLA's: no thread of OpenMP spins on after its work, so none is waited for.
-    return compare("minibatch", "gradient", peers, repeats=rounds, seconds=30, calls=calls, pause=0)
+    return peers, calls
 
 
 def measure_times(source: Source, rounds: int) -> dict[str, Any]:
-    """Return the timings of a dataset's batches and what they say about the two claims."""
-    timings = time_batches(source, POWERS, rounds)
+    """Return the timings of a dataset's batches and what they say about the two claims.
+
+    Args:
+        source: of the dataset.
+        rounds: timed calls of each batch size.
+    """
+    peers, calls = timed_calls(source)
+    # All peers are XLA's: no thread of OpenMP spins on after its work, so none is waited for.
+    timings = compare(
+        "minibatch", "gradient", peers, repeats=rounds, seconds=30, calls=calls, pause=0
+    )
     median = {row.peer: row.median for row in timings}
     return {
         "timings": [row._asdict() for row in timings],

@@ -137,8 +137,8 @@ def begin(folder: Path, asked: dict[str, Any], *, again: bool) -> None:
         if again:
             for path in folder.glob(f"*/{ARRAYS}"):
                 path.unlink()
-            for path in folder.glob(f"*/{UNFINISHED}"):
-                shutil.rmtree(path)
+            for path in [folder / UNFINISHED, *folder.glob(f"*/{UNFINISHED}")]:
+                shutil.rmtree(path, ignore_errors=True)
         elif found:
             raise ValueError(
                 f"{folder} is of a run with other options ({'; '.join(found)}): choose another "

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from experiments.shared import compiled
 from jaxsvm import Data, Objective, Solution, l2_penalty
-from jaxsvm.lines import Slice, spanned
+from jaxsvm.lines import Slice
 from jaxsvm.lines.landscape import PathOnPlane
 
 # Of these examples a page holds the pieces: some thousands of hinges, evaluated in a frame.
@@ -50,7 +50,7 @@ def live_plane(
     """
     origin, a, b = plane
     some = Data(data.X[:EXACT_EXAMPLES], data.y[:EXACT_EXAMPLES])
-    parts = spanned(objective, origin, a, b, some)
+    parts = compiled.spanned(objective, origin, a, b, some)
     pieces = np.stack([parts.offset, parts.slope_a, parts.slope_b], axis=-1)
     # The own class has no term.
     pieces = pieces.transpose(1, 0, 2)[np.arange(pieces.shape[0]) != np.asarray(some.y)[:, None]]
@@ -88,14 +88,14 @@ def parabola(origin: Any, a: Any, b: Any) -> np.ndarray:
 def _bottom(
     objective: Objective, solution: Solution, origin: Any, a: Any, b: Any
 ) -> dict[str, Any]:
-    away, basis = jnp.ravel(solution.W - origin), jnp.stack([jnp.ravel(a), jnp.ravel(b)])
-    coordinates = jnp.linalg.lstsq(basis.T, away)[0]
+    away, *basis = (np.asarray(x, float).ravel() for x in (solution.W - origin, a, b))
+    coordinates = np.linalg.lstsq(np.stack(basis, axis=1), away)[0]
     # ‖W − W*‖² ≤ gap / reg: the objective is strongly convex.
     assert objective.penalty is l2_penalty
     radius = np.sqrt(max(float(solution.gap), 0.0) / float(objective.reg))
     return {
         "coordinates": coordinates,
-        "off_plane": jnp.linalg.norm(away - coordinates @ basis),
+        "off_plane": np.linalg.norm(away - coordinates @ basis),
         "between": np.array([float(solution.dual), float(solution.primal)]),
-        "radius": radius / float(jnp.linalg.norm(basis[0])),
+        "radius": radius / np.linalg.norm(basis[0]),
     }

@@ -169,6 +169,9 @@ class Config:
 
     # Whether seconds are among the results, so that programs must be compiled at their fastest.
     measures_seconds: ClassVar[bool] = False
+    # Whether hardly a program runs more than once or twice, so that none is worth compiling well
+    # where the data are small.
+    is_mostly_compilation: ClassVar[bool] = False
     # Why several processes cannot run it together; nothing where they can.
     is_for_one_process: ClassVar[str] = ""
 

@@ -111,7 +111,8 @@ def program(seed: int, point: str, dtype: Any) -> Program:
     rng = np.random.default_rng(seed)
     names = [str(name) for name in rng.choice([*LAYERS], rng.integers(1, 4))]
     loss = str(rng.choice([*LOSSES]))
-    X = jnp.asarray(rng.standard_normal((ROWS, WIDTH)), dtype).at[0].set(0.0)
+    X = rng.standard_normal((ROWS, WIDTH)).astype(dtype)
+    X[0] = 0.0
     y = jnp.asarray(rng.integers(0, 3, ROWS))
     shapes: dict[str, tuple[int, ...]] = {"shift": (WIDTH,)}
     width = WIDTH

@@ -58,6 +58,36 @@ class Progress(NamedTuple):
 _advance = jax.jit(advance, static_argnames=("optimizer", "num_steps"))
 
 
+def _chunk(optimizer: Optimizer, num_steps: int, num_chunks: int) -> int:
+    """Return how many steps are run at once: about one of so many parts, in whole blocks."""
+    block = optimizer.block_size
+    return max(1, -(-num_steps // (num_chunks * block))) * block
+
+
+def _started(optimizer: Optimizer, params: Any, data: Data) -> Any:
+    """Return the state at the start, of the very types that the states after it have."""
+    state = jax.jit(optimizer.init)(params, data)
+    # A Python number in an `init` is a weakly typed array, for which another program is compiled.
+    return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype) if leaf.weak_type else leaf, state)
+
+
+def _compiled(
+    optimizer: Optimizer, key: Array, state: Any, data: Data, start: int, size: int
+) -> Any:
+    """Return the program that takes ``size`` steps; kept by JAX, so that it is made once."""
+    return _advance.lower(optimizer, key, state, data, start, num_steps=size).compile()
+
+
+def prepare_run(
+    optimizer: Optimizer, params: Any, data: Data, num_steps: int, *, num_chunks: int = NUM_CHUNKS
+) -> None:
+    """Compile what `progress_run` with the same arguments will run."""
+    state = _started(optimizer, params, data)
+    size = min(_chunk(optimizer, num_steps, num_chunks), num_steps)
+    for one in {size, num_steps % size or size}:  # the last chunk may be shorter
+        _compiled(optimizer, jax.random.key(0), state, data, 0, one)
+
+
 def progress_run(
     optimizer: Optimizer,
     key: Array,
@@ -84,8 +114,8 @@ def progress_run(
         The state, the info of every step, the seconds, the path, and where the run diverged.
     """
     block = optimizer.block_size
-    chunk = stage = max(1, -(-num_steps // (num_chunks * block))) * block
-    state = jax.jit(optimizer.init)(params, data)
+    chunk = stage = _chunk(optimizer, num_steps, num_chunks)
+    state = _started(optimizer, params, data)
     kept = KeptRun(
         {
             "what": description, "num_steps": num_steps, "num_chunks": num_chunks,
@@ -102,7 +132,7 @@ def progress_run(
             # Where the path is taken must not depend on the machine's speed: runs are compared.
             size = min(chunk, num_steps - start, stage - start % stage)
             now = key, course.state, data, start
-            call = _advance.lower(optimizer, *now, num_steps=size).compile()
+            call = _compiled(optimizer, *now, size)
             try:
                 (state, info), took = timed(call, *now)
                 took = agreed(took)  # all processes cut a run alike

@@ -14,7 +14,7 @@ import optax
 from jax import Array
 
 import jaxsvm
-from experiments.shared.progress import Progress, run_seeds
+from experiments.shared.progress import Progress, prepare_run, run_seeds
 from experiments.shared.settings import suiting
 from jaxsvm import Data, Dataset, Objective, Optimizer
 
@@ -52,6 +52,16 @@ def zero_weights(dataset: Dataset) -> Array:
     return jnp.zeros((len(dataset.class_names), dataset.train.X.shape[1]))
 
 
+def normal_weights(dataset: Dataset, key: Array, scale: float) -> Array:
+    """Return normal weights for a dataset, (C, D), of this standard deviation."""
+    return _normal(key, scale, (len(dataset.class_names), dataset.train.X.shape[1]))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _normal(key: Array, scale: Any, shape: tuple[int, int]) -> Array:
+    return scale * jax.random.normal(key, shape)
+
+
 def uniform_weights(dataset: Dataset, seed: int) -> Array:
     """Return the notes' W = rand(C, D) · 0.001, uniform in [0, 0.001)."""
     return 1e-3 * jax.random.uniform(jax.random.key(seed), zero_weights(dataset).shape)
@@ -84,6 +94,14 @@ def minibatch_recipe(
     return jaxsvm.minibatch_gradient_descent(
         objective, batch_size=batch_size, step_size=falling, replacement=replacement
     )
+
+
+def prepare_recipe(
+    dataset: Dataset, *, batch_size: int, num_steps: int, step_size: float, reg: float
+) -> None:
+    """Compile what `train_recipe` will run."""
+    optimizer = minibatch_recipe(batch_size, num_steps, step_size, reg)
+    prepare_run(optimizer, zero_weights(dataset), dataset.train, num_steps)
 
 
 def train_recipe(

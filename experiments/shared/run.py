@@ -106,6 +106,8 @@ class Run:
                 self._finish(*section, kept)
         self._write()
         self._run(waiting, saving)
+        if not self.failures:
+            shutil.rmtree(self.place / folders.UNFINISHED, ignore_errors=True)
 
     def _wrong_file(self) -> str:
         """Return a file of the report or the records that is not as a finished run leaves it.

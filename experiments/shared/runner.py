@@ -18,6 +18,7 @@ arrays are in arrays.npz. A section may have more names:
     diverged(arrays) -> what was asked for and has no answer, in a few words each
     files(arrays)    -> by the file's name, a function that writes it to the path it is given
     play(arrays)     -> a part of the page that one can play with, as HTML of ours
+    prepare(config)  -> what run(config) does before it measures seconds; a call that does the rest
 
 What a section measured is kept as soon as it is there. So a run that was ended, whatever ended it,
 goes on with the same command and the same ``--name``. Where a section fails the others still run,
@@ -33,7 +34,7 @@ from typing import Any
 
 from experiments.shared import command_line, devices, signals
 from experiments.shared import folder as folders
-from experiments.shared.compilation import keep_programs
+from experiments.shared.compilation import compile_quickly, keep_programs
 from experiments.shared.failures import CANNOT_WRITE, MISTAKE, Failure, fail, failure_of, worst
 from experiments.shared.options import Config
 from experiments.shared.record import write_text
@@ -51,6 +52,7 @@ def main(name: str) -> None:
     keep_programs()
     module = sys.modules[name]
     config: Any = command_line.read(module.Config, module.__doc__)
+    compile_quickly(config.source)
     sys.exit(execute(section_name(module), [(module, config)], config))
 
 

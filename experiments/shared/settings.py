@@ -10,6 +10,7 @@ any other data they follow from the examples' mean square length, to which they 
 import dataclasses
 import functools
 import math
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
@@ -20,6 +21,7 @@ from experiments.shared import devices
 from experiments.shared.options import Source
 from jaxsvm import Data, Dataset, StandardizedFeatures, load_dataset
 from jaxsvm.core.rows import ShardedRows
+from jaxsvm.datasets.embedded import EMBEDDED
 from jaxsvm.datasets.rows import inverse_deviation
 
 # As they are; less the mean of the training part; and then scaled to about [-1, 1].
@@ -102,6 +104,13 @@ def is_small(dataset: Dataset) -> bool:
     """Return whether a pass over the training part takes no time to speak of."""
     N, D = dataset.train.X.shape
     return N * D <= SMALL_SIZE
+
+
+def looks_small(source: Source) -> bool:
+    """Return whether a dataset will be small, as far as is known before it is read."""
+    path = Path(source.name)
+    most_bytes = 8 * SMALL_SIZE  # in float64
+    return source.name in EMBEDDED or (path.is_file() and path.stat().st_size <= most_bytes)
 
 
 def suiting(dataset: Dataset) -> Settings:

@@ -4,6 +4,7 @@ A cost is in passes over all the data: a loss evaluation needs one product with 
 more, and a batch counts for its share.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +13,13 @@ import optax
 from jax import Array
 
 import jaxsvm
-from experiments.shared.progress import progress_run
+from experiments.shared.progress import prepare_run, progress_run
 from experiments.shared.recipes import evaluate, evaluate_each, minibatch_recipe, zero_weights
 from experiments.shared.settings import suiting
 from jaxsvm import Dataset, Objective, Optimizer
 
 BATCH_SIZE = 256
+PARTS = 10  # of a run, at whose ends it is measured
 
 
 class Strategy(NamedTuple):
@@ -94,13 +96,22 @@ def near_zero(dataset: Dataset, seed: int) -> tuple[Array, Array]:
     return 1e-3 * jax.random.normal(start_key, zero_weights(dataset).shape), key
 
 
+def prepare(strategies: Iterable[Strategy], dataset: Dataset, objective: Objective) -> None:
+    """Compile what `follow` will run of these strategies."""
+    W, _ = near_zero(dataset, 0)
+    for strategy in strategies:
+        prepare_run(strategy.optimizer, W, dataset.train, strategy.num_steps, num_chunks=PARTS)
+    for data in (dataset.train, dataset.test):
+        evaluate(objective, W, data)
+
+
 def follow(
     strategy: Strategy, dataset: Dataset, objective: Objective, W: Array, key: Array, name: str
 ) -> Course:
     """Run a strategy over the training data and measure it ten times on its way."""
     progress = progress_run(
         strategy.optimizer, key, W, dataset.train, strategy.num_steps,
-        description=name, num_chunks=10,
+        description=name, num_chunks=PARTS,
     )  # fmt: skip
 
     def passes(counts: Any) -> np.ndarray:

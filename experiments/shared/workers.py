@@ -4,6 +4,9 @@ A worker is a process that takes one section after the other, so that what one h
 compiled serves the next. It ends with its parent, however that ends: the system closes the pipe
 between them. Where a worker ends first, killed for memory say, the section that it had is named,
 and another worker takes the next.
+
+A section that measures seconds runs alone. What of it is not timed, compiling above all, it may do
+before, beside the others: `prepare` of its module does that and returns the call that measures.
 """
 
 import contextlib
@@ -14,6 +17,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -25,6 +29,7 @@ from tqdm import tqdm
 from experiments.shared import devices, signals
 from experiments.shared.failures import NOT_WHOLE, Failure, failure_of
 from experiments.shared.kept_runs import UNFINISHED, kept_in
+from experiments.shared.once import shared_in
 from experiments.shared.settings import load, suiting
 from experiments.shared.timing import timed
 
@@ -50,13 +55,30 @@ def section_name(module: Any) -> str:
     return Path(module.__file__).stem
 
 
-def attempt(module: Any, config: Any, place: Path) -> Outcome:
+class Prepared(NamedTuple):
+    """The call that is left of a section, and the seconds that were spent on it before."""
+
+    call: Callable[[], dict[str, Any]]
+    seconds: float
+
+
+def attempt(module: Any, config: Any, place: Path, prepared: Prepared | None = None) -> Outcome:
     """Run a section in this process; what its optimizers do is kept on the way, in its folder."""
+    call, before = prepared or Prepared(partial(module.run, config), 0.0)
     try:
-        with kept_in(place / section_name(module) / UNFINISHED):
-            return Found(*timed(module.run, config))
+        with shared_in(place / UNFINISHED), kept_in(place / section_name(module) / UNFINISHED):
+            result, seconds = timed(call)
+            return Found(result, before + seconds)
     except Exception as error:  # whatever it is: the other sections are still to run
         return failure_of(error)
+
+
+class Task(NamedTuple):
+    """What a worker is asked to do: a section, by its number, or what can be done of it before."""
+
+    number: int
+    is_alone: bool = False
+    is_preparing: bool = False
 
 
 def outcomes(
@@ -75,38 +97,61 @@ def outcomes(
         for i, (module, config) in enumerate(sections):
             yield i, attempt(module, config, place)
         return
-    alone = {i for i, (_, config) in enumerate(sections) if config.measures_seconds}
-    waiting = deque(sorted(range(len(sections)), key=lambda i: i in alone))
+    waiting = deque(_in_order(sections))
     idle: list[Worker] = []
-    busy: dict[Connection, tuple[Worker, int]] = {}
+    busy: dict[Connection, tuple[Worker, Task]] = {}
+    prepared: dict[int, Worker] = {}
 
     def hand_out(*, caller_is_busy: bool) -> None:
         """Give workers what may run now; what measures seconds, only while nothing else does."""
-        while waiting and len(busy) < (1 if waiting[0] in alone else workers):
-            if caller_is_busy and waiting[0] in alone:
+        while waiting and len(busy) < (1 if waiting[0].is_alone else workers):
+            if caller_is_busy and waiting[0].is_alone:
                 return
-            worker, i = idle.pop() if idle else Worker.started(), waiting.popleft()
-            busy[worker.pipe] = worker, i
-            module, config = sections[i]
-            worker.ask((module.__name__, config, place))
+            task = waiting.popleft()
+            worker = prepared.get(task.number)
+            if worker in idle:
+                idle.remove(worker)
+            else:
+                worker = idle.pop() if idle else Worker.started()
+            busy[worker.pipe] = worker, task
+            module, config = sections[task.number]
+            worker.ask((task.is_preparing, module.__name__, config, place))
 
     try:
         while waiting or busy:
             hand_out(caller_is_busy=False)
             ended = []
             for pipe in wait(list(busy)):
-                worker, i = busy.pop(pipe)  # type: ignore[call-overload]
-                if not isinstance(outcome := worker.answer(), Death):
-                    idle.append(worker)
-                    ended.append((i, outcome))
+                worker, task = busy.pop(pipe)  # type: ignore[call-overload]
+                if isinstance(outcome := worker.answer(), Death):
+                    outcome = Failure(NOT_WHOLE, outcome.describe())
                 else:
-                    ended.append((i, Failure(NOT_WHOLE, outcome.describe())))
+                    idle.append(worker)
+                if not task.is_preparing:
+                    ended.append((task.number, outcome))
+                elif worker in idle:
+                    prepared[task.number] = worker
             # While the caller draws and writes what came of these, the workers go on.
             hand_out(caller_is_busy=True)
             yield from ended
     finally:
         for worker in [*idle, *(worker for worker, _ in busy.values())]:
             worker.end()
+
+
+def _in_order(sections: Sections) -> list[Task]:
+    """Return all there is to do: what measures seconds last, and just before what prepares it."""
+    numbers = range(len(sections))
+    alone = [i for i in numbers if sections[i][1].measures_seconds]
+    # Those that are compiled alike one after the other: a worker forgets its programs in between.
+    others = sorted(
+        set(numbers) - set(alone), key=lambda i: (not sections[i][1].is_mostly_compilation, i)
+    )
+    return [
+        *(Task(i) for i in others),
+        *(Task(i, is_preparing=True) for i in alone if hasattr(sections[i][0], "prepare")),
+        *(Task(i, is_alone=True) for i in alone),
+    ]
 
 
 class Death(NamedTuple):
@@ -171,7 +216,17 @@ class Worker(NamedTuple):
 
 
 def _serve(pipe: Connection) -> None:
-    answer_requests(pipe, attempt_by_name)
+    prepared: dict[str, Prepared] = {}
+
+    def answer(is_preparing: bool, name: str, config: Any, place: Path) -> Outcome | None:
+        if not is_preparing:
+            return attempt_by_name(name, config, place, prepared.pop(name, None))
+        # What goes wrong here goes wrong again when the section is run, and is told then.
+        with contextlib.suppress(Exception), shared_in(place / UNFINISHED):
+            prepared[name] = Prepared(*timed(_found(name, config).prepare, config))
+        return None
+
+    answer_requests(pipe, answer)
 
 
 def answer_requests(pipe: Connection, call: Callable[..., Any]) -> None:
@@ -196,20 +251,32 @@ def end_with_parent() -> None:
     os._exit(1)
 
 
-def attempt_by_name(name: str, config: Any, place: Path) -> Outcome:
+def attempt_by_name(
+    name: str, config: Any, place: Path, prepared: Prepared | None = None
+) -> Outcome:
     """Run a section of the main job, its programs compiled for speed only where that pays."""
     try:
-        devices.use(config.hardware)
-        # XLA's expensive passes take most of the time on small data.
-        quick = (
-            not config.measures_seconds
-            and suiting(load(config.source, "centred")).mostly_compilation
-        )
-        if jax.config.read("jax_disable_most_optimizations") != quick:
-            # A program that was compiled the other way has another speed and another rounding.
-            jax.clear_caches()
-            jax.config.update("jax_disable_most_optimizations", quick)
-        module = importlib.import_module(name)
+        module = _found(name, config)
     except Exception as error:
         return failure_of(error)
-    return attempt(module, config, place)
+    return attempt(module, config, place, prepared)
+
+
+_CHEAP = jax.config.read("jax_disable_most_optimizations")  # as whoever started us wants it
+
+
+def _found(name: str, config: Any) -> Any:
+    """Return a section's module, where JAX is on its devices and compiles as suits it.
+
+    Raises:
+        ValueError: there are no such devices, or no such dataset.
+    """
+    devices.use(config.hardware)
+    cheap = _CHEAP or (
+        config.is_mostly_compilation and suiting(load(config.source, "centred")).mostly_compilation
+    )
+    if jax.config.read("jax_disable_most_optimizations") != cheap:
+        # A program that was compiled the other way has another speed and another rounding.
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", cheap)
+    return importlib.import_module(name)
