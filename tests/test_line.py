@@ -11,7 +11,7 @@ import jaxsvm
 from jaxsvm import Data, Objective, along
 from jaxsvm.core.hinges import Height, Hinges
 from jaxsvm.lines import floats
-from jaxsvm.lines.grid import DIRECT_NUM
+from jaxsvm.lines.grid import DIRECT_NUM, hinges_on_grid
 from jaxsvm.lines.line import Line
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem, seeds
@@ -205,6 +205,18 @@ def test_terms_without_slope_and_kinks_on_nodes_are_exact(power, num):
         expected = [(np.maximum(u + s * v, 0) ** power).sum() for s in t]
         got = values_on_grid(found, start=start, stop=stop, num=num)
         np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("num", [3, DIRECT_NUM + 1])
+def test_more_terms_than_are_added_side_by_side(num):
+    # A prime number of them: some are left over.
+    u, v, a, b = np.random.default_rng(0).normal(size=(4, 4999))
+    height = Height(2, *(jnp.asarray(np.abs(x), float_dtype()) for x in (a, b)))
+    terms = Hinges(*(jnp.asarray(x, float_dtype()) for x in (u, v)), 1.0, height)
+    h = np.maximum(u + np.linspace(-1, 2, num)[:, None] * v, 0)
+    expected = (np.abs(a) * h + np.abs(b) * h**2).sum(axis=1)
+    got = hinges_on_grid(terms, start=-1.0, stop=2.0, num=num)
+    np.testing.assert_allclose(got, expected, rtol=tolerance())
 
 
 def test_windows_that_are_empty_one_point_or_the_whole_line():

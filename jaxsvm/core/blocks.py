@@ -19,6 +19,7 @@ class BlockSizes(NamedTuple):
         unroll: of those, added in one iteration.
         certified: whose contribution to a lower bound is summed in pairs.
         host: that leave the device together.
+        terms: of a sum of hinges, added side by side at each of a few nodes.
         draws: proposals of a search made together.
         steps: mini-batch steps whose examples are drawn together.
         points: of a black-box landscape evaluated side by side.
@@ -32,6 +33,7 @@ class BlockSizes(NamedTuple):
     unroll: int
     certified: int
     host: int
+    terms: int
     draws: int
     steps: int
     points: int
@@ -41,13 +43,13 @@ class BlockSizes(NamedTuple):
 
 CPU = BlockSizes(
     product=768, few=128, label=64, unroll=8, certified=128,
-    host=1024, draws=10, steps=10, points=8,
+    host=1024, terms=1024, draws=10, steps=10, points=8,
     images=1, filters=2000,
 )  # fmt: skip
-# Of an H100 at CIFAR-10's shape; `host`, `points`, `images` and `filters` by arithmetic.
+# Of an H100 at CIFAR-10's shape; `host`, `terms`, `points`, `images` and `filters` by arithmetic.
 ACCELERATOR = BlockSizes(
     product=16_384, few=128, label=512, unroll=32, certified=1024,
-    host=16_384, draws=50, steps=50, points=64,
+    host=16_384, terms=2**30, draws=50, steps=50, points=64,
     images=64, filters=4000,
 )  # fmt: skip
 

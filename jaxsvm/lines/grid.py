@@ -4,16 +4,19 @@ Each term is sorted into the cell of the grid in which it switches on; two or th
 over the cells then give the values at all nodes.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
 from jaxsvm.core.arguments import check_count, check_number
-from jaxsvm.core.hinges import Hinges
+from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.hinges import Height, Hinges
+from jaxsvm.core.rows import block_length
 from jaxsvm.core.types import ScalarLike
 
 # Up to this many nodes a grid is swept node by node: that costs less than sorting terms into cells.
-DIRECT_NUM = 8
+DIRECT_NUM = 16
 
 # Into how many bins a sum of many terms is split before they are added pairwise.
 SPREAD = 64
@@ -57,8 +60,7 @@ def hinges_on_grid(
     height = hinges.height.map(lambda leaf: leaf.reshape(-1))
     constant = 0 if hinges.constant is None else hinges.constant
     if num <= DIRECT_NUM:
-        direct = lax.map(lambda t: jnp.sum(height.at(jnp.maximum(u + t * v, 0))), t)
-        return hinges.weight * direct + constant
+        return hinges.weight * _direct(u, v, height, t) + constant
 
     step = (t[-1] - t[0]) / (num - 1)
     falling = v * step < 0
@@ -99,3 +101,26 @@ def hinges_on_grid(
         growth = before(rise + bend) + 2 * before(before(bend))
         values = on + d * (on_rise + d * on_bend) + jnp.cumsum(start_height + growth, axis=1)
     return hinges.weight * (values[0] + values[1, ::-1]) + constant
+
+
+def _direct(
+    u: Float[Array, " M"], v: Float[Array, " M"], height: Height, t: Float[Array, " num"]
+) -> Float[Array, " num"]:
+    """Return the sums at a few nodes, the terms read once for all of them."""
+    M = u.size
+    width = block_length(M, block_sizes().terms)
+    whole = M // width * width
+
+    def heights(start: int | Array, size: int) -> Float[Array, "num K"]:
+        # Sliced inside the loop: slicing off the last terms before it would copy the others.
+        terms = u, v, height
+        a, b, h = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size), terms)
+        return jax.vmap(lambda t: h.at(jnp.maximum(a + t * b, 0)))(t)
+
+    def add(totals: Array, start: Array) -> tuple[Array, None]:
+        return totals + heights(start, width), None
+
+    totals = jnp.zeros((t.size, width), u.dtype)
+    totals, _ = lax.scan(add, totals, jnp.arange(0, whole, width))
+    sums = jnp.sum(totals, axis=1)
+    return sums + jnp.sum(heights(whole, M - whole), axis=1) if whole < M else sums
