@@ -35,8 +35,9 @@ def shard(data: Data, mesh: Mesh) -> Data:
     Equal to the bit for any number of devices, and for data that is not sharded: values and
     gradients of an `Objective`, lines and slices, accuracies, lower bounds, and the steps of every
     optimizer (a mini-batch has the same rows, a search accepts the same trials), and `solve`. The
-    functions compared must be compiled, by one version of JAX for one kind of device. Equal to
-    rounding only: gradients that JAX derives from a loss_fn of your own which reads X.
+    functions compared must be compiled, each by itself, by one version of JAX for one kind of
+    device: what else is in a program may change how the compiler sums. Equal to rounding only:
+    gradients that JAX derives from a loss_fn of your own which reads X.
 
     Compile one run at a time. Of two loops in one program that do not need each other, virtual
     devices of a CPU may each begin with another one; then they wait for each other, and XLA ends

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from jaxsvm import Data, Objective, shard
+from jaxsvm import Objective, shard
 from jaxsvm.core import features, rows
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.datasets import rows_from_pixels
 from jaxsvm.optimizers import resumable
 from tests.children import ROOT, said, said_by, started
 from tests.problems import problem
@@ -141,15 +140,3 @@ def test_a_row_of_a_product_is_the_same_beside_any_others():
     whole = product(data.X, W)
     for start, stop in [(0, 3100), (3100, 6200), (1000, 1800)]:
         np.testing.assert_array_equal(product(data.X[start:stop], W), whole[start:stop])
-
-
-def test_the_compiler_chooses_the_order_of_no_sum_over_rows_that_devices_may_share():
-    """A value beside its gradient is a program of another form, which would choose another one."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (6200, 64), np.uint8)
-    X = rows_from_pixels(pixels, shift=np.full(64, 127, np.float32), scale=1 / 128)
-    data = Data(X, jnp.asarray(rng.integers(0, 10, 6200), jnp.int32))
-    objective = Objective(reg=1e-3)
-    alone, beside = jax.jit(objective), jax.jit(jax.value_and_grad(objective))
-    for W in jnp.asarray(1e-3 * rng.normal(size=(16, 10, 65)), X.dtype):
-        assert float(alone(W, data)) == float(beside(W, data)[0])

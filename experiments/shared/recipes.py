@@ -26,15 +26,16 @@ class Score(NamedTuple):
     accuracy: Any
 
 
-@jax.jit
-def _evaluate(objective: Objective, W: Array, data: Data) -> tuple[Array, Array]:
-    return objective(W, data), jaxsvm.accuracy(W, data)
+# Each a program of its own: in one of both XLA sums the losses in another order on one device than
+# on several.
+_value = jax.jit(lambda objective, W, data: objective(W, data))
+_accuracy = jax.jit(jaxsvm.accuracy)
 
 
 def evaluate(objective: Objective, W: Any, data: Data) -> Score:
     """Return the objective and the accuracy of W, both floats."""
-    # NumPy's W goes where the data are; one that lies on all devices would take them there.
-    return Score(*map(float, _evaluate(objective, np.asarray(W), data)))
+    W = np.asarray(W)  # goes where the data are; one that lies on all devices would take them there
+    return Score(float(_value(objective, W, data)), float(_accuracy(W, data)))
 
 
 def evaluate_each(objective: Objective, Ws: Iterable[Any], data: Data) -> Score:

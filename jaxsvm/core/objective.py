@@ -24,7 +24,7 @@ from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.features import Features, check_width, dot, dot_and_transpose
 from jaxsvm.core.losses import Hinge, Loss, hinge_loss
 from jaxsvm.core.penalties import Penalty, l2_penalty
-from jaxsvm.core.rows import layout, mean_rows
+from jaxsvm.core.rows import mean_rows
 from jaxsvm.core.types import Data, Labels, PerExample, Scalar, ScalarLike, Scores, Weights
 
 
@@ -269,11 +269,7 @@ def _mean_loss(loss: Loss, W: Weights, data: Data, delta: ScalarLike) -> Scalar:
         scores = _append_zero(score(W[:-1] - W[-1:], data.X))
     else:
         scores = score(W, data.X)
-    losses = loss(scores, data.y, delta=delta)
-    if layout(len(losses)).segments == 1:
-        return jnp.mean(losses)
-    # Devices may share the rows: the order of this sum is not the compiler's to choose.
-    return mean_rows(losses)
+    return jnp.mean(loss(scores, data.y, delta=delta))
 
 
 @partial(_mean_loss.defjvp, symbolic_zeros=True)
