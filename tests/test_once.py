@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from experiments.shared import compilation, searches, settings, views
+from experiments.shared import batches, compilation, searches, settings, views
 from experiments.shared.once import once, shared_in
 from experiments.shared.options import Source
 from jaxsvm import Objective
@@ -113,7 +113,8 @@ def test_columns_of_their_own_scales_are_no_view():
 
 
 @pytest.mark.parametrize("name", ["race", "minibatch"])
-def test_nothing_is_compiled_while_seconds_are_measured(name, programs):
+def test_nothing_is_compiled_while_seconds_are_measured(name, programs, monkeypatch):
+    monkeypatch.setattr(batches, "POWERS", (32,))
     section = importlib.import_module(f"experiments.{name}")
     small = {
         "race": {"strategies": ("local search", "L-BFGS (optax)"), "search_steps": 60,
