@@ -10,7 +10,8 @@ that belong to CIFAR-10 are measured on whatever data there are, but get a verdi
 Claims that another section measures are judged there (`claims` of its file, such as those on time
 in `experiments.minibatch`); the report's table has them all.
 
-About ten seconds on digits, a quarter of an hour on CIFAR-10 with five seeds, on two cores.
+In the main job it quotes the searches that `experiments.random_search` and
+`experiments.local_search` have made of the same draws, and makes only the others.
 """
 
 from collections.abc import Callable

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxsvm
@@ -154,12 +155,15 @@ def bowl() -> dict[str, Any]:
     L_0 falls in w_0, the other two rise, each from its own kink on.
     """
     X, y = np.array([[1.0], [0.8], [1.5]], np.float32), np.arange(3, dtype=np.int32)
+
+    def of(some: slice) -> Data:
+        return Data(jnp.asarray(X[some]), jnp.asarray(y[some]))
+
     W = np.array([[0.0], [1.2], [-0.6]], np.float32)
     direction = np.array([[1.0], [0.0], [0.0]], np.float32)
-    data, parts = Data(X, y), [Data(X[i : i + 1], y[i : i + 1]) for i in range(3)]
     *each, total = (
-        compiled.slice_1d(Objective(), W, direction, part, start=-4.0, stop=6.0, num=501)
-        for part in (*parts, data)
+        compiled.slice_1d(Objective(), W, direction, of(some), start=-4.0, stop=6.0, num=501)
+        for some in (*(slice(i, i + 1) for i in range(3)), slice(3))
     )
     losses = np.stack([part.loss for part in each])
     return {"w": np.asarray(total.t), "examples": losses, "mean": np.asarray(total.loss)}

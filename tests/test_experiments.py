@@ -621,6 +621,30 @@ def test_sections_that_measure_seconds_come_last_and_alone(tmp_path, monkeypatch
     assert (beside[0], beside[3]) == ([sections[0]], [sections[3]])
 
 
+def test_what_is_timed_is_prepared_beside_the_others_by_who_then_times_it(tmp_path, monkeypatch):
+    asked: list[Any] = []
+
+    def serve(pipe):
+        with contextlib.suppress(EOFError):
+            while True:
+                is_preparing, _, section, _ = pipe.recv()
+                asked.append((section.value, is_preparing, threading.get_ident()))
+                time.sleep(0.2)
+                pipe.send(None if is_preparing else section)
+
+    monkeypatch.setattr(workers.Worker, "started", lambda: in_a_thread(serve))
+    modules = [SimpleNamespace(__name__="", prepare=int) if i in (0, 3) else
+               SimpleNamespace(__name__="") for i in range(5)]  # fmt: skip
+    sections = [Number(value, value in (0, 3, 4)) for value in range(5)]
+    found = [i for i, _ in workers.outcomes(list(zip(modules, sections, strict=True)), 2, tmp_path)]
+    assert found[2:] == [0, 3, 4]
+    assert {(number, is_preparing) for number, is_preparing, _ in asked[:4]} == {
+        (1, False), (2, False), (0, True), (3, True)
+    }  # fmt: skip
+    who = {(number, is_preparing): thread for number, is_preparing, thread in asked}
+    assert who[0, True] == who[0, False] != who[3, True] == who[3, False]
+
+
 def test_a_worker_goes_on_while_the_caller_draws(tmp_path, monkeypatch):
     """But nothing that measures seconds does."""
     begun: queue.Queue[int] = queue.Queue()

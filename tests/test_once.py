@@ -1,6 +1,7 @@
 """What the sections of a run share: measurements, products and compiled programs."""
 
 import importlib
+import os
 import threading
 
 import jax
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from experiments.shared import compilation, searches, settings, views
+from experiments.shared import batches, compilation, searches, settings, views
 from experiments.shared.once import once, shared_in
 from experiments.shared.options import Source
 from jaxsvm import Objective
+from jaxsvm.core import features
 
 pytestmark = pytest.mark.experiments
 DIGITS = Source("digits")
@@ -83,9 +85,14 @@ def test_sections_that_are_compiled_otherwise_share_nothing(tmp_path):
 
 def test_all_views_of_a_random_search_come_of_one_product(monkeypatch):
     """They are what `jaxsvm.random_search` finds in each form."""
-    products = []
-    dot = views.features.dot
-    monkeypatch.setattr(views.features, "dot", lambda X, W: products.append(len(W)) or dot(X, W))
+    products: list[int] = []
+    dot = features.dot
+
+    def counted(X, W):
+        products.append(len(W))
+        return dot(X, W)
+
+    monkeypatch.setattr(features, "dot", counted)
     forms = searches.notes_forms((1e-2, 1e-3))
     searches.search_at_random(DIGITS, forms[:1], 60, 2)
     for_one = products.copy()
@@ -113,7 +120,8 @@ def test_columns_of_their_own_scales_are_no_view():
 
 
 @pytest.mark.parametrize("name", ["race", "minibatch"])
-def test_nothing_is_compiled_while_seconds_are_measured(name, programs):
+def test_nothing_is_compiled_while_seconds_are_measured(name, programs, monkeypatch):
+    monkeypatch.setattr(batches, "POWERS", (32,))
     section = importlib.import_module(f"experiments.{name}")
     small = {
         "race": {"strategies": ("local search", "L-BFGS (optax)"), "search_steps": 60,
@@ -131,7 +139,7 @@ def test_small_data_are_compiled_quickly_and_other_flags_stay(tmp_path, monkeypa
     monkeypatch.setenv("XLA_FLAGS", "--mine=1")
     for source in (Source("cifar10"), Source(str(tmp_path / "absent.csv"))):
         compilation.compile_quickly(source)
-        assert compilation.os.environ["XLA_FLAGS"] == "--mine=1"
+        assert os.environ["XLA_FLAGS"] == "--mine=1"
     file = tmp_path / "mine.csv"
     for size, quickly in ((8 * settings.SMALL_SIZE + 1, False), (8 * settings.SMALL_SIZE, True)):
         with open(file, "wb") as opened:
@@ -139,4 +147,4 @@ def test_small_data_are_compiled_quickly_and_other_flags_stay(tmp_path, monkeypa
         compilation.compile_quickly(Source(str(file)))
         # The user's own come last, so that they count.
         flags = f"{compilation.QUICKLY} --mine=1" if quickly else "--mine=1"
-        assert compilation.os.environ["XLA_FLAGS"] == flags
+        assert os.environ["XLA_FLAGS"] == flags

@@ -664,17 +664,19 @@ def test_a_full_standard_output_is_one_line(monkeypatch, capsys):
 
 
 def test_the_race_leaves_out_what_diverges(monkeypatch, tmp_path):
+    near_zero, every = strategies.near_zero, strategies.strategies
+
     def start(dataset, seed):
-        W, key = strategies.near_zero(dataset, seed)
+        W, key = near_zero(dataset, seed)
         return (W * jnp.nan if seed == 1 else W), key
 
     def known(dataset, config):
-        found = strategies.strategies(dataset, config)
+        found = every(dataset, config)
         too_large = gradient_descent(Objective(reg=10.0), step_size=1e9)
         return found | {"Nesterov": found["Nesterov"]._replace(optimizer=too_large)}
 
-    monkeypatch.setattr(race, "near_zero", start)
-    monkeypatch.setattr(race, "strategies", known)
+    monkeypatch.setattr(strategies, "near_zero", start)
+    monkeypatch.setattr(strategies, "strategies", known)
     arrays = race.run(
         race.Config(seeds=3, full_steps=10, strategies=("gradient descent", "Nesterov"))
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
@@ -36,6 +37,7 @@ def environment() -> dict[str, Any]:
         "num_devices": jax.device_count(),
         "dtype": str(jnp.zeros(()).dtype),
         "x64": bool(jax.config.read("jax_enable_x64")),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": cores(),

@@ -12,9 +12,12 @@ from experiments.shared.text import as_text, code, table
 from jaxsvm.optimizers.identity import differences
 
 # What the report's last chapter repeats of the run as a whole.
-ABOUT = ("commit", "device", "dtype", "platform", "processor", "cores", "sections_at_a_time")
+ABOUT = (
+    "commit", "device", "dtype", "platform", "processor", "cores", "sections_at_a_time",
+    "xla_flags",
+)  # fmt: skip
 # What a section's bits may depend on beside its options: where it differs, the report says so.
-BITS = ("versions", "commit", "device", "dtype", "x64", "processor", "cores")
+BITS = ("versions", "commit", "device", "dtype", "x64", "processor", "cores", "xla_flags")
 
 
 def command(module: str, config: Config) -> str:

@@ -22,6 +22,7 @@ from experiments.shared.environment import environment
 from experiments.shared.failures import MISTAKE, NOT_WHOLE, Failure, fail, failure_of, say, worst
 from experiments.shared.figures import save_figures
 from experiments.shared.folder import Kept
+from experiments.shared.kept_runs import UNFINISHED
 from experiments.shared.options import Config
 from experiments.shared.record import read_signed, signed_json, trace_rows, write_text
 from experiments.shared.report import Chapter, Claim, Story, Top, write_report
@@ -107,7 +108,7 @@ class Run:
         self._write()
         self._run(waiting, saving)
         if not self.failures:
-            shutil.rmtree(self.place / folders.UNFINISHED, ignore_errors=True)
+            shutil.rmtree(self.place / UNFINISHED, ignore_errors=True)
 
     def _wrong_file(self) -> str:
         """Return a file of the report or the records that is not as a finished run leaves it.
