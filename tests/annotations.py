@@ -5,13 +5,14 @@ anew whenever it is called; most of the time that checks took went to compiling 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import beartype
 
-_checks: dict[object, Callable] = {}
+_checks: dict[object, Callable[..., Any]] = {}
 
 
-def checked(function: Callable) -> Callable:
+def checked(function: Any) -> Callable[..., Any]:
     """Return `function`, which has jaxtyping's empty body, checked by beartype."""
     code = function.__code__
     try:

@@ -14,6 +14,7 @@ from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import harness, landscape, svm_peers, svm_table
 from experiments.benchmark.compare import compare as compare_files
 from jaxsvm import Data, StandardizedFeatures
+from jaxsvm.datasets import rows_from_pixels
 
 pytestmark = pytest.mark.any_precision
 
@@ -249,7 +250,10 @@ def test_the_two_forms_of_the_problem_are_one_matrix():
     _, rows, plain = harness.problem(harness.Config(size="tiny"))
     np.testing.assert_allclose(np.asarray(rows.X), plain.X, rtol=1e-6)
     assert isinstance(rows.X, StandardizedFeatures)
-    assert rows.X.values.shape[1] % 16 == 0
+    # Padded as a user's own images are.
+    N, D = plain.X.shape
+    users = rows_from_pixels(np.zeros((1, D - 1), np.uint8), shift=np.zeros(D - 1, np.float32))
+    assert rows.X.values.shape == (N, users.values.shape[1])
 
 
 def allocate(before, during):

@@ -18,6 +18,7 @@ import scipy.optimize
 import jaxsvm
 from jaxsvm import Data, Objective
 from jaxsvm.core import losses
+from jaxsvm.lines.grid import DIRECT_NUM
 from tests import reference
 from tests.problems import FEW, float_dtype, problem
 
@@ -424,14 +425,15 @@ def test_slices_are_the_objective_at_every_node(name, x64):
         value = reference.family_objective(machine, here, X, y, reg=REG, delta=delta)
         return value, accuracy_of(here, X, y)
 
-    num = 9 if name in FEW else 4  # few nodes are evaluated one by one, more by running sums
+    # Few nodes are summed directly, more by running sums.
+    num = DIRECT_NUM + 1 if name in FEW else 4
     plane = slice_2d(objective, W, a, b, data, start=-1.0, stop=1.5, num=num)
     expected = np.array([[direct(s, t) for t in plane.t] for s in plane.t])
     np.testing.assert_allclose(plane.loss, expected[..., 0], rtol=1e-11)
     np.testing.assert_allclose(plane.accuracy, expected[..., 1], rtol=1e-11)
     if name not in FEW:
         return
-    line = slice_1d(objective, W, a, data, start=-1.0, stop=1.5, num=11)
+    line = slice_1d(objective, W, a, data, start=-1.0, stop=1.5, num=DIRECT_NUM + 1)
     expected = np.array([direct(s, 0) for s in line.t])
     np.testing.assert_allclose(line.loss, expected[:, 0], rtol=1e-11)
     np.testing.assert_allclose(line.accuracy, expected[:, 1], rtol=1e-11)

@@ -56,7 +56,8 @@ def test_each_search_is_the_listing_s(x64, size):
 @pytest.mark.parametrize("form", [problem, byte_problem])
 def test_blocks_equal_the_plain_step(form):
     W, data = form(3, (1100, 9, 10))
-    optimizer = local_searches(Objective(reg=0.1), step_size=0.1, block_size=7)
+    objective = Objective(reg=0.1)
+    optimizer = local_searches(objective, step_size=0.1, block_size=7)
     plain = optimizer._replace(block_step=None)
     expected, expected_info = compiled_run(plain, KEY, starts(W), data, num_steps=30)
     assert 0 < expected_info.accepted.sum() < 30 * S
@@ -65,6 +66,10 @@ def test_blocks_equal_the_plain_step(form):
     np.testing.assert_array_equal(info.accepted, expected_info.accepted)
     np.testing.assert_allclose(info.loss, expected_info.loss, rtol=rtol)
     np.testing.assert_allclose(state.params, expected.params, rtol=0, atol=2 * rtol)
+    # The starts share a product too.
+    first = optimizer.init(starts(W).at[0].set(jnp.nan), data).best_loss
+    losses = [jnp.inf, *(objective(V, data) for V in starts(W)[1:])]
+    np.testing.assert_allclose(first, losses, rtol=rtol)
 
 
 def test_a_search_does_not_know_how_many_there_are():

@@ -30,6 +30,7 @@ from experiments.shared.timing import Row as Row
 from experiments.shared.timing import row_of as row_of
 from jaxsvm import Data, StandardizedFeatures
 from jaxsvm import plot as draw
+from jaxsvm.datasets.rows import COLUMN_MULTIPLE
 
 SHAPES = {"full": (50_000, 3_073, 10), "tiny": (600, 65, 10)}  # (N, D, C)
 
@@ -191,8 +192,8 @@ def random_data(size: str, form: str, seed: int = 0) -> tuple[jax.Array, Data]:
 
 
 def padded(D: int) -> int:
-    """Return how many columns a row of bytes has, padding included."""
-    return -(-D // 16) * 16
+    """Return how many columns a row of bytes has, padding included, as a user gets them."""
+    return -(-D // COLUMN_MULTIPLE) * COLUMN_MULTIPLE
 
 
 def table(rows: Sequence[Row], limits: Limits | None = None) -> str:

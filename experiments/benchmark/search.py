@@ -24,6 +24,8 @@ SCALE = 1e-4
 SEEDS = (8, 32)
 # Candidates in one call of a listing.
 LISTED = 2
+# Trials of a run of several searches: whole blocks, enough of them that the starts hardly count.
+MANY_TRIALS = 200
 
 
 def run(config: Config) -> list[Row]:
@@ -124,21 +126,22 @@ def many(config: Config) -> list[Row]:
     key = jax.random.key(config.seed)
     one = jaxsvm.local_search(OBJECTIVE, step_size=SCALE)
     together = jaxsvm.local_searches(OBJECTIVE, step_size=SCALE)
-    trials = candidates(one, config)
+    trials = MANY_TRIALS if config.full else 2
+    a_block = candidates(one, config)
 
     @jax.jit
     def vmapped(keys: Any, W: Any, data: Any) -> Any:
-        search = partial(run_steps, one, params=W, data=data, num_steps=trials)
+        search = partial(run_steps, one, params=W, data=data, num_steps=a_block)
         return jax.vmap(lambda key: search(key=key)[0])(keys)
 
     peers: Peers = {"one": partial(run_steps, one, key, W, data, num_steps=trials)}
     calls = {"one": trials}
     for count in SEEDS:
         name = f"{count}, local_searches"
-        calls[name] = candidates(together, config)
+        calls[name] = trials
         starts = jnp.broadcast_to(W, (count, *W.shape))
         peers[name] = partial(run_steps, together, key, starts, data, num_steps=calls[name])
     name = f"{SEEDS[0]}, vmap over keys"
-    calls[name] = trials
+    calls[name] = a_block
     peers[name] = partial(vmapped, jax.random.split(key, SEEDS[0]), W, data)
     return compare(PART, "local searches, a trial of each", peers, config, calls=calls)

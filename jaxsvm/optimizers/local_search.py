@@ -38,6 +38,7 @@ from jaxsvm.optimizers.random_search import (
     SearchState,
     draw_each,
     keep_if_lower,
+    losses_at,
     normal,
     start,
 )
@@ -101,7 +102,7 @@ def local_search(
     block_size = check_count("block_size", block_size)
 
     def init(params: Weights, data: Data) -> LocalSearchState:
-        found = start(objective, params, data)
+        found = start(params, objective(params, data))
         return LocalSearchState(found.params, found.best_loss, block_start=found)
 
     def draw(key: Array, like: Weights) -> Weights:
@@ -133,7 +134,7 @@ def local_search(
 
 
 def local_searches(
-    objective: Objective, *, step_size: ScalarLike = 1e-4, block_size: int = 50
+    objective: Objective, *, step_size: ScalarLike = 1e-4, block_size: int = 100
 ) -> Optimizer:
     """Run S local searches from S starts side by side; ``params`` is (S, C, D).
 
@@ -145,8 +146,8 @@ def local_searches(
     Args:
         objective: what is minimized.
         step_size: standard deviation of each entry of a step, > 0.
-        block_size: how many trials of each search share one product. Memory:
-            (S + block_size)·N·C numbers.
+        block_size: how many trials of each search share one product, in which the S searches'
+            own scores are taken anew. Memory: (S + block_size)·N·C numbers.
 
     Returns:
         An optimizer of `LocalSearchState` and `SearchInfo` whose leaves have a leading axis of S. A
@@ -177,7 +178,7 @@ def local_searches(
             raise ValueError(
                 f"params has shape {params.shape}: expected (S, C, D), one start for each search"
             )
-        found = lax.map(lambda W: start(objective, W, data), params)
+        found = start(params, losses_at(objective, params, data))
         return LocalSearchState(found.params, found.best_loss, block_start=found)
 
     def draw(key: Array, like: Float[Array, "S C D"]) -> tuple[Weights, Turn]:

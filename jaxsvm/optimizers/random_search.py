@@ -96,7 +96,7 @@ def random_search(
     block_size = check_count("block_size", block_size)
 
     def init(params: Weights, data: Data) -> SearchState:
-        return start(objective, params, data)
+        return start(params, objective(params, data))
 
     def draw(key: Array, like: Weights) -> Weights:
         return normal(key, like) * jnp.asarray(scale, like.dtype)
@@ -109,7 +109,7 @@ def random_search(
         keys: Array, state: SearchState, data: Data, first: int | Array, stop: int | Array
     ) -> tuple[SearchState, SearchInfo]:
         trials = draw_each(draw, keys, state.params)
-        losses = _losses(objective, trials, data)
+        losses = losses_at(objective, trials, data)
         # Draws before `first` need no mask: none of them is below the best loss any more.
         barred = jnp.isnan(losses) | (jnp.arange(block_size) >= stop)
         possible = jnp.where(barred, jnp.inf, losses)
@@ -200,7 +200,7 @@ def pruned_random_search(
     require(objective, "pruned_random_search", penalty=False)  # a Hinge is convex in the scores
 
     def init(params: Weights, data: Data) -> PrunedState:
-        found = start(objective, params, data)
+        found = start(params, objective(params, data))
         loss, slope = jax.value_and_grad(replace(objective, reg=0.0))(jnp.zeros_like(params), data)
         return PrunedState(*found, loss, slope)
 
@@ -245,9 +245,8 @@ def pruned_random_search(
     return Optimizer(init, step, block_step, block_size)
 
 
-def start(objective: Objective, params: Weights, data: Data) -> SearchState:
+def start(params: Float[Array, "*S C D"], loss: Float[Array, "*S"]) -> SearchState:
     """Return the state at the start; a NaN loss counts as infinite, or none could be below it."""
-    loss = objective(params, data)
     return SearchState(params, jnp.where(jnp.isnan(loss), jnp.inf, loss))
 
 
@@ -289,7 +288,9 @@ def _info(loss: Array, best_loss: Array, accepted: Array) -> SearchInfo:
     )
 
 
-def _losses(objective: Objective, trials: Float[Array, "B C D"], data: Data) -> Float[Array, " B"]:
+def losses_at(
+    objective: Objective, trials: Float[Array, "B C D"], data: Data
+) -> Float[Array, " B"]:
     """Return the objective at every trial: one product for each block of rows of X."""
     B, C, D = trials.shape
     # Trials run fastest along the columns of a block's scores, (rows, C, B): whatever the loss
