@@ -211,8 +211,8 @@ def test_terms_without_slope_and_kinks_on_nodes_are_exact(power, num):
 def test_more_terms_than_are_added_side_by_side(num):
     # A prime number of them: some are left over.
     u, v, a, b = np.random.default_rng(0).normal(size=(4, 4999))
-    height = Height(2, *(jnp.asarray(np.abs(x), float_dtype()) for x in (a, b)))
-    terms = Hinges(*(jnp.asarray(x, float_dtype()) for x in (u, v)), 1.0, height)
+    held = [jnp.asarray(x, float_dtype()) for x in (u, v, np.abs(a), np.abs(b))]
+    terms = Hinges(held[0], held[1], 1.0, Height(2, held[2], held[3]))
     h = np.maximum(u + np.linspace(-1, 2, num)[:, None] * v, 0)
     expected = (np.abs(a) * h + np.abs(b) * h**2).sum(axis=1)
     got = hinges_on_grid(terms, start=-1.0, stop=2.0, num=num)
