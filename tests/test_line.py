@@ -210,11 +210,12 @@ def test_terms_without_slope_and_kinks_on_nodes_are_exact(power, num):
 @pytest.mark.parametrize("num", [3, DIRECT_NUM + 1])
 def test_more_terms_than_are_added_side_by_side(num):
     # A prime number of them: some are left over.
-    u, v, a, b = np.random.default_rng(0).normal(size=(4, 4999))
-    held = [jnp.asarray(x, float_dtype()) for x in (u, v, np.abs(a), np.abs(b))]
-    terms = Hinges(held[0], held[1], 1.0, Height(2, held[2], held[3]))
+    low = [[-1.0], [-1.0], [0.0], [0.0]]
+    u, v, a, b = numbers = np.random.default_rng(0).uniform(low, 1.0, (4, 4999))
+    offsets, slopes, linear, square = jnp.asarray(numbers, float_dtype())
+    terms = Hinges(offsets, slopes, 1.0, Height(2, linear, square))
     h = np.maximum(u + np.linspace(-1, 2, num)[:, None] * v, 0)
-    expected = (np.abs(a) * h + np.abs(b) * h**2).sum(axis=1)
+    expected = (a * h + b * h**2).sum(axis=1)
     got = hinges_on_grid(terms, start=-1.0, stop=2.0, num=num)
     np.testing.assert_allclose(got, expected, rtol=tolerance())
 
