@@ -55,7 +55,7 @@ def main():
     folder, address, processes, number = sys.argv[1:]
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, int(processes), int(number))
-    jaxsvm.processes.PIECE = 1000  # bytes, so that what the first one finds is sent in many pieces
+    jaxsvm.processes.PIECE = 50_000  # bytes, so that what a solve has saved is sent in some pieces
     path = Path(folder).parent / "X.npy"
     X, y = np.load(path, mmap_mode="r"), np.load(path.with_name("y.npy"))
     sharded = shard(X, y)
