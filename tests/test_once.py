@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from experiments.shared import batches, compilation, searches, settings, views
+from experiments.shared import batches, compilation, runner, searches, settings, views
 from experiments.shared.once import once, shared_in
 from experiments.shared.options import Source
 from jaxsvm import Objective
 from jaxsvm.core import features
+from tests import fake_section
 
 pytestmark = pytest.mark.experiments
 DIGITS = Source("digits")
@@ -47,6 +48,19 @@ def test_what_is_damaged_is_measured_again(tmp_path, capsys):
         path.write_bytes(path.read_bytes()[:-9])
         assert once({"what": "a"}, lambda: {"x": 2}) == {"x": 2}
     assert "it is measured again" in capsys.readouterr().err
+
+
+def test_a_run_that_is_finished_has_forgotten_what_its_sections_shared(tmp_path, capsys):
+    config = fake_section.Config(out=tmp_path, name="run")
+    shared = tmp_path / "run" / "unfinished"
+    for _ in range(2):  # the second time the run is there, and a kill had left the folder
+        assert runner.execute("fake", [(fake_section, config)], config) == 0
+        assert not shared.exists()
+        shared.mkdir()
+    again = fake_section.Config(out=tmp_path, name="run", again=True)
+    (shared / "old.npz").write_bytes(b"")
+    assert runner.execute("fake", [(fake_section, again)], again) == 0
+    assert not shared.exists()
 
 
 def test_who_needs_it_meanwhile_waits(tmp_path):

@@ -95,6 +95,7 @@ class Run:
             wrong = self._wrong_file()
             self.was_finished = not wrong
             if self.was_finished:
+                self._forget()
                 return
             what = f"{self.place / wrong} is incomplete, damaged or of another run"
             print(f"{what}: report and records are written again", file=sys.stderr)
@@ -108,7 +109,11 @@ class Run:
         self._write()
         self._run(waiting, saving)
         if not self.failures:
-            shutil.rmtree(self.place / UNFINISHED, ignore_errors=True)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Remove what sections shared (`once`): all of them are kept."""
+        shutil.rmtree(self.place / UNFINISHED, ignore_errors=True)
 
     def _wrong_file(self) -> str:
         """Return a file of the report or the records that is not as a finished run leaves it.
