@@ -67,7 +67,7 @@ def test_the_others_name_a_killed_process_and_the_run_goes_on(files, whole, coun
     name = f"killed-{count}"
     command = ["-m", "tests.team_child", *files, *SEARCH, "--name", name]
     processes = together(count, *command)
-    while not list(Path(files[-1], name).glob("*/unfinished/*/step-*")):
+    while not list(Path(files[-1], name).glob("**/unfinished/**/step-*")):
         assert processes[0].poll() is None, said(processes[0])
         time.sleep(0.02)
     began = time.monotonic()

@@ -59,6 +59,11 @@ def made_up():
                           "diverged": np.zeros(num, bool)}
         for name in race.STRATEGIES[:3]
     }  # fmt: skip
+    forms = {
+        form: {"losses": drawn, "lowest": np.minimum.accumulate(drawn, axis=1),
+               "test_accuracy": shares(num)}
+        for form, drawn in {"raw": some(num, 40), "scaled": some(num, 40)}.items()
+    }  # fmt: skip
     losses, curve = some(2, num, 40), {"step_size": 10.0 ** np.arange(-4, 1), "loss": some(5)}
     results: dict[str, Any] = {
         "landscape": {"scale": 0.1, "grid": 9, "all": {"examples": 1234}, "animate": False,
@@ -66,6 +71,7 @@ def made_up():
         "random_search": {
             "losses": losses, "scales": np.array([1e-2, 1e-3]), "best_loss": losses.min(axis=2),
             "mean_loss": some(2), "standard_error": some(2), "expected_loss": some(2),
+            "lowest": np.minimum.accumulate(losses, axis=2), "forms": forms,
             "chance": 0.3, "test_accuracy": shares(2, num),
             "long": {"lowest": some(num, 60), "test_accuracy": shares(num),
                      "evaluations": np.array([3, 4, 6])},
