@@ -68,7 +68,7 @@ def run(config: Config) -> dict[str, Any]:
         searches[pixels] = {
             "random": of_form[pixels, SCALES[0]],
             "local": search_locally(dataset, 1e-3, 1e-4, num_steps, seeds),
-            "uniform_start": recipes.evaluate_each(Objective(), starts, dataset.train).loss,
+            "uniform_start": recipes.losses(Objective(), starts, dataset.train),
             "range": pixel_range(dataset.train),
         }
     centred, scaled = (settings.load(config.source, p) for p in ("centred", "scaled"))
@@ -79,7 +79,9 @@ def run(config: Config) -> dict[str, Any]:
         "shape": recipes.zero_weights(centred).shape,
         "searches": searches,
         "small_scale": of_form["centred", SCALES[1]],
-        "at_zero": recipes.evaluate(Objective(), recipes.zero_weights(centred), centred.train).loss,
+        "at_zero": recipes.losses(
+            Objective(), [recipes.zero_weights(centred)], centred.train
+        ).item(),
         "overfit": overfit(scaled),
         "chords": chord_excess(scaled),
         **worked_examples(),

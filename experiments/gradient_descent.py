@@ -176,7 +176,7 @@ def row(name: str, progress: Progress, objective: Objective, dataset: Dataset) -
         "loss": loss,
         "lowest_loss": min(float(np.min(progress.info.loss)), loss),
         "train_accuracy": train_accuracy,
-        "test_accuracy": recipes.evaluate(objective, progress.state.params, dataset.test).accuracy,
+        "test_accuracy": recipes.accuracies([progress.state.params], dataset.test).item(),
         "seconds": float(progress.seconds[-1]),
         "gradient_evaluations": int(progress.info.gradient_evaluations.sum()),
         "outcome": progress.divergence.describe() if progress.divergence else "finished",

@@ -114,8 +114,14 @@ def measure(
         "recipe": {
             **recipe,
             "seconds": np.array([run.seconds[-1] for run in runs]),
-            "train": np.stack(recipes.evaluate_each(objective, final, dataset.train), axis=1),
-            "test_accuracy": recipes.evaluate_each(objective, final, dataset.test).accuracy,
+            "train": np.stack(
+                [
+                    recipes.losses(objective, final, dataset.train),
+                    recipes.accuracies(final, dataset.train),
+                ],
+                axis=1,
+            ),
+            "test_accuracy": recipes.accuracies(final, dataset.test),
             "diverged": np.array([run.divergence is not None for run in runs]),
         },
         "curves": curves,

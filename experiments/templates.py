@@ -20,7 +20,6 @@ from experiments.shared import options, pictures, recipes, runner, settings
 from experiments.shared.figures import Figures
 from experiments.shared.report import Story
 from experiments.shared.text import as_text, table
-from jaxsvm import Objective
 
 STORY = Story(
     "What was learned?",
@@ -55,7 +54,7 @@ def run(config: Config) -> dict[str, Any]:
         "norm": np.linalg.norm(weights, axis=1),
         "class_names": list(dataset.class_names),
         "feature_names": pictures.names_of_features(dataset),
-        "test_accuracy": recipes.evaluate(Objective(), W, dataset.test).accuracy,
+        "test_accuracy": recipes.accuracies([W], dataset.test).item(),
     }
 
 

@@ -34,13 +34,18 @@ _accuracy = jax.jit(jaxsvm.accuracy)
 
 def evaluate(objective: Objective, W: Any, data: Data) -> Score:
     """Return the objective and the accuracy of W, both floats."""
-    W = np.asarray(W)  # goes where the data are; one that lies on all devices would take them there
-    return Score(float(_value(objective, W, data)), float(_accuracy(W, data)))
+    return Score(losses(objective, [W], data).item(), accuracies([W], data).item())
 
 
-def evaluate_each(objective: Objective, Ws: Iterable[Any], data: Data) -> Score:
-    """Return the objectives and the accuracies of k weights, both (k,)."""
-    return Score(*np.array([evaluate(objective, W, data) for W in Ws]).T)
+# NumPy's weights go where the data are; those that lie on all devices would take the data there.
+def losses(objective: Objective, Ws: Iterable[Any], data: Data) -> np.ndarray:
+    """Return the objectives of k weights, (k,)."""
+    return np.array([float(_value(objective, np.asarray(W), data)) for W in Ws])
+
+
+def accuracies(Ws: Iterable[Any], data: Data) -> np.ndarray:
+    """Return the accuracies of k weights, (k,)."""
+    return np.array([float(_accuracy(np.asarray(W), data)) for W in Ws])
 
 
 def first(data: Data, count: int | None) -> Data:

@@ -10,7 +10,7 @@ import numpy as np
 from experiments.shared.once import once
 from experiments.shared.options import Source
 from experiments.shared.progress import Progress, progress_run, run_seeds
-from experiments.shared.recipes import evaluate_each, zero_weights
+from experiments.shared.recipes import accuracies, losses, zero_weights
 from experiments.shared.settings import Pixels, load
 from experiments.shared.views import View, random_search_of_views, view_of
 from jaxsvm import Dataset, Objective, Optimizer, local_searches, random_search
@@ -112,7 +112,7 @@ def _found(
         "losses": np.stack([info.loss for info in infos]),
         "lowest": np.stack([info.best_loss for info in infos]),
         "evaluations": np.array([info.loss_evaluations.sum() for info in infos]),
-        "test_accuracy": evaluate_each(Objective(), best, dataset.test).accuracy,
+        "test_accuracy": accuracies(best, dataset.test),
         "seconds": np.array([run.seconds[-1] for run in runs]),
     }
 
@@ -153,11 +153,11 @@ def _search_locally(
     )  # fmt: skip
     _check_finite(progress, f"start_scale = {start_scale:g}")
     return {
-        "start_loss": evaluate_each(objective, starts, train).loss,
-        "start_accuracy": evaluate_each(objective, starts, test).accuracy,
+        "start_loss": losses(objective, starts, train),
+        "start_accuracy": accuracies(starts, test),
         "best_loss": progress.info.best_loss.T,
         "accepted": progress.info.accepted.T,
-        "test_accuracy": evaluate_each(objective, progress.state.params, test).accuracy,
+        "test_accuracy": accuracies(progress.state.params, test),
         "seconds": progress.seconds[-1],
     }
 

@@ -14,7 +14,7 @@ from jax import Array
 
 import jaxsvm
 from experiments.shared.progress import prepare_run, progress_run
-from experiments.shared.recipes import evaluate, evaluate_each, minibatch_recipe, zero_weights
+from experiments.shared.recipes import accuracies, losses, minibatch_recipe, zero_weights
 from experiments.shared.settings import suiting
 from jaxsvm import Dataset, Objective, Optimizer
 
@@ -101,8 +101,8 @@ def prepare(strategies: Iterable[Strategy], dataset: Dataset, objective: Objecti
     W, _ = near_zero(dataset, 0)
     for strategy in strategies:
         prepare_run(strategy.optimizer, W, dataset.train, strategy.num_steps, num_chunks=PARTS)
-    for data in (dataset.train, dataset.test):
-        evaluate(objective, W, data)
+    losses(objective, [W], dataset.train)
+    accuracies([W], dataset.test)
 
 
 def follow(
@@ -123,7 +123,7 @@ def follow(
         loss_evaluations=passes(progress.info.loss_evaluations),
         gradient_evaluations=passes(progress.info.gradient_evaluations),
         seconds=progress.path_seconds,
-        objective=evaluate_each(objective, progress.path, dataset.train).loss,
-        test_accuracy=evaluate(objective, progress.state.params, dataset.test).accuracy,
+        objective=losses(objective, progress.path, dataset.train),
+        test_accuracy=accuracies([progress.state.params], dataset.test).item(),
         diverged=progress.divergence is not None,
     )
