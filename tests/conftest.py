@@ -1,7 +1,7 @@
 """Strict settings for every test.
 
 In the environment, JAX_ENABLE_X64=1 runs the suite in float64, and JAXSVM_DEFAULT_COMPILATION=1
-with XLA's default passes, as users do (CI runs the tests marked ``compiled`` so as well).
+with XLA's default passes, as users do (CI runs the tests marked ``compiled`` only so in float32).
 """
 
 import gc
