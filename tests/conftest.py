@@ -18,7 +18,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", not jax.config.read("jax_enable_x64"))
 # Most of the suite's time is spent in compilers. XLA's cheap passes take half of it, and so do its
 # older emitters of fused loops; tests' child processes compile so as well. What they do not do,
-# fusing products into sums say, can change a result, so CI also runs some tests without.
+# fusing products into sums say, can change a result, so CI runs some tests without.
 CHEAP = not os.environ.get("JAXSVM_DEFAULT_COMPILATION")
 jax.config.update("jax_disable_most_optimizations", CHEAP)
 if CHEAP:
