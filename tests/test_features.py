@@ -218,3 +218,10 @@ def test_second_moments_are_the_product(N, D, monkeypatch):
         expected = X.T @ (weights[:, None] * X) / N
         np.testing.assert_allclose(got, expected, atol=400 * unit() * np.abs(X).max() ** 2)
         np.testing.assert_array_equal(got, got.T)
+
+
+def test_an_index_of_columns_is_refused():
+    X = forms(3)[1]["b"].X
+    with pytest.raises(ValueError, match=r"2 parts: expected one, of rows"):
+        X[:, :2]
+    assert X[(slice(0, 2),)].shape == (2, 9)

@@ -87,6 +87,11 @@ class StandardizedFeatures:
         return int(self.values.shape[0])
 
     def __getitem__(self, index: Any) -> "StandardizedFeatures":
+        if isinstance(index, tuple) and len(index) > 1:
+            raise ValueError(
+                f"X[index] has an index of {len(index)} parts: expected one, of rows; "
+                "numpy.asarray(X) has the columns too"
+            )
         return replace(self, values=self.values[index])
 
     def __matmul__(self, other: Array) -> Array:
