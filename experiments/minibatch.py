@@ -91,6 +91,8 @@ def prepare(config: Config) -> Callable[[], dict[str, Any]]:
     sizes = dict.fromkeys(min(B or N, N) for B in config.batch_sizes)
     swept = {B: of_size(B, epochs, step_size, config.reg, N) for B in sizes}
     strategies.prepare((strategy for _, strategy in swept.values()), dataset, objective)
+    # The recipe is judged by what it learned from, too.
+    recipes.accuracies([recipes.zero_weights(dataset)], dataset.train)
     batches.timed_calls(config.source)
     copies = batches.duplicate_error(config.copies, dataset, config.reg)
     return functools.partial(measure, config, dataset, objective, recipe, swept, copies)
