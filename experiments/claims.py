@@ -79,9 +79,7 @@ def run(config: Config) -> dict[str, Any]:
         "shape": recipes.zero_weights(centred).shape,
         "searches": searches,
         "small_scale": of_form["centred", SCALES[1]],
-        "at_zero": recipes.losses(
-            Objective(), [recipes.zero_weights(centred)], centred.train
-        ).item(),
+        "at_zero": recipes.loss(Objective(), recipes.zero_weights(centred), centred.train),
         "overfit": overfit(scaled),
         "chords": chord_excess(scaled),
         **worked_examples(),
@@ -100,7 +98,8 @@ def overfit(dataset: Dataset) -> dict[str, float]:
     few, step_size = recipes.first(dataset.train, 20), settings.suiting(dataset).few_step_size
     descent = gradient_descent(Objective(), step_size=step_size)
     progress = progress_run(descent, jax.random.key(0), recipes.zero_weights(dataset), few, 2000)
-    return recipes.evaluate(Objective(), progress.state.params, few)._asdict()
+    W = progress.state.params
+    return {"loss": recipes.loss(Objective(), W, few), "accuracy": recipes.accuracy(W, few)}
 
 
 def chord_excess(dataset: Dataset, pairs: int = 20) -> float:

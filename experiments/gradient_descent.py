@@ -170,13 +170,14 @@ def losses(progress: Progress) -> np.ndarray:
 
 def row(name: str, progress: Progress, objective: Objective, dataset: Dataset) -> dict[str, Any]:
     """Return what the table says of one run."""
-    loss, train_accuracy = recipes.evaluate(objective, progress.state.params, dataset.train)
+    W = progress.state.params
+    loss = recipes.loss(objective, W, dataset.train)
     return {
         "name": name,
         "loss": loss,
         "lowest_loss": min(float(np.min(progress.info.loss)), loss),
-        "train_accuracy": train_accuracy,
-        "test_accuracy": recipes.accuracies([progress.state.params], dataset.test).item(),
+        "train_accuracy": recipes.accuracy(W, dataset.train),
+        "test_accuracy": recipes.accuracy(W, dataset.test),
         "seconds": float(progress.seconds[-1]),
         "gradient_evaluations": int(progress.info.gradient_evaluations.sum()),
         "outcome": progress.divergence.describe() if progress.divergence else "finished",

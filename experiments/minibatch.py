@@ -92,7 +92,7 @@ def prepare(config: Config) -> Callable[[], dict[str, Any]]:
     swept = {B: of_size(B, epochs, step_size, config.reg, N) for B in sizes}
     strategies.prepare((strategy for _, strategy in swept.values()), dataset, objective)
     # The recipe is judged by what it learned from, too.
-    recipes.accuracies([recipes.zero_weights(dataset)], dataset.train)
+    recipes.accuracy(recipes.zero_weights(dataset), dataset.train)
     batches.timed_calls(config.source)
     copies = batches.duplicate_error(config.copies, dataset, config.reg)
     return functools.partial(measure, config, dataset, objective, recipe, swept, copies)
@@ -116,12 +116,11 @@ def measure(
         "recipe": {
             **recipe,
             "seconds": np.array([run.seconds[-1] for run in runs]),
-            "train": np.stack(
-                [
+            "train": np.column_stack(
+                (
                     recipes.losses(objective, final, dataset.train),
                     recipes.accuracies(final, dataset.train),
-                ],
-                axis=1,
+                )
             ),
             "test_accuracy": recipes.accuracies(final, dataset.test),
             "diverged": np.array([run.divergence is not None for run in runs]),

@@ -54,7 +54,7 @@ def run(config: Config) -> dict[str, Any]:
         "norm": np.linalg.norm(weights, axis=1),
         "class_names": list(dataset.class_names),
         "feature_names": pictures.names_of_features(dataset),
-        "test_accuracy": recipes.accuracies([W], dataset.test).item(),
+        "test_accuracy": recipes.accuracy(W, dataset.test),
     }
 
 

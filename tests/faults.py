@@ -669,6 +669,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=os.devnull, help="a .csv, one row a fault")
     given = parser.parse_args()
     without_jax()
+    # A shell has what it starts in the background ignore Ctrl-C, and children would do as it does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.simplefilter("error")  # a checkpoint that is passed over says so by a warning
     outcomes = []
     with open(given.out, "w", newline="", buffering=1) as file:

@@ -25,7 +25,7 @@ import jaxsvm
 from experiments.benchmark import svm_peers
 from experiments.benchmark.harness import Config, Row, compare, row_of
 from experiments.benchmark.svm_peers import CS, OVR, SQUARED, WW, Apart, Peer
-from experiments.shared.recipes import evaluate
+from experiments.shared.recipes import loss
 from experiments.shared.timing import timed
 from jaxsvm import Data, Dataset, Objective
 from jaxsvm.core import FAMILY
@@ -177,7 +177,7 @@ def solved(task: Task) -> tuple[Entrant, Callable[[Any], tuple[float, float]]]:
         right = float(jaxsvm.accuracy(jnp.asarray(W, jnp.float32), data.test))
         with jax.enable_x64(True):
             wide = Data(astype(data.train.X, jnp.float64), data.train.y)
-            value = evaluate(objective, jnp.asarray(W, jnp.float64), wide).loss
+            value = loss(objective, np.asarray(W, np.float64), wide)
         return (value - bound) / value, right
 
     fit = Fit(solution.passes, seconds, *judge(solution.W))

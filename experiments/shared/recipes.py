@@ -5,7 +5,7 @@ The recipe: batches of 256 from W = 0, a step size that falls linearly to 0, a s
 
 import functools
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,34 +18,31 @@ from experiments.shared.progress import Progress, prepare_run, run_seeds
 from experiments.shared.settings import suiting
 from jaxsvm import Data, Dataset, Objective, Optimizer
 
-
-class Score(NamedTuple):
-    """The objective and the accuracy on some data, of one W or of several."""
-
-    loss: Any
-    accuracy: Any
-
-
 # Each a program of its own: in one of both XLA sums the losses in another order on one device than
 # on several.
 _value = jax.jit(lambda objective, W, data: objective(W, data))
 _accuracy = jax.jit(jaxsvm.accuracy)
 
 
-def evaluate(objective: Objective, W: Any, data: Data) -> Score:
-    """Return the objective and the accuracy of W, both floats."""
-    return Score(losses(objective, [W], data).item(), accuracies([W], data).item())
-
-
 # NumPy's weights go where the data are; those that lie on all devices would take the data there.
+def loss(objective: Objective, W: Any, data: Data) -> float:
+    """Return the objective of W."""
+    return float(_value(objective, np.asarray(W), data))
+
+
+def accuracy(W: Any, data: Data) -> float:
+    """Return the accuracy of W."""
+    return float(_accuracy(np.asarray(W), data))
+
+
 def losses(objective: Objective, Ws: Iterable[Any], data: Data) -> np.ndarray:
     """Return the objectives of k weights, (k,)."""
-    return np.array([float(_value(objective, np.asarray(W), data)) for W in Ws])
+    return np.array([loss(objective, W, data) for W in Ws])
 
 
 def accuracies(Ws: Iterable[Any], data: Data) -> np.ndarray:
     """Return the accuracies of k weights, (k,)."""
-    return np.array([float(_accuracy(np.asarray(W), data)) for W in Ws])
+    return np.array([accuracy(W, data) for W in Ws])
 
 
 def first(data: Data, count: int | None) -> Data:

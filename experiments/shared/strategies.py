@@ -14,7 +14,7 @@ from jax import Array
 
 import jaxsvm
 from experiments.shared.progress import prepare_run, progress_run
-from experiments.shared.recipes import accuracies, losses, minibatch_recipe, zero_weights
+from experiments.shared.recipes import accuracy, loss, losses, minibatch_recipe, zero_weights
 from experiments.shared.settings import suiting
 from jaxsvm import Dataset, Objective, Optimizer
 
@@ -101,8 +101,8 @@ def prepare(strategies: Iterable[Strategy], dataset: Dataset, objective: Objecti
     W, _ = near_zero(dataset, 0)
     for strategy in strategies:
         prepare_run(strategy.optimizer, W, dataset.train, strategy.num_steps, num_chunks=PARTS)
-    losses(objective, [W], dataset.train)
-    accuracies([W], dataset.test)
+    loss(objective, W, dataset.train)
+    accuracy(W, dataset.test)
 
 
 def follow(
@@ -124,6 +124,6 @@ def follow(
         gradient_evaluations=passes(progress.info.gradient_evaluations),
         seconds=progress.path_seconds,
         objective=losses(objective, progress.path, dataset.train),
-        test_accuracy=accuracies([progress.state.params], dataset.test).item(),
+        test_accuracy=accuracy(progress.state.params, dataset.test),
         diverged=progress.divergence is not None,
     )

@@ -137,20 +137,14 @@ def load_dataset(
     check_values("load_dataset", scale)
     _check_scale(scale)
     check_word("dtype", dtype, ("uint8", "float32"))
-    if place is not None and (not callable(place) or dtype == "float32"):
-        raise ValueError(
-            f"place is a {type(place).__name__}, dtype = {dtype!r}: expected a function of Data, "
-            "and bytes as they are"
-        )
+    _check_place(place, dtype)
     examples = _examples(name, labels, test, test_labels, data_dir)
     raw, y = examples.train
     N = len(raw) - _validation_size(validation, len(raw), name)
     average = mean(raw[:N])
     shift = average if center else np.zeros_like(average)
-    if scale == "columns":
-        scales = inverse_deviation(raw[:N])
-    else:
-        scales = np.full(average.shape, scale, np.float32)
+    by_columns = scale == "columns"
+    scales = inverse_deviation(raw[:N]) if by_columns else np.full(average.shape, scale, np.float32)
 
     def on_device(y: np.ndarray) -> Array:
         return jax.device_put(np.array(y, np.int32))
@@ -189,6 +183,14 @@ def load_dataset(
     if len(dataset.validation.y):
         validate(dataset.validation, len(examples.class_names))
     return dataset
+
+
+def _check_place(place: object, dtype: str) -> None:
+    if place is not None and (not callable(place) or dtype == "float32"):
+        raise ValueError(
+            f"place is a {type(place).__name__}, dtype = {dtype!r}: expected a function of Data, "
+            "and bytes as they are"
+        )
 
 
 def _check_scale(scale: float | str) -> None:
