@@ -10,8 +10,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def started(*arguments):
-    """Start one with these arguments, on one device."""
+    """Start one with these arguments, which compiles as the tests do (tests/conftest.py)."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    if environment.get("JAX_DISABLE_MOST_OPTIMIZATIONS"):
+        environment["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)},

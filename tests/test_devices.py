@@ -32,6 +32,8 @@ def child():
     return json.loads(out)
 
 
+# What devices could change is the order of sums, which is one in either precision.
+@pytest.mark.any_precision
 @pytest.mark.compiled
 def test_the_bits_do_not_depend_on_how_many_devices_there_are(child):
     compared = child["compared"]
@@ -39,16 +41,19 @@ def test_the_bits_do_not_depend_on_how_many_devices_there_are(child):
     assert [name for name, is_equal in compared.items() if not is_equal] == []
 
 
+@pytest.mark.any_precision
 @pytest.mark.compiled
 def test_a_run_goes_on_from_8_devices_on_one_and_back(child):
     assert child["resumed"]
 
 
+@pytest.mark.any_precision
 @pytest.mark.compiled
 def test_the_check_of_a_gradient_says_the_same(child):
     assert child["checked"]
 
 
+@pytest.mark.any_precision
 @pytest.mark.compiled
 def test_what_cannot_be_shared_is_refused(child):
     refused = child["refused"]

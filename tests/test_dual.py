@@ -405,6 +405,7 @@ def test_solve_reaches_its_tolerance_on_digits_and_starts_warm():
     assert list(first.history.primal) == sorted(first.history.primal, reverse=True)
 
 
+@pytest.mark.any_precision
 def test_crammer_singer_is_liblinears():
     from sklearn.svm import LinearSVC
 

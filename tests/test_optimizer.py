@@ -155,6 +155,7 @@ def test_a_negative_number_of_steps_is_an_error():
         run(OPTIMIZERS["minibatch"], jax.random.key(0), *problem(0), num_steps=-1)
 
 
+@pytest.mark.any_precision
 def test_a_static_start_inside_a_block_is_the_same_run_to_the_bit():
     optimizer, key = OPTIMIZERS["local_search"], jax.random.key(2)
     W, data = problem(0, SHAPE)
@@ -233,6 +234,7 @@ def test_minibatch_takes_what_is_batchable_and_refuses_the_rest(name):
     assert info.loss_evaluations.shape == (3,)
 
 
+@pytest.mark.any_precision
 def test_a_cut_inside_a_block_before_whole_blocks_worth_of_steps():
     """The start is known when the program is made, and the number of steps is a block's."""
     W, data = problem(0, SHAPE)

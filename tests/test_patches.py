@@ -101,6 +101,7 @@ def test_kmeans_gathers_windows(monkeypatch):
     np.testing.assert_allclose(found, filters, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.any_precision
 def test_kmeans_rounds_explain_more_of_the_windows():
     images = some_images()
     explained = []
@@ -125,6 +126,7 @@ def test_mirrored_features_do_not_know_left_from_right(encoder):
     assert float(jnp.max(jnp.abs(encode(encoder, images) - encode(encoder, flipped)))) > 0.1
 
 
+@pytest.mark.any_precision
 @pytest.mark.parametrize("power", [1, 2])
 def test_the_svm_on_sums_is_the_svm_on_all_mirror_images(power):
     """The two certified intervals of the minimum overlap, and its W has two equal halves."""

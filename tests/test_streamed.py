@@ -135,6 +135,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.any_precision
 @pytest.mark.compiled
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_runs_have_the_bits_of_memory(name):
