@@ -217,8 +217,8 @@ def test_adding_to_all_scores_of_an_example(name):
     loss = losses.FAMILY[name]
     W, data = problem(5, SHAPE)
     scores = jaxsvm.score(W, data.X)
-    shift = jnp.linspace(-3, 3, len(data.y), dtype=scores.dtype)[:, None]
-    before, after = loss(scores, data.y), loss(scores + shift, data.y)
+    shift = np.linspace(-3, 3, len(data.y), dtype=scores.dtype)[:, None]
+    before, after = loss(scores, data.y), loss(jnp.asarray(scores + shift), data.y)
     if loss.margins == "absolute":
         assert np.max(np.abs(after - before)) > 0.1
     else:
@@ -245,7 +245,7 @@ def test_losses_are_convex_and_their_gradients_lie_below(name):
 @pytest.mark.parametrize("name", MEMBERS)
 def test_nan_and_infinite_scores_are_kept(name):
     loss, y = losses.FAMILY[name], jnp.asarray([1], jnp.int32)
-    nan = jnp.full((1, 3), jnp.nan, float_dtype())
+    nan = jnp.asarray(np.full((1, 3), np.nan), float_dtype())
     assert np.isnan(loss(nan, y))[0]
     if loss.margins != "centred":
         assert loss(jnp.asarray([[0.0, -jnp.inf, 0.0]], float_dtype()), y)[0] == jnp.inf
@@ -420,21 +420,24 @@ def test_slices_are_the_objective_at_every_node(name, x64):
     objective = objective_of(machine)
     X, y = np.asarray(data.X), np.asarray(data.y)
 
+    start, first, second = (np.asarray(v) for v in (W, a, b))
+
     def direct(s, t):
-        here = np.asarray(W + s * a + t * b)
+        here = start + s * first + t * second
         value = reference.family_objective(machine, here, X, y, reg=REG, delta=delta)
         return value, accuracy_of(here, X, y)
 
     # Few nodes are summed directly, more by running sums.
     num = DIRECT_NUM + 1 if name in FEW else 4
     plane = slice_2d(objective, W, a, b, data, start=-1.0, stop=1.5, num=num)
-    expected = np.array([[direct(s, t) for t in plane.t] for s in plane.t])
+    nodes = np.asarray(plane.t)
+    expected = np.array([[direct(s, t) for t in nodes] for s in nodes])
     np.testing.assert_allclose(plane.loss, expected[..., 0], rtol=1e-11)
     np.testing.assert_allclose(plane.accuracy, expected[..., 1], rtol=1e-11)
     if name not in FEW:
         return
     line = slice_1d(objective, W, a, data, start=-1.0, stop=1.5, num=DIRECT_NUM + 1)
-    expected = np.array([direct(s, 0) for s in line.t])
+    expected = np.array([direct(s, 0) for s in np.asarray(line.t)])
     np.testing.assert_allclose(line.loss, expected[:, 0], rtol=1e-11)
     np.testing.assert_allclose(line.accuracy, expected[:, 1], rtol=1e-11)
 
@@ -519,9 +522,10 @@ def the_largest_of_equals_to_rounding_is_either(machine):
     W, data, delta = random_problem()
     objective = objective_of(machine, delta=delta)
     for nudge in (1.0, 1 + 3e-16, 1 - 3e-16):
-        twin = W.at[2].set(W[1] * nudge)
-        swapped = W.at[2].set(W[1]).at[1].set(W[1] * nudge)
-        for here in (twin, swapped):
+        twin, swapped = np.array(W), np.array(W)
+        twin[2] = W[1] * nudge
+        swapped[2], swapped[1] = W[1], W[1] * nudge
+        for here in map(jnp.asarray, (twin, swapped)):
             automatic = gradients(objective, here, data)[1]
             for g in (automatic, oracle_gradient(machine, here, data, delta)):
                 check = jaxsvm.check_gradient(objective, here, data, gradient=g, h=1e-3)
@@ -543,7 +547,8 @@ def without_example(machine, W, data, delta):
     """The gradient of all examples but one that has a loss."""
     scores = reference.score(W, data.X)
     i = int(np.argmax(reference.family_losses(machine, scores, data.y, delta)))
-    rest = Data(jnp.delete(data.X, i, axis=0), jnp.delete(data.y, i))
+    X, y = (np.delete(np.asarray(a), i, axis=0) for a in data)
+    rest = Data(jnp.asarray(X), jnp.asarray(y))
     N = len(data.y)
     return (N - 1) / N * oracle_gradient(
         machine, W, rest, delta, reg=0.0
@@ -592,8 +597,11 @@ def errors_above_rounding_are_found(machine):
     square in eps. So no tolerance is more than that many times the rounding that occurs.
     """
     W, data, _ = random_problem()
-    y, W, X = data.y, W.astype(jnp.float32), jnp.asarray(np.asarray(data.X), jnp.float32)
-    single, (W, data) = (W, Data(X, y)), (W.astype(float), Data(X.astype(float), y))
+    W, X, y = np.asarray(W, np.float32), np.asarray(data.X, np.float32), data.y
+    single, (W, data) = (
+        (jnp.asarray(W), Data(jnp.asarray(X), y)),
+        (jnp.asarray(W, float), Data(jnp.asarray(X, float), y)),
+    )
     numbers = {"reg": 0.125, "delta": 0.75}  # in float32 too
     objective = objective_of(machine, **numbers)
     exact = oracle_gradient(machine, W, data, **numbers)
@@ -643,7 +651,7 @@ def test_bounds_are_below_the_optimum_and_the_oracles(name):
     at_zero = reference.family_objective(machine, 0 * W, data.X, data.y, delta=delta)
     best = 0.0
     for scale in (0.0, 0.03, 0.3, 1.0):
-        bound = float(lower_bound(objective, scale * W, data))
+        bound = float(lower_bound(objective, jnp.asarray(scale * np.asarray(W), W.dtype), data))
         assert 0 <= bound <= lowest * (1 + 1e-9)
         best = max(best, bound)
     assert best > 0.05 * lowest

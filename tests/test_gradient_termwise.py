@@ -70,14 +70,13 @@ def test_every_count_of_rows_and_both_forms_of_x(loss, N):
 
 def test_labels_in_any_order_and_absent():
     W, data = problem(0, (150, 4, 7))
-    for y in (data.y, jnp.sort(data.y), jnp.full_like(data.y, 6), jnp.zeros_like(data.y)):
-        some = Data(data.X, y)
-        got = termwise(Objective(reg=0.1), W, some, h=0.05)
-        numerical = jax.jit(
-            lambda W, some: jaxsvm.numerical_gradient(
-                lambda W: Objective(reg=0.1)(W, some), W, h=0.05
-            )
-        )(W, some)
+    listing = jax.jit(
+        lambda W, some: jaxsvm.numerical_gradient(lambda W: Objective(reg=0.1)(W, some), W, h=0.05)
+    )
+    labels = np.asarray(data.y)
+    for y in (labels, np.sort(labels), np.full_like(labels, 6), np.zeros_like(labels)):
+        some = Data(data.X, jnp.asarray(y))
+        got, numerical = termwise(Objective(reg=0.1), W, some, h=0.05), listing(W, some)
         np.testing.assert_allclose(got, numerical, atol=2e4 * float(jnp.finfo(W.dtype).eps))
 
 
