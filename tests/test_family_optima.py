@@ -16,6 +16,7 @@ from jaxsvm import Data, Objective
 from jaxsvm.core import losses
 from tests import reference
 from tests.problems import FEW
+from tests.quadratic_program import quadratic_program
 
 pytestmark = pytest.mark.any_precision
 
@@ -99,6 +100,32 @@ def solve_reaches_the_optimum(name, reg):
     # Strong convexity: the weights are within the gap's radius of the best ones.
     distance = np.sum((np.asarray(solution.W) - best.W) ** 2)
     assert distance <= 1.5 * (solution.gap + 1e-8 * best.value) / reg
+
+
+@pytest.mark.parametrize("name", sorted(reference.LOSSES))
+def test_the_optimum_is_an_independent_quadratic_programs(name, x64):
+    X, y = small_problem()
+    data, objective = data_of(X, y), Objective(loss=getattr(jaxsvm, name), reg=0.2)
+    solution = jaxsvm.solve(objective, data, gap_tolerance=1e-8, num_classes=C, max_passes=5000)
+    optimum = quadratic_program(name, data, C, 0.2)
+    assert solution.dual <= optimum * (1 + 1e-7)
+    np.testing.assert_allclose(solution.primal, optimum, rtol=1e-6)
+    assert solution.gap == solution.primal - solution.dual
+    exact = reference.objective(solution.W, data.X, data.y, loss=name, reg=0.2)
+    np.testing.assert_allclose(solution.primal, exact, rtol=1e-12)
+    # Complementary slackness, example by example: a slope is 1 above the kink and 0 below it.
+    scores = jnp.asarray(X @ np.asarray(solution.W).T)
+    margin = np.asarray(objective.loss.all_margins(scores, data.y, delta=objective.delta))
+    dual = np.asarray(solution.dual_variables)
+    if name in ("hinge_loss", "one_vs_rest_loss"):
+        counted = margin != 0
+        assert np.all(dual[counted & (margin > 1e-2)] > 0.9)
+        assert np.all(dual[counted & (margin < -1e-2)] < 0.1)
+    if name == "squared_hinge_loss":
+        np.testing.assert_allclose(dual, 2 * np.maximum(margin, 0), atol=1e-2)
+    if name == "crammer_singer_loss":
+        assert np.all(dual.sum(axis=1) <= 1)
+        assert np.all(dual.sum(axis=1)[margin.max(axis=1) > 1e-2] > 0.9)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+"""The optimum of an objective by SciPy, for the tests of the certified solver."""
+
+import numpy as np
+import scipy.optimize
+
+from tests import reference
+
+
+def quadratic_program(name, data, C, reg):
+    """The optimum of the dual by SciPy, knowing nothing but the reference's D."""
+    X, y = np.asarray(data.X, np.float64), np.asarray(data.y)
+    N = len(X)
+    # D is quadratic in the slopes: read its pieces off unit vectors.
+    n = N * C
+    pulled = np.stack(
+        [
+            (reference.pulled_back(name, np.eye(n)[k].reshape(N, C), y).T @ X / N).ravel()
+            for k in range(n)
+        ]
+    )
+    # N times D, whose numbers are near 1.
+    H = N * pulled @ pulled.T / (2 * reg)
+    free = np.ones((N, C), bool)
+    if name != "one_vs_rest_loss":
+        free[np.arange(N), y] = False
+    if name == "squared_hinge_loss":
+        H = H + np.eye(n) / 2
+    upper = np.where(free.ravel(), np.inf if name == "squared_hinge_loss" else 1.0, 0.0)
+    linear = np.where(free.ravel(), 1.0, 0.0)
+
+    def negative(a):
+        Ha = H @ a
+        return a @ Ha / 2 - linear @ a, Ha - linear
+
+    bounds = scipy.optimize.Bounds(np.zeros(n), upper)
+    if name == "crammer_singer_loss":
+        rows = np.kron(np.eye(N), np.ones((1, C)))
+        sums = {"type": "ineq", "fun": lambda a: 1 - rows @ a, "jac": lambda a: -rows}
+        start = np.zeros(n)
+        # Begun again where it stopped: its approximation of the curvature has gone bad by then.
+        for _ in range(2):
+            found = scipy.optimize.minimize(
+                negative, start, jac=True, bounds=bounds, constraints=[sums], method="SLSQP",
+                options={"ftol": 1e-13, "maxiter": 500},
+            )  # fmt: skip
+            start = np.clip(found.x, 0, upper)
+    else:
+        found = scipy.optimize.minimize(
+            negative, np.zeros(n), jac=True, bounds=bounds, method="L-BFGS-B",
+            options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000, "maxfun": 50000},
+        )  # fmt: skip
+    return -found.fun / N
