@@ -81,6 +81,14 @@ def functions_of_floats(W, data):
     }
 
 
+def batches_of_rows_that_collide(W, data):
+    """Of 1,025 columns, which a gradient's products take padded."""
+    places = jnp.arange(1025) % D
+    wide = jnp.roll(W, 1)[:, places] / 100
+    sgd = jaxsvm.minibatch_gradient_descent(SMOOTH, step_size=0.5, batch_size=1000)
+    return {"batches of wide floats": run(sgd, jax.random.key(0), wide, data, num_steps=2)}
+
+
 def optimizers():
     """The registry's, and one whose gradient is no sum of integers."""
     made = {name: entry.make(Objective(reg=0.01), 0.1, 4) for name, entry in OPTIMIZERS.items()}
@@ -113,6 +121,7 @@ def compared(W, data):
         (sums, (2, 4, 8), data),
         (functions, (8,), data),
         (functions_of_floats, (8,), plain),
+        (batches_of_rows_that_collide, (8,), Data(plain.X[:, np.arange(1025) % D], data.y)),
         (runs, (8,), data),
     ):
         f = f if f is runs else jax.jit(f)

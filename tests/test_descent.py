@@ -244,6 +244,25 @@ def test_sgd_is_the_notes_loop_over_a_shuffled_epoch(x64):
     assert sorted(order.tolist()) == list(range(8))
 
 
+def test_a_batch_is_handed_as_an_array_to_whatever_is_no_objective():
+    W, data = problem(0, (150, 6, 5))
+
+    class Clipped(Objective):
+        def __call__(self, W, data):
+            return super().__call__(W, Data(jnp.clip(data.X, -1, 1), data.y))
+
+    def loss_fn(W, data):
+        return Clipped()(W, data)
+
+    steps = [
+        compiled_run(
+            minibatch_gradient_descent(f, step_size=0.1, batch_size=140), KEY, W, data, num_steps=2
+        )
+        for f in (Clipped(), loss_fn)
+    ]
+    np.testing.assert_array_equal(*(state.params for state, _ in steps))
+
+
 def test_the_whole_data_as_one_batch_is_gradient_descent():
     W, data = problem(0)
     a, _ = compiled_run(gradient_descent(OBJECTIVE, step_size=0.1), KEY, W, data, num_steps=5)

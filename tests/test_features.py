@@ -225,3 +225,50 @@ def test_an_index_of_columns_is_refused():
     with pytest.raises(ValueError, match=r"2 parts: expected one, of rows"):
         X[:, :2]
     assert X[(slice(0, 2),)].shape == (2, 9)
+
+
+@pytest.mark.parametrize("D", [1022, 1023, 1024, 1025, 1026, 2048])
+def test_rows_that_collide_in_the_cache_are_padded_and_sum_to_the_same(D):
+    rng = np.random.default_rng(D)
+    whole = rng.integers(-3, 4, (140, D)).astype(np.float32)
+    # The last row again and again: after it there is nothing to read.
+    index = np.append(rng.integers(0, 140, 138), [139, 139, 0, 139]).astype(np.int32)
+    X, taken = jnp.asarray(whole), features.take(jnp.asarray(whole), jnp.asarray(index))
+    G = rng.integers(-2, 3, (142, 3)).astype(np.float32)
+    W = rng.integers(-2, 3, (3, D)).astype(np.float32)
+
+    def products(X, W, G):
+        both = features.dot_and_transpose(lambda scores, g: (scores, g), X, W, G)
+        return *both, features.dot_transpose(G, X)
+
+    collides = min(D % 1024, 1024 - D % 1024) <= 1
+    for rows, part, g in ((X, whole, G[:140]), (taken, whole[index], G)):
+        assert features._width(features._stored(rows)) == (D // 1000 * 1024 + 16 if collides else D)
+        scores, pulled, alone = jax.jit(products)(rows, jnp.asarray(W), jnp.asarray(g))
+        # Sums of small integers do not round.
+        np.testing.assert_array_equal(scores, part @ W.T)
+        np.testing.assert_array_equal(pulled, g.T @ part)
+        np.testing.assert_array_equal(alone, g.T @ part)
+
+
+def test_a_padded_row_has_nothing_of_the_next():
+    # A row of NaN is read on into from the one before it, and none of that may stay.
+    X = jnp.ones((140, 1025), jnp.float32).at[70].set(jnp.nan)
+    taken = features.take(X, jnp.asarray(np.delete(np.arange(140, dtype=np.int32), 70)))
+    W = jnp.ones((2, 1025), jnp.float32)
+    scores, pulled = jax.jit(
+        lambda X: features.dot_and_transpose(lambda scores: (scores, scores), X, W)
+    )(taken)
+    assert jnp.all(scores == 1025)
+    assert jnp.all(pulled == 1025 * 139)
+
+
+@pytest.mark.parametrize("form", ["b", "f", "p"])
+def test_taken_rows_are_copied_rows_to_the_bit(form):
+    W, data = forms(2 * B + 76)
+    X, y = data[form]
+    index = jax.random.randint(jax.random.key(0), (B + 40,), 0, len(X), jnp.int32)
+    loss = jax.jit(jax.value_and_grad(Objective(jaxsvm.softmax_loss, reg=0.1)))
+    taken = loss(W, Data(features.take(X, index), y[index]))
+    chex.assert_trees_all_equal(taken, loss(W, Data(X[index], y[index])))
+    assert isinstance(features.take(X, index[:3]), type(X))  # few are copied at once

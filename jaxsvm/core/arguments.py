@@ -19,7 +19,7 @@ from jax import Array
 from jax.core import Tracer
 
 from jaxsvm.core.features import StandardizedFeatures, check_width
-from jaxsvm.core.rows import ShardedRows, host_blocks
+from jaxsvm.core.rows import ShardedRows, TakenRows, host_blocks
 from jaxsvm.core.streamed import StreamedRows
 
 # Rows looked at together, so that the mask of a large X is never as long as X.
@@ -257,7 +257,7 @@ def check_array(name: str, array: Any) -> None:
     """Raise ValueError unless it is a plain NumPy or JAX array of native byte order."""
     # Of NumPy's subclasses a memory map alone computes as an array does.
     if not (
-        isinstance(array, Array | ShardedRows | StreamedRows)
+        isinstance(array, Array | TakenRows | ShardedRows | StreamedRows)
         or type(array) in (np.ndarray, np.memmap)
     ):
         kind = type(array).__name__

@@ -25,6 +25,7 @@ class BlockSizes(NamedTuple):
         points: of a black-box landscape evaluated side by side.
         images: encoded side by side.
         filters: whose responses to one image should stay in cache.
+        collide: bytes; rows of a multiple of as many fall into the same few places of the cache.
     """
 
     product: int
@@ -39,18 +40,19 @@ class BlockSizes(NamedTuple):
     points: int
     images: int
     filters: int
+    collide: int
 
 
 CPU = BlockSizes(
     product=768, few=128, label=64, unroll=8, certified=128,
     host=1024, terms=1024, draws=10, steps=10, points=8,
-    images=1, filters=2000,
+    images=1, filters=2000, collide=4096,
 )  # fmt: skip
 # Of an H100 at CIFAR-10's shape; `host`, `terms`, `points`, `images` and `filters` by arithmetic.
 ACCELERATOR = BlockSizes(
     product=16_384, few=128, label=512, unroll=32, certified=1024,
     host=16_384, terms=2**30, draws=50, steps=50, points=64,
-    images=64, filters=4000,
+    images=64, filters=4000, collide=2**30,
 )  # fmt: skip
 
 

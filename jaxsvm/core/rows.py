@@ -36,6 +36,7 @@ BLOCKS = 4
 HOST_ROWS = 4096  # of a stream, read together
 # Partial sums in memory at once. More devices than this share no more work.
 MOST_SEGMENTS = 64
+MOST_INT32 = 2**31 - 1
 
 
 class Layout(NamedTuple):
@@ -153,6 +154,47 @@ class ShardedRows:
         return np.asarray(np.concatenate(list(host_blocks(self))), dtype=dtype)
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TakenRows:
+    """Rows of a matrix by number, which are copied when a product takes them, a block at a time.
+
+    For the library's own products, which then copy them once and while in cache, and no others. It
+    has the shape and dtype of the rows; ``X[index]`` takes some of them.
+
+    Attributes:
+        matrix: (N, P).
+        index: (B,) int32, in [0, N); any number may come again.
+    """
+
+    matrix: Array | Any  # Any, too: JAX rebuilds a pytree around what is no array
+    index: Array | Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, P)."""
+        return (self.index.shape[0], self.matrix.shape[1])
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the numbers."""
+        return self.matrix.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Always 2."""
+        return 2
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Array:
+        return self.matrix[self.index[index]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+
 def add(a: Any, b: Any) -> Any:
     """Return the sum of two pytrees."""
     return jax.tree.map(jnp.add, a, b)
@@ -161,9 +203,10 @@ def add(a: Any, b: Any) -> Any:
 def scan_blocks(
     f: Callable[..., tuple[Any, Any]],
     zero: Any,
-    X: Array | ShardedRows | StreamedRows,
+    X: Array | TakenRows | ShardedRows | StreamedRows,
     *columns: Array,
     rows: int | None = None,
+    width: int | None = None,
     merge: Callable[[Any, Any], Any] = add,
 ) -> tuple[Any, Any]:
     """Sum over blocks of rows, and map them: ``total, out = f(total, rows, *rows of columns)``.
@@ -177,6 +220,7 @@ def scan_blocks(
         X: (N, P), in memory or a stream, which is then read once.
         *columns: arrays (N, ...), such as the labels; on several devices each has all of them.
         rows: that f is handed at most, where a block has too many for what f makes of them.
+        width: columns of a block as f is handed it, those after X's own zero; X's own if None.
         merge: ``(total, total) -> total`` of two sets of rows; elementwise, and the same to the bit
             where the two change places.
 
@@ -188,18 +232,23 @@ def scan_blocks(
     if rows is not None:
         f = partial(_scan_pieces, f, rows)
     if cut.main == N and cut.blocks == 1:
-        return f(zero, X[:] if isinstance(X, StreamedRows) else X, *columns)
+        whole = X if isinstance(X, Array | TakenRows) else X[:]
+        return f(zero, _block(whole, 0, N, width), *columns)
     sums = bool(jax.tree.leaves(zero))
 
     def some(
-        f: Callable[..., Any], part: Array, columns: Any, first: int | Array, segments: int
+        f: Callable[..., Any],
+        part: Array | TakenRows,
+        columns: Any,
+        first: int | Array,
+        segments: int,
     ) -> tuple[Any, Any]:
         """Return the segments' totals and all their rows; of X these are ``first`` and after."""
 
         # Sliced inside the loop: slicing off the segments before it would copy them.
         def block(total: Any, number: Array) -> tuple[Any, Any]:
             start = number * cut.size
-            here = lax.dynamic_slice_in_dim(part, start, cut.size)
+            here = _block(part, start, cut.size, width)
             of_columns = (
                 lax.dynamic_slice_in_dim(column, first + start, cut.size) for column in columns
             )
@@ -227,14 +276,18 @@ def scan_blocks(
         parts, out = _on_devices(share, X, _as_pytree(f), columns)
     else:
         if isinstance(X, StreamedRows):
-            totals, out = X.scan_blocks(f, zero, columns, cut)
+
+            def padded(total: Any, rows: Array, *columns: Array) -> tuple[Any, Any]:
+                return f(total, _block(rows, 0, cut.size, width), *columns)
+
+            totals, out = X.scan_blocks(padded, zero, columns, cut)
         else:
             totals, out = some(f, X, columns, 0, cut.segments)
         parts = _in_pairs(totals, merge, 2)
     if cut.main < N:
         rest = X.rest if isinstance(X, ShardedRows) else X[cut.main :]
         last, out_of_rest = scan_blocks(
-            f, zero, rest, *(column[cut.main :] for column in columns), merge=merge
+            f, zero, rest, *(column[cut.main :] for column in columns), width=width, merge=merge
         )
         out = jax.tree.map(lambda *both: jnp.concatenate(both), out, out_of_rest)
         parts = jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), parts, last)
@@ -244,6 +297,38 @@ def scan_blocks(
     # devices it could not be.
     total, _ = lax.scan(lambda total, part: (merge(total, part), ()), zero, parts)
     return total, out
+
+
+def _block(X: Array | TakenRows, start: int | Array, size: int, width: int | None) -> Array:
+    """Return (size, width): rows from ``start`` on, and zeros after their own columns."""
+    if isinstance(X, TakenRows):
+        index = lax.dynamic_slice_in_dim(X.index, start, size)
+        if width is None or width == X.shape[1]:
+            return X.matrix[index]
+        return _wide_rows(X.matrix, index, width)
+    if width is None or width == X.shape[1]:
+        return X if size == len(X) else lax.dynamic_slice_in_dim(X, start, size)
+    return _wide_rows(X, start + jnp.arange(size, dtype=jnp.int32), width)
+
+
+def _wide_rows(X: Array, index: Array, width: int) -> Array:
+    """Return rows of X by number, (B, width), with zeros after their own columns.
+
+    One padded copy: every row is read on into the next, and what is not its own is replaced. To pad
+    what a gather returned takes a CPU twice as long.
+    """
+    N, D = X.shape
+    if X.size > MOST_INT32:  # where a row starts could not be said
+        X, index = X[index], jnp.arange(len(index), dtype=jnp.int32)
+        N = len(X)
+    starts = lax.GatherDimensionNumbers(
+        offset_dims=(1,), collapsed_slice_dims=(), start_index_map=(0,)
+    )
+    read = lax.gather(X.reshape(-1), index[:, None] * D, starts, (width,), mode="clip")
+    # After the last row there is nothing to read on into.
+    last = jnp.pad(X[-1], (0, width - D))[None, :]
+    read = jnp.where((index == N - 1)[:, None], last, read)
+    return jnp.where(jnp.arange(width)[None, :] < D, read, 0)
 
 
 def mean_rows(x: Array) -> Array:
@@ -274,7 +359,9 @@ def _scan_pieces(
     return total, out
 
 
-def each_row(f: Callable[[Array], Array], X: Array | ShardedRows | StreamedRows) -> Array:
+def each_row(
+    f: Callable[[Array], Array], X: Array | TakenRows | ShardedRows | StreamedRows
+) -> Array:
     """Return ``f(X)``, which treats every row alone, whatever is computed beside it.
 
     f is handed as many rows at once as lie together; as in `scan_blocks` it may be a `Partial`.
@@ -282,6 +369,8 @@ def each_row(f: Callable[[Array], Array], X: Array | ShardedRows | StreamedRows)
     """
     if isinstance(X, StreamedRows):
         return X.each_row(f)
+    if isinstance(X, TakenRows):
+        return f(X[:])
     if not isinstance(X, ShardedRows):
         return f(X)
     main = _on_devices(lambda rows, _, f: _gathered(f(rows)), X, _as_pytree(f))

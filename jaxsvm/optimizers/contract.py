@@ -158,6 +158,8 @@ class Optimizer(NamedTuple):
         batchable: whether `minibatch` may hand ``step`` some of the rows at a time. False where the
             state holds something of all the rows, such as a search's best loss or carried scores,
             with which a batch's cannot be compared.
+        by_products: whether ``step`` looks at X by the products of an `Objective` alone, once. Then
+            `minibatch` leaves it to them to copy a batch's rows.
     """
 
     init: InitFn
@@ -165,6 +167,7 @@ class Optimizer(NamedTuple):
     block_step: BlockStepFn | None = None
     block_size: int = 1
     batchable: bool = False
+    by_products: bool = False
 
 
 def run(

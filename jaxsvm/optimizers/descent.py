@@ -16,6 +16,7 @@ from jax.core import Tracer
 from jaxtyping import Float, Int
 
 from jaxsvm.core.arguments import check_loss_fn, check_number, check_positive
+from jaxsvm.core.objective import Objective
 from jaxsvm.core.types import Data, LossFn, ScalarLike
 from jaxsvm.optimizers.contract import Optimizer, Params
 
@@ -128,7 +129,8 @@ def gradient_descent(
         one = jnp.int32(1)
         return DescentState(params, velocity, state.num_steps + 1), DescentInfo(loss, eta, one, one)
 
-    return Optimizer(init, step, batchable=True)
+    by_products = gradient_fn is None and type(loss_fn) is Objective
+    return Optimizer(init, step, batchable=True, by_products=by_products)
 
 
 def _as_schedule(step_size: ScalarLike | Schedule) -> Schedule:

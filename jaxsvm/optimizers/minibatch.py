@@ -14,6 +14,7 @@ from jaxtyping import Int
 
 from jaxsvm.core.arguments import check_count, check_examples
 from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.features import take
 from jaxsvm.core.types import Data, LossFn, ScalarLike
 from jaxsvm.optimizers.contract import Optimizer, check_optimizer, scan_between
 from jaxsvm.optimizers.descent import Schedule, gradient_descent
@@ -101,7 +102,8 @@ def minibatch(
     def take_step(
         key: Array, index: Int[Array, " B"], state: MinibatchState, data: Data
     ) -> tuple[MinibatchState, Any]:
-        batch = Data(data.X[index], data.y[index])
+        X = take(data.X, index) if optimizer.by_products else data.X[index]
+        batch = Data(X, data.y[index])
         inner, info = optimizer.step(key, state.inner, batch)
         return MinibatchState(inner, state.order, state.num_steps + 1), info
 
