@@ -105,7 +105,8 @@ def solve_reaches_the_optimum(name, reg):
 @pytest.mark.parametrize("name", sorted(reference.LOSSES))
 def test_the_optimum_is_an_independent_quadratic_programs(name, x64):
     X, y = small_problem()
-    data, objective = data_of(X, y), Objective(loss=getattr(jaxsvm, name), reg=0.2)
+    loss = getattr(jaxsvm, name)
+    data, objective = data_of(X, y), Objective(loss=loss, reg=0.2)
     solution = jaxsvm.solve(objective, data, gap_tolerance=1e-8, num_classes=C, max_passes=5000)
     optimum = quadratic_program(name, data, C, 0.2)
     assert solution.dual <= optimum * (1 + 1e-7)
@@ -115,7 +116,7 @@ def test_the_optimum_is_an_independent_quadratic_programs(name, x64):
     np.testing.assert_allclose(solution.primal, exact, rtol=1e-12)
     # Complementary slackness, example by example: a slope is 1 above the kink and 0 below it.
     scores = jnp.asarray(X @ np.asarray(solution.W).T)
-    margin = np.asarray(objective.loss.all_margins(scores, data.y, delta=objective.delta))
+    margin = np.asarray(loss.all_margins(scores, data.y, delta=objective.delta))
     dual = np.asarray(solution.dual_variables)
     if name in ("hinge_loss", "one_vs_rest_loss"):
         counted = margin != 0

@@ -49,15 +49,15 @@ def digits(kind):
     if kind == "bytes":
         columns = [X, np.ones((N, 1)), np.zeros((N, 3))]  # padded as those of `byte_problem`
         values = np.concatenate(columns, axis=1).astype(np.uint8)
-        shift, scale = jnp.asarray(np.append(mean, 0)), jnp.asarray(np.ones(65))
-        return Data(StandardizedFeatures(jnp.asarray(values), shift, scale), jnp.asarray(y))
+        folded = jnp.asarray(np.append(mean, 0)), jnp.asarray(np.ones(65))
+        return Data(StandardizedFeatures(jnp.asarray(values), *folded), jnp.asarray(y))
     if kind != "raw":
         X = (X - mean) * scale
     return Data(jnp.asarray(np.append(X, np.ones((N, 1)), axis=1)), jnp.asarray(y))
 
 
 def weights(kind, objective, data):
-    W = np.zeros((10, data.X.shape[1]))
+    W: np.ndarray = np.zeros((10, data.X.shape[1]))
     if kind == "tied":  # s_0 = 1, all others 0: every wrong class of an example of class 0 is tied
         W[0, -1] = 1
     if kind in ("random", "trained"):
