@@ -2,6 +2,7 @@
 
 import pickle
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC as LiblinearSVC
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 from jaxsvm import Hinge, estimator
+from jaxsvm.certificate.solve import History, Solution
 from jaxsvm.core.losses import FAMILY
 from jaxsvm.estimator import LOSSES, LinearSVC, _margin_of_one
 from tests import reference
@@ -55,9 +57,38 @@ def objective(loss, W, X, y, *, C):
     return reference.family_objective(machine, W, X, labels, reg=1 / (2 * N * C))
 
 
+# Checks that look at no weights, each with data of a shape of its own: of parameters and
+# attributes, and of what is refused. They get zeros and compile no solver.
+OF_NO_WEIGHTS = {
+    "check_dont_overwrite_parameters",
+    "check_dtype_object",
+    "check_estimators_dtypes",
+    "check_estimators_nan_inf",
+    "check_estimators_overwrite_params",
+    "check_fit_check_is_fitted",
+    "check_n_features_in_after_fitting",
+    "check_positive_only_tag_during_fit",
+}
+
+
+def zeros(objective, data, **limits):
+    """Return weights as `solve` would, of zeros."""
+    N, D = data.X.shape
+    C = len(np.unique(data.y))
+    W, slopes = (jnp.asarray(np.zeros(shape), data.X.dtype) for shape in ((C, D), (N, C)))
+    return Solution(W, slopes, 1.0, 0.0, 1.0, 1, History(*np.ones((4, 1))))
+
+
 @parametrize_with_checks([LinearSVC()])
-def test_scikit_learns_checks(estimator, check):
+def test_scikit_learns_checks(estimator, check, monkeypatch):
+    if check.func.__name__ in OF_NO_WEIGHTS:
+        monkeypatch.setattr("jaxsvm.estimator.solve", zeros)
     check(estimator)
+
+
+def test_checks_of_no_weights_are_scikit_learns():
+    known = {check.func.__name__ for _, check in estimator_checks_generator(LinearSVC())}
+    assert known >= OF_NO_WEIGHTS
 
 
 def test_every_name_is_the_machine_it_says():
@@ -105,13 +136,24 @@ def test_of_two_classes_the_hinge_is_both_of_liblinears(options):
     )
 
 
-@pytest.mark.parametrize("loss", FAMILY.values(), ids=FAMILY)
-def test_of_two_classes_a_margin_ends_at_a_decision_of_one(loss):
-    # Scores that differ by t: where an example of class 1 begins to have no loss.
-    t = np.arange(0, 5, 0.5)
-    scores = jnp.asarray(np.stack([-t / 2, t / 2], axis=1), jnp.float32)
-    losses = loss(scores, jnp.ones(len(t), jnp.int32))
-    assert _margin_of_one(loss) * t[np.argmax(losses == 0)] == 1
+DIFFERENCES = np.arange(0, 5, 0.5, np.float32)
+
+
+@pytest.fixture(scope="module")
+def losses_of_two():
+    """Each loss of examples of class 1, by the difference of their two scores: one program."""
+    scores = np.stack([-DIFFERENCES / 2, DIFFERENCES / 2], axis=1)
+    y = np.ones(len(scores), np.int32)
+    return jax.jit(lambda scores, y: {name: loss(scores, y) for name, loss in FAMILY.items()})(
+        scores, y
+    )
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_of_two_classes_a_margin_ends_at_a_decision_of_one(name, losses_of_two):
+    # Where an example begins to have no loss.
+    first = DIFFERENCES[np.argmax(np.asarray(losses_of_two[name]) == 0)]
+    assert _margin_of_one(FAMILY[name]) * first == 1
 
 
 @pytest.mark.parametrize("loss", ["hinge", "squared_one_vs_rest"])
