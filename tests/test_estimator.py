@@ -14,10 +14,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC as LiblinearSVC
-from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from jaxsvm import Hinge, estimator
-from jaxsvm.certificate.solve import History, Solution
 from jaxsvm.core.losses import FAMILY
 from jaxsvm.estimator import LOSSES, LinearSVC, _margin_of_one
 from tests import reference
@@ -57,38 +56,9 @@ def objective(loss, W, X, y, *, C):
     return reference.family_objective(machine, W, X, labels, reg=1 / (2 * N * C))
 
 
-# Checks that look at no weights, each with data of a shape of its own: of parameters and
-# attributes, and of what is refused. They get zeros and compile no solver.
-OF_NO_WEIGHTS = {
-    "check_dont_overwrite_parameters",
-    "check_dtype_object",
-    "check_estimators_dtypes",
-    "check_estimators_nan_inf",
-    "check_estimators_overwrite_params",
-    "check_fit_check_is_fitted",
-    "check_n_features_in_after_fitting",
-    "check_positive_only_tag_during_fit",
-}
-
-
-def zeros(objective, data, **limits):
-    """Return weights as `solve` would, of zeros."""
-    N, D = data.X.shape
-    C = len(np.unique(data.y))
-    W, slopes = (jnp.asarray(np.zeros(shape), data.X.dtype) for shape in ((C, D), (N, C)))
-    return Solution(W, slopes, 1.0, 0.0, 1.0, 1, History(*np.ones((4, 1))))
-
-
 @parametrize_with_checks([LinearSVC()])
-def test_scikit_learns_checks(estimator, check, monkeypatch):
-    if check.func.__name__ in OF_NO_WEIGHTS:
-        monkeypatch.setattr("jaxsvm.estimator.solve", zeros)
+def test_scikit_learns_checks(estimator, check):
     check(estimator)
-
-
-def test_checks_of_no_weights_are_scikit_learns():
-    known = {check.func.__name__ for _, check in estimator_checks_generator(LinearSVC())}
-    assert known >= OF_NO_WEIGHTS
 
 
 def test_every_name_is_the_machine_it_says():
