@@ -30,7 +30,7 @@ from tests.problems import byte_problem, float_dtype, problem, seeds
 from tests.quadratic_program import quadratic_program
 
 LOSSES = sorted(reference.LOSSES)
-shapes = st.sampled_from([(7, 3, 1), (40, 9, 10)])  # each compiles every bound
+shapes = st.sampled_from([(5, 4, 3), (7, 3, 1), (40, 9, 10)])  # each compiles every bound
 # Not one operation after the other, each of which would be a program of its own.
 bound_of = jax.jit(dual_value)
 bound_at = jax.jit(lower_bound)
@@ -80,7 +80,8 @@ def test_no_weights_are_below_any_bound(name, seed, shape):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_bound_is_the_dual_less_its_rounding(name):
-    for W, data in (problem(5, (40, 9, 10)), byte_problem(2, (300, 9, 10))):
+    forms = problem(5, (40, 9, 10)), problem(3, (300, 9, 10)), byte_problem(2, (300, 9, 10))
+    for W, data in forms:
         objective = objective_of(name, reg=2.0, delta=0.7)
         dual = feasible(objective, random_dual(1, (len(data.y), len(W))) / 8, data.y)
         X, y = np.asarray(data.X, np.float64), np.asarray(data.y)

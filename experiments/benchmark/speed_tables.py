@@ -62,6 +62,10 @@ LINES = {
         *(Line(f"a step on {num} random row{'s' * (num > 1)}, from bytes",
                f"mini-batch step, {num} random rows", "jaxsvm, bytes", _LOOPS)
           for num in (1, 32, 256, 1024)),
+        Line("loss and gradient, from floats", "loss and gradient, all data", "jaxsvm, float32",
+             {"NumPy": "numpy", "PyTorch": "torch"}, "the roofline"),
+        *(Line(f"a step on {num} random rows, from floats", f"mini-batch step, {num} random rows",
+               "jaxsvm, float32", _LOOPS) for num in (256, 1024)),
         *(Line(f"peak memory of training from {form}, X included",
                f"peak memory of training from {form}", "jaxsvm") for form in ("bytes", "floats")),
     ),
