@@ -8,7 +8,7 @@ import pytest
 
 import jaxsvm
 from jaxsvm import Data, Objective, StandardizedFeatures
-from jaxsvm.core import features
+from jaxsvm.core import features, rows
 from jaxsvm.core.blocks import block_sizes
 from tests.problems import byte_problem, float_dtype, problem
 
@@ -242,9 +242,9 @@ def test_rows_that_collide_in_the_cache_are_padded_and_sum_to_the_same(D):
         return *both, features.dot_transpose(G, X)
 
     collides = min(D % 1024, 1024 - D % 1024) <= 1
-    for rows, part, g in ((X, whole, G[:140]), (taken, whole[index], G)):
-        assert features._width(features._stored(rows)) == (D // 1000 * 1024 + 16 if collides else D)
-        scores, pulled, alone = jax.jit(products)(rows, jnp.asarray(W), jnp.asarray(g))
+    for form, part, g in ((X, whole, G[:140]), (taken, whole[index], G)):
+        assert features._width(features._stored(form)) == (D // 1000 * 1024 + 16 if collides else D)
+        scores, pulled, alone = jax.jit(products)(form, jnp.asarray(W), jnp.asarray(g))
         # Sums of small integers do not round.
         np.testing.assert_array_equal(scores, part @ W.T)
         np.testing.assert_array_equal(pulled, g.T @ part)
@@ -261,6 +261,16 @@ def test_a_padded_row_has_nothing_of_the_next():
     )(taken)
     assert jnp.all(scores == 1025)
     assert jnp.all(pulled == 1025 * 139)
+
+
+@pytest.mark.any_precision
+def test_rows_are_padded_also_where_no_int32_says_where_one_starts(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(50, 1025)).astype(np.float32)
+    index = np.array([0, 49, 3, 49, 7], np.int32)
+    for most in (rows.MOST_INT32, 10):
+        monkeypatch.setattr(rows, "MOST_INT32", most)
+        found = jax.jit(lambda X, index: rows._wide_rows(X, index, 1040))(X, index)
+        np.testing.assert_array_equal(found, np.pad(X[index], ((0, 0), (0, 15))))
 
 
 @pytest.mark.parametrize("form", ["b", "f", "p"])
