@@ -101,7 +101,6 @@ def test_kmeans_gathers_windows(monkeypatch):
     np.testing.assert_allclose(found, filters, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.any_precision
 def test_kmeans_rounds_explain_more_of_the_windows():
     images = some_images()
     explained = []

@@ -237,11 +237,7 @@ def scan_blocks(
     sums = bool(jax.tree.leaves(zero))
 
     def some(
-        f: Callable[..., Any],
-        part: Array | TakenRows,
-        columns: Any,
-        first: int | Array,
-        segments: int,
+        f: Callable[..., Any], part: Any, columns: Any, first: int | Array, segments: int
     ) -> tuple[Any, Any]:
         """Return the segments' totals and all their rows; of X these are ``first`` and after."""
 
@@ -276,11 +272,10 @@ def scan_blocks(
         parts, out = _on_devices(share, X, _as_pytree(f), columns)
     else:
         if isinstance(X, StreamedRows):
-
-            def padded(total: Any, rows: Array, *columns: Array) -> tuple[Any, Any]:
-                return f(total, _block(rows, 0, cut.size, width), *columns)
-
-            totals, out = X.scan_blocks(padded, zero, columns, cut)
+            totals, out = X.scan_blocks(
+                lambda total, rows, *columns: f(total, _block(rows, 0, cut.size, width), *columns),
+                zero, columns, cut,
+            )  # fmt: skip
         else:
             totals, out = some(f, X, columns, 0, cut.segments)
         parts = _in_pairs(totals, merge, 2)
@@ -301,14 +296,13 @@ def scan_blocks(
 
 def _block(X: Array | TakenRows, start: int | Array, size: int, width: int | None) -> Array:
     """Return (size, width): rows from ``start`` on, and zeros after their own columns."""
+    wider = None if width is None or width == X.shape[1] else width
     if isinstance(X, TakenRows):
         index = lax.dynamic_slice_in_dim(X.index, start, size)
-        if width is None or width == X.shape[1]:
-            return X.matrix[index]
-        return _wide_rows(X.matrix, index, width)
-    if width is None or width == X.shape[1]:
-        return X if size == len(X) else lax.dynamic_slice_in_dim(X, start, size)
-    return _wide_rows(X, start + jnp.arange(size, dtype=jnp.int32), width)
+        return _wide_rows(X.matrix, index, wider) if wider else X.matrix[index]
+    if wider:
+        return _wide_rows(X, start + jnp.arange(size, dtype=jnp.int32), wider)
+    return X if size == len(X) else lax.dynamic_slice_in_dim(X, start, size)
 
 
 def _wide_rows(X: Array, index: Array, width: int) -> Array:
