@@ -320,9 +320,11 @@ def _wide_rows(X: Array, index: Array, width: int) -> Array:
     )
     read = lax.gather(X.reshape(-1), index[:, None] * D, starts, (width,), mode="clip")
     # After the last row there is nothing to read on into.
-    last = jnp.pad(X[-1], (0, width - D))[None, :]
-    read = jnp.where((index == N - 1)[:, None], last, read)
-    return jnp.where(jnp.arange(width)[None, :] < D, read, 0)
+    last = jnp.pad(X[-1], (0, width - D))
+    own = jnp.arange(width) < D
+    # Or the compiler spreads these out to whole blocks, once, and every block reads them again.
+    index, last, own = lax.optimization_barrier((index, last, own))
+    return jnp.where(own[None, :] & (index < N - 1)[:, None], read, last[None, :])
 
 
 def mean_rows(x: Array) -> Array:
