@@ -17,15 +17,17 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Whether a key is used twice does not depend on the precision.
 jax.config.update("jax_debug_key_reuse", not jax.config.read("jax_enable_x64"))
 # Most of the suite's time is spent in compilers. XLA's cheap passes take half of it, and so do its
-# older emitters of fused loops; tests' child processes compile so as well. What they do not do,
-# fusing products into sums say, can change a result, so CI runs some tests without.
+# older emitters of fused loops; tests' child processes compile so as well. A program of one piece
+# costs less than one that is split for several cores, which other tests keep busy. What they do not
+# do, fusing products into sums say, can change a result, so CI runs some tests without.
 CHEAP = not os.environ.get("JAXSVM_DEFAULT_COMPILATION")
 jax.config.update("jax_disable_most_optimizations", CHEAP)
 if CHEAP:
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     # Read when the first program is compiled.
     given = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{given} --xla_cpu_use_fusion_emitters=false".strip()
+    cheap = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    os.environ["XLA_FLAGS"] = f"{given} {cheap}".strip()
 
 # What is traced makes millions of objects that live on; to look through them again and again takes
 # a tenth of the suite's time.
