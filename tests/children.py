@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# XLA's, which halve the time to compile small programs (tests/conftest.py says how).
+CHEAP_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
 def started(*arguments):
     """Start one with these arguments, which compiles as the tests do (tests/conftest.py)."""
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     if environment.get("JAX_DISABLE_MOST_OPTIMIZATIONS"):
-        environment["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+        environment["XLA_FLAGS"] = CHEAP_FLAGS
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)},

@@ -12,6 +12,8 @@ import hypothesis
 import jax
 import pytest
 
+from tests.children import CHEAP_FLAGS
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Whether a key is used twice does not depend on the precision.
@@ -26,8 +28,7 @@ if CHEAP:
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     # Read when the first program is compiled.
     given = os.environ.get("XLA_FLAGS", "")
-    cheap = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    os.environ["XLA_FLAGS"] = f"{given} {cheap}".strip()
+    os.environ["XLA_FLAGS"] = f"{given} {CHEAP_FLAGS}".strip()
 
 # What is traced makes millions of objects that live on; to look through them again and again takes
 # a tenth of the suite's time.
