@@ -19,7 +19,7 @@ from jaxsvm.certificate.ascent import ascend
 from jaxsvm.certificate.bound import GROUP, dual_value, duality_gap, lower_bound
 from jaxsvm.certificate.iterate import _covariance_of, _gram_blocks, _make_metric, _reweighted
 from jaxsvm.certificate.precise import certify, objective_above
-from jaxsvm.certificate.primal_dual import WEIGHTS, covariance_of, make_metric
+from jaxsvm.certificate.primal_dual import WEIGHTS, Metric, covariance_of, make_metric
 from jaxsvm.certificate.row_step import FEW
 from jaxsvm.certificate.row_step import row_step as one_step
 from jaxsvm.certificate.solve import _jitted_first, _jitted_resume
@@ -38,6 +38,7 @@ gap_of = jax.jit(duality_gap)
 feasible = jax.jit(bound.feasible)
 initial_state = jax.jit(primal_dual.initial_state)
 along_ray = jax.jit(primal_dual.along_ray)
+take_steps = jax.jit(primal_dual.steps, static_argnames="num_steps")
 row_step = jax.jit(one_step)
 pull_back = jax.jit(lambda objective, slopes, y: objective.loss.pull_back(slopes, y))
 objectives = jax.jit(jax.vmap(lambda objective, W, data: objective(W, data), (None, 0, None)))
@@ -579,6 +580,29 @@ def test_the_best_point_of_a_ray(name):
     stays = along_ray(objective, origin, data.y)
     np.testing.assert_array_equal(stays.best_W, 0 * W)
     np.testing.assert_array_equal(stays.primal, origin.primal)
+
+
+@pytest.mark.parametrize("name", ["hinge_loss", "squared_hinge_loss"])
+def test_the_dual_rises_to_the_top_between_two_slopes(name):
+    W, data = problem(7, (40, 9, 10), scale=0.1)
+    objective = objective_of(name)
+    state = initial_state(objective, W, None, data)
+    metric = Metric(None, jnp.asarray(np.eye(W.shape[1]), W.dtype), jnp.asarray(1.0, W.dtype))
+    X, y, tops = np.asarray(data.X, float), np.asarray(data.y), 0
+    rounding = 1e-6 * abs(float(state.dual))
+
+    def dual(slopes):
+        return reference.dual_value(name, np.asarray(slopes, float), X, y, reg=0.1)
+
+    for _ in range(2):
+        start = state.best_slopes
+        state, _, _ = take_steps(objective, state, metric, data, num_steps=1)
+        way, found = np.asarray(state.slopes - start, float), dual(state.best_slopes)
+        values = [dual(start + t * way) for t in np.linspace(0, 1, 21)]
+        np.testing.assert_allclose(state.dual, found, atol=rounding)
+        assert found >= max(values) - 1e-5 * (1 + abs(max(values)))
+        tops += 0 < np.argmax(values) < 20
+    assert tops > 0
 
 
 @pytest.mark.parametrize("name", ["hinge_loss", "crammer_singer_loss"])
