@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib import patheffects, rcsetup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
@@ -80,9 +81,28 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     """
     path = Path(path)
     kind, undated = ("svg", "Date") if path.suffix == ".svg" else ("png", "Software")
-    with style(), atomic_file(path) as file:
+    with style(), atomic_file(path) as file, _laid_out(figure, kind):
         figure.savefig(file, format=kind, metadata={undated: None})
     return path
+
+
+@contextmanager
+def _laid_out(figure: Figure, kind: str) -> Iterator[None]:
+    """Lay a figure out, and leave it so inside the block.
+
+    matplotlib would draw all of it once only to lay it out, and again to save it.
+    """
+    engine, canvas = figure.get_layout_engine(), figure.canvas
+    # The widths of texts are those of the kind of file.
+    (FigureCanvasSVG if kind == "svg" else FigureCanvasAgg)(figure)
+    engine.execute(figure)
+    with matplotlib.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
+        figure.set_canvas(canvas)
 
 
 def lines(
