@@ -14,7 +14,8 @@ def _loaded_when_used(package: str, name: str) -> None:
     """Have a module of a package imported as soon as it is used, not before."""
     full = f"{package}.{name}"
     spec = importlib.util.find_spec(full)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     spec.loader = importlib.util.LazyLoader(spec.loader)
     module = importlib.util.module_from_spec(spec)
     sys.modules[full] = module
