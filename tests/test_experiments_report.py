@@ -69,6 +69,17 @@ def test_a_row_of_a_trace_is_a_line_of_json_whatever_is_in_it():
     assert trace_rows("s", {}) == trace_rows("s", {"step": np.zeros(0)}) == []
 
 
+@pytest.mark.parametrize(
+    ("top", "expected"), [(1e4, {"10⁻²", "10⁰", "10¹"}), (0.5, {"0.01", "0.02", "0.05", "0.5"})]
+)
+def test_a_logarithmic_axis_names_its_decades_or_what_is_between_few(top, expected, tmp_path):
+    x = np.geomspace(0.01, top, 9)
+    figure = draw.lines({"": (x, x)}, xlabel="", ylabel="", xscale="log")
+    draw.save_figure(figure, tmp_path / "a.png")
+    shown = {label.get_text() for label in figure.axes[0].get_xticklabels()}
+    assert expected <= shown
+
+
 def test_claims_that_the_data_cannot_judge_come_last():
     claims = [report.Claim(name, "m", "v", judged) for name, judged in (("a", False), ("b", True))]
     rows = report.Top(report.Story(""), claims={"x": claims, "y": claims[1:]}).verdicts.split("\n")
