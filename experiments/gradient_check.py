@@ -27,7 +27,6 @@ import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
-import scipy.special  # importing scipy.stats would take longer than jax
 from jax.flatten_util import ravel_pytree
 from tqdm import tqdm
 
@@ -382,7 +381,9 @@ def report(arrays: dict[str, Any]) -> str:
 
 def share(count: int, trials: int) -> str:
     """Return a count with the interval of what it is a sample of."""
-    quantile = scipy.special.betaincinv
+    # Here, because who only measures need not wait for it; scipy.stats takes longer than jax.
+    from scipy.special import betaincinv as quantile
+
     low = quantile(count, trials - count + 1, 0.025) if count else 0.0
     high = quantile(count + 1, trials - count, 0.975) if count < trials else 1.0
     return f"{count} of {trials} ({100 * low:.0f} to {100 * high:.0f} %)"
