@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.shared import options, recipes, runner, settings
@@ -108,19 +107,22 @@ def chord_excess(dataset: Dataset, pairs: int = 20) -> float:
     A convex function's is at most 0, and rounding.
     """
     few = recipes.first(dataset.train, 1000)
-    W = jax.random.normal(jax.random.key(0), (2 * pairs, *recipes.zero_weights(dataset).shape))
+    shape = (2 * pairs, *recipes.zero_weights(dataset).shape)
+    W = np.asarray(jax.random.normal(jax.random.key(0), shape))
     losses = jax.jit(jax.vmap(Objective(), in_axes=(0, None)))
-    ends, middle = losses(W, few), losses(0.5 * (W[:pairs] + W[pairs:]), few)
-    return float(jnp.max(middle - 0.5 * (ends[:pairs] + ends[pairs:])))
+    half = np.float32(0.5)
+    ends, middle = (np.asarray(losses(w, few)) for w in (W, half * (W[:pairs] + W[pairs:])))
+    return float(np.max(middle - half * (ends[:pairs] + ends[pairs:])))
 
 
 def worked_examples() -> dict[str, float]:
     """Return the values of the notes' own small examples."""
-    example = hinge_loss(jnp.array([[13.0, -7.0, 11.0]]), jnp.array([0]), delta=10.0)
+    scores, y = np.array([[13.0, -7.0, 11.0]], np.float32), np.array([0], np.int32)
+    penalty = jax.jit(l2_penalty)
     return {
-        "worked_loss": float(example[0]),
-        "worked_peak": float(l2_penalty(jnp.array([[1.0, 0.0, 0.0, 0.0]]))),
-        "worked_spread": float(l2_penalty(jnp.full((1, 4), 0.25))),
+        "worked_loss": float(np.asarray(jax.jit(hinge_loss)(scores, y, delta=10.0))[0]),
+        "worked_peak": float(penalty(np.array([[1.0, 0.0, 0.0, 0.0]], np.float32))),
+        "worked_spread": float(penalty(np.full((1, 4), 0.25, np.float32))),
     }
 
 

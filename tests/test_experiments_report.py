@@ -1,6 +1,7 @@
 """What a report says and shows, of results that are made up: nothing is compiled here."""
 
 import dataclasses
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from experiments import certificate, gradient_check, landscape, race, step_size
 from experiments.shared import command_line, made, pictures, report
 from experiments.shared.figures import Picture, save_figures
+from experiments.shared.record import trace_rows
 from experiments.shared.text import MARKDOWN
 from jaxsvm import plot as draw
 from tests.test_experiments import Page, check_report
@@ -49,6 +51,33 @@ def test_a_report_puts_figures_in_their_places_and_formulas_into_stories_only(tm
     assert page.seen.count("math") == 3  # the page's introduction, and the chapter's two parts
     assert page.seen.count("img") == 4
     assert text.count("Found $x$.") == 2
+
+
+def test_a_row_of_a_trace_is_a_line_of_json_whatever_is_in_it():
+    columns = {
+        "step": np.arange(3),
+        'a %s, "b"': np.array([0.1, np.nan, -np.inf], np.float32),
+        "run": np.array(["line\nbreak", 'quo"te', "a, b: {c}"]),
+        "kept": [True, False, True],
+    }
+    rows = trace_rows("s", columns)
+    numbers = [float(np.float32(0.1)), None, None]
+    values = zip(range(3), numbers, columns["run"].tolist(), columns["kept"], strict=True)
+    assert rows == [
+        json.dumps({"section": "s", **dict(zip(columns, row, strict=True))}) for row in values
+    ]
+    assert trace_rows("s", {}) == trace_rows("s", {"step": np.zeros(0)}) == []
+
+
+@pytest.mark.parametrize(
+    ("top", "expected"), [(1e4, {"10⁻²", "10⁰", "10¹"}), (0.5, {"0.01", "0.02", "0.05", "0.5"})]
+)
+def test_a_logarithmic_axis_names_its_decades_or_what_is_between_few(top, expected, tmp_path):
+    x = np.geomspace(0.01, top, 9)
+    figure = draw.lines({"": (x, x)}, xlabel="", ylabel="", xscale="log")
+    draw.save_figure(figure, tmp_path / "a.png")
+    shown = {label.get_text() for label in figure.axes[0].get_xticklabels()}
+    assert expected <= shown
 
 
 def test_claims_that_the_data_cannot_judge_come_last():

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import jaxsvm
-from experiments.shared import batches, compilation, runner, searches, settings, views
+from experiments.shared import batches, bottom, compilation, runner, searches, settings, views
 from experiments.shared.once import once, shared_in
 from experiments.shared.options import Source
-from jaxsvm import Objective
+from jaxsvm import Objective, Solution, load_dataset
 from jaxsvm.core import features
 from tests import fake_section
 
@@ -95,6 +95,30 @@ def test_sections_that_are_compiled_otherwise_share_nothing(tmp_path):
             assert once({"what": "a"}, lambda: {"x": 2}) == {"x": 2}
         finally:
             jax.config.update("jax_disable_most_optimizations", cheap)
+
+
+def test_the_proof_of_the_bottom_is_one_for_sections_that_are_compiled_otherwise(
+    tmp_path, monkeypatch
+):
+    asked = []
+
+    def kept_solve(*_, **__):
+        asked.append(jax.config.read("jax_disable_most_optimizations"))
+        return Solution(np.ones((2, 3)), np.ones((4, 2)), 2.0, 1.0, 1.0, 7, ())
+
+    monkeypatch.setattr(bottom, "kept_solve", kept_solve)
+    dataset, objective = load_dataset("digits"), Objective(reg=0.5)
+    cheap = jax.config.read("jax_disable_most_optimizations")
+    with shared_in(tmp_path):
+        try:
+            jax.config.update("jax_disable_most_optimizations", not cheap)
+            first = bottom.proved_solution(objective, dataset)
+            assert jax.config.read("jax_disable_most_optimizations") != cheap
+        finally:
+            jax.config.update("jax_disable_most_optimizations", cheap)
+        assert bottom.proved_bottom(objective, dataset) == {"dual": 1, "primal": 2, "passes": 7}
+    assert asked == [cheap]
+    np.testing.assert_array_equal(first.W, 1)
 
 
 def test_all_views_of_a_random_search_come_of_one_product(monkeypatch):

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from experiments.shared.options import Source
@@ -36,7 +37,7 @@ def timed_calls(source: Source) -> tuple[dict[str, Callable[[], Any]], dict[str,
     dataset = load(source, "scaled")
     W, train, grad = zero_weights(dataset), dataset.train, jax.grad(Objective())
     if len(train.y) <= (most := max(100, *POWERS) + 1):
-        index = jnp.arange(most) % len(train.y)
+        index = np.arange(most) % len(train.y)
         train = Data(train.X[index], train.y[index])
 
     def one_by_one(W: Array, data: Data) -> Array:
@@ -105,16 +106,16 @@ def duplicate_error(copies: int, dataset: Dataset, reg: float) -> dict[str, floa
     with jax.enable_x64(True):
         some = first(dataset.train, 1000)
         one = Data(features.astype(some.X, jnp.float64), some.y)
-        index = jnp.tile(jnp.arange(len(one.y)), copies)
+        index = np.tile(np.arange(len(one.y)), copies)
         many = Data(one.X[index], one.y[index])
         W = 1e-3 * jax.random.normal(jax.random.key(0), zero_weights(dataset).shape, jnp.float64)
         value_and_grad = jax.jit(jax.value_and_grad(Objective(reg=reg)))
-        loss, gradient = value_and_grad(W, one)
-        loss_many, gradient_many = value_and_grad(W, many)
-        difference = jnp.max(jnp.abs(gradient_many - gradient))
+        loss, gradient = jax.tree.map(np.asarray, value_and_grad(W, one))
+        loss_many, gradient_many = jax.tree.map(np.asarray, value_and_grad(W, many))
+        difference = np.max(np.abs(gradient_many - gradient))
         return {
             "examples": len(one.y),
             "copies": copies,
             "loss": float(abs(loss_many - loss) / loss),
-            "gradient": float(difference / jnp.max(jnp.abs(gradient))),
+            "gradient": float(difference / np.max(np.abs(gradient))),
         }

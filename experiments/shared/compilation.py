@@ -11,11 +11,13 @@ The folder is in the user's own cache folder, since what is in it is run. Each k
 one of its own, since programs are compiled for its instructions.
 """
 
+import contextlib
 import hashlib
 import os
 import platform
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -59,6 +61,21 @@ def compile_quickly(source: Source) -> None:
     """
     if looks_small(source):
         os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}".strip()
+
+
+# Whether programs are compiled for speed or quickly: as whoever started this process wants it.
+CHEAP = jax.config.read("jax_disable_most_optimizations")
+
+
+@contextlib.contextmanager
+def compiled_as_started() -> Iterator[None]:
+    """Compile as this process was started to, also in a section that has all compiled quickly."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", CHEAP)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def programs_folder() -> Path:

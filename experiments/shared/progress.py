@@ -125,16 +125,17 @@ def progress_run(
     course = kept.newest(partial(_unpacked, optimizer, key, state, data)) or _Course(
         state, state, 0, [], [0], [0.0], [0], [_host(state.params)]
     )
-    divergence = None
+    divergence, programs = None, {}
     with tqdm(total=num_steps, desc=description, disable=None, leave=False, delay=1) as bar:
         bar.update(course.num_steps)
         while (start := course.num_steps) < num_steps:
             # Where the path is taken must not depend on the machine's speed: runs are compared.
             size = min(chunk, num_steps - start, stage - start % stage)
             now = key, course.state, data, start
-            call = _compiled(optimizer, *now, size)
+            if size not in programs:  # to look for a program takes as long as many a chunk
+                programs[size] = _compiled(optimizer, *now, size)
             try:
-                (state, info), took = timed(call, *now)
+                (state, info), took = timed(programs[size], *now)
                 took = agreed(took)  # all processes cut a run alike
             except KeyboardInterrupt:
                 kept.save(start, course.packed)

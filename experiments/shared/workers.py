@@ -27,6 +27,7 @@ import jax
 from tqdm import tqdm
 
 from experiments.shared import devices, signals
+from experiments.shared.compilation import CHEAP
 from experiments.shared.failures import NOT_WHOLE, Failure, failure_of
 from experiments.shared.kept_runs import UNFINISHED, kept_in
 from experiments.shared.once import shared_in
@@ -262,9 +263,6 @@ def attempt_by_name(
     return attempt(module, config, place, prepared)
 
 
-_CHEAP = jax.config.read("jax_disable_most_optimizations")  # as whoever started us wants it
-
-
 def _found(name: str, config: Any) -> Any:
     """Return a section's module, where JAX is on its devices and compiles as suits it.
 
@@ -272,7 +270,7 @@ def _found(name: str, config: Any) -> Any:
         ValueError: there are no such devices, or no such dataset.
     """
     devices.use(config.hardware)
-    cheap = _CHEAP or (
+    cheap = CHEAP or (
         config.is_mostly_compilation and suiting(load(config.source, "centred")).mostly_compilation
     )
     if jax.config.read("jax_disable_most_optimizations") != cheap:

@@ -26,7 +26,8 @@ compiles two or three programs and works with their values.
 """
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -61,12 +62,9 @@ def check_function(
     params: Any,
     *,
     gradient: Any = None,
-    h: float | None = None,
     mode: str = "reverse",
     order: int = 1,
-    num_coordinates: int = 1024,
-    key: Array | None = None,
-    atol: float = 0.0,
+    **settings: Any,
 ) -> FunctionCheck:
     """Check a derivative of any function: see `jaxsvm.check_gradient`, which calls this.
 
@@ -75,15 +73,47 @@ def check_function(
             combination is checked.
         params: a pytree of floating arrays.
         gradient: as in `jaxsvm.check_gradient`, a function of the params alone.
-        h: as there, like the following.
+        mode: which derivative.
+        order: of which order.
+        settings: the others of `inspected`.
+
+    Returns:
+        The verdicts.
+
+    Raises:
+        ValueError: as `jaxsvm.check_gradient`.
+    """
+    if gradient is not None and (order != 1 or mode != "reverse"):
+        raise ValueError("gradient is given: expected order = 1 and mode = 'reverse', its own")
+    check_values("check_gradient", gradient)
+    found = inspected(f, params, mode=mode, order=order, **settings)
+    if gradient is not None:
+        gradient = gradient(params) if is_function(gradient, params) else gradient
+    return found.check(gradient)
+
+
+def inspected(
+    f: Callable[[Any], Any],
+    params: Any,
+    *,
+    h: float | None = None,
+    mode: str = "reverse",
+    order: int = 1,
+    num_coordinates: int = 1024,
+    key: Array | None = None,
+    atol: float = 0.0,
+) -> "Inspected":
+    """Return what is to be known of a function about its params, to judge gradients by.
+
+    Args:
+        f: as in `check_function`, like params, mode and order.
+        params: the point.
+        h: as in `jaxsvm.check_gradient`.
         mode: which derivative.
         order: of which order.
         num_coordinates: how many to check at most.
         key: of what is random.
         atol: an error that is accepted beside what rounding explains.
-
-    Returns:
-        The verdicts.
 
     Raises:
         ValueError: as `jaxsvm.check_gradient`.
@@ -94,14 +124,12 @@ def check_function(
     num_coordinates = check_count("num_coordinates", num_coordinates)
     if order > 2:
         raise ValueError(f"order = {order}: expected 1, the gradient, or 2, its derivative")
-    if gradient is not None and (order == 2 or mode != "reverse"):
-        raise ValueError("gradient is given: expected order = 1 and mode = 'reverse', its own")
     if h is not None:
         check_positive("h", h)
     check_number("atol", atol)
     key = jax.random.key(0) if key is None else key
     check_key(key)
-    check_values("check_gradient", params, gradient, key)
+    check_values("check_gradient", params, key)
     for path, leaf in jax.tree.leaves_with_path(params):
         bad = np.argwhere(~np.isfinite(np.asarray(leaf, float)))
         if len(bad):
@@ -109,40 +137,80 @@ def check_function(
             raise ValueError(
                 f"params{name} has {np.asarray(leaf)[index]} at {index}: expected finite numbers"
             )
+    return Inspected(question(f, params, order, mode, num_coordinates, h, key), mode, atol)
 
-    asked = question(f, params, order, mode, num_coordinates, h, key)
-    evidence = gather(asked)
-    beside: dict[int, Beside] = {}
 
-    def judged_of(slopes: np.ndarray, rounding: np.ndarray) -> Judged:
+@dataclass(frozen=True)
+class Inspected:
+    """A function that was measured about a point, on which any number of gradients are judged.
+
+    Attributes:
+        asked: of which scalar, along which lines.
+        mode: which of autodiff's derivatives.
+        atol: an error that is accepted beside what rounding explains.
+    """
+
+    asked: Question
+    mode: str = "reverse"
+    atol: float = 0.0
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What was measured along the lines."""
+        return gather(self.asked)
+
+    @cached_property
+    def autodiff(self) -> tuple[np.ndarray, np.ndarray]:
+        """Autodiff's slopes along the lines, and how far rounding may move a gradient's."""
+        mode = "forward" if self.mode == "forward" else "reverse"
+        return claims(self.asked, self.evidence, mode)
+
+    @cached_property
+    def _pieces(self) -> dict[int, Beside]:
+        """Of the lines in doubt until now, the slopes of pieces beside them."""
+        return {}
+
+    def check(self, gradient: Any = None) -> FunctionCheck:
+        """Return the verdicts on a gradient like the params; by default on autodiff's.
+
+        Raises:
+            ValueError: it is not like the params.
+        """
+        asked, evidence = self.asked, self.evidence
+        slopes, rounding = self.autodiff
+        if gradient is not None:
+            check_like(asked.params, gradient, "gradient")
+            slopes = asked.along(np.asarray(ravel_pytree(gradient)[0], float))
+        beside: dict[int, Beside] = {}
+        judged = self._judged(slopes, rounding, beside)
+        if self.mode == "both":
+            other = self._judged(*claims(asked, evidence, "forward"), beside)
+            worse = other.verdict == Verdict.WRONG
+            pairs = ((getattr(judged, f.name), getattr(other, f.name)) for f in fields(Judged))
+            judged = Judged(*(np.where(worse, b, a) for a, b in pairs))
+        return FunctionCheck(
+            **vars(judged),
+            worst=worst(judged, asked, evidence),
+            unknown=asked.program.unknown,
+            nonfinite=_nonfinite(asked, evidence, judged, gradient is None, self.mode),
+            stopped=asked.program.stopped,
+            evaluations=evidence.evaluations + len(beside) * num_evaluations(asked),
+        )
+
+    def _judged(
+        self, slopes: np.ndarray, rounding: np.ndarray, beside: dict[int, Beside]
+    ) -> Judged:
         """Return the verdicts; where a line's own pieces refuse a slope, those beside it count."""
-        first = judge(slopes, rounding + atol, evidence, beside)
+        evidence, rounding = self.evidence, rounding + self.atol
+        first = judge(slopes, rounding, evidence, beside)
         doubted = (first.verdict == Verdict.WRONG) & at_kink(evidence) & np.isfinite(slopes)
         new = [int(n) for n in np.flatnonzero(doubted) if int(n) not in beside]
         if not new:
             return first
-        beside.update(pieces_beside(asked, evidence, new))
-        return judge(slopes, rounding + atol, evidence, beside)
-
-    slopes, rounding = claims(asked, evidence, "forward" if mode == "forward" else "reverse")
-    if gradient is not None:
-        claimed = gradient(params) if is_function(gradient, params) else gradient
-        check_like(params, claimed, "gradient")
-        slopes = asked.along(np.asarray(ravel_pytree(claimed)[0], float))
-    judged = judged_of(slopes, rounding)
-    if mode == "both":
-        other = judged_of(*claims(asked, evidence, "forward"))
-        worse = other.verdict == Verdict.WRONG
-        pairs = ((getattr(judged, f.name), getattr(other, f.name)) for f in fields(Judged))
-        judged = Judged(*(np.where(worse, b, a) for a, b in pairs))
-    return FunctionCheck(
-        **vars(judged),
-        worst=worst(judged, asked, evidence),
-        unknown=asked.program.unknown,
-        nonfinite=_nonfinite(asked, evidence, judged, gradient is None, mode),
-        stopped=asked.program.stopped,
-        evaluations=evidence.evaluations + len(beside) * num_evaluations(asked),
-    )
+        unseen = [line for line in new if line not in self._pieces]
+        self._pieces.update(pieces_beside(self.asked, evidence, unseen))
+        beside.update({line: self._pieces[line] for line in new})
+        return judge(slopes, rounding, evidence, beside)
 
 
 def is_function(gradient: Any, params: Any) -> bool:

@@ -34,6 +34,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.core import Tracer
+from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Float, Int, PyTree
 
 from jaxsvm.core.arguments import as_arrays, check_count, check_key
@@ -309,15 +310,18 @@ def scan_between(
     def at(t: Array) -> Any:
         return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, t, keepdims=False), xs)
 
+    # Traced once, for its shapes and for the loop: of a loop within a loop there would be four.
+    program, shapes = jax.make_jaxpr(f, return_shape=True)(carry, at(jnp.int32(0)))
+    call, tree = jaxpr_as_fun(program), jax.tree.structure(shapes)
+
     def body(t: Array, loop: tuple[Any, Any]) -> tuple[Any, Any]:
         carry, outs = loop
-        carry, out = f(carry, at(t))
+        carry, out = jax.tree.unflatten(tree, call(*jax.tree.leaves((carry, at(t)))))
         return carry, jax.tree.map(
             lambda all_, one: lax.dynamic_update_index_in_dim(all_, one, t, 0), outs, out
         )
 
-    _, shapes = jax.eval_shape(f, carry, at(jnp.int32(0)))
-    outs = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), shapes)
+    outs = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), shapes[1])
     low, high = jnp.asarray(first, jnp.int32), jnp.asarray(stop, jnp.int32)
     return lax.fori_loop(low, high, body, (carry, outs))
 
