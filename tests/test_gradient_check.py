@@ -320,12 +320,13 @@ def test_the_crossing_named_moves_the_slope_most(name):
         x = np.asarray(data.X)[:, d]
         excess = {}
         for part in hinges:
+            offsets = np.asarray(part.offsets)
             for i, j in np.ndindex(40, 10):
                 rate = part.own[int(j == y[i])] if j == k else 0.0
                 shares = part.shared and (y[i] == k if part.only_label else j != k)
                 if shares:
                     rate = part.shared[int(j == y[i])]
-                excess[i, j] = abs(rate * x[i]) * h - abs(float(part.offsets[i, j]))
+                excess[i, j] = abs(rate * x[i]) * h - abs(offsets[i, j])
         expected = max(excess, key=lambda pair: excess[pair])
         assert excess[expected] > 0
         assert _crossing(k, x, y, hinges, h) == expected

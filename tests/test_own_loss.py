@@ -39,10 +39,26 @@ SHAPE = (12, 5, 4)
 REG, DELTA = 0.1, 0.7
 
 along = jax.jit(jaxsvm.along)
+slice_1d = jax.jit(jaxsvm.slice_1d, static_argnames="num")
 slice_2d = jax.jit(jaxsvm.slice_2d, static_argnames="num")
+evaluate = jax.jit(lambda objective, W, data: objective(W, data))
 termwise = jax.jit(jaxsvm.termwise_numerical_gradient)
-bound_of = jax.jit(dual_value)
-bound_at = jax.jit(jaxsvm.lower_bound)
+T = np.linspace(-2, 2, 17)
+
+
+@jax.jit
+def seen_on(line):
+    """What is known of a line: its values at T and at 0.3, its kinks and its minimum."""
+    values = line.values(start=T[0], stop=T[-1], num=len(T))
+    return values, line.value(0.3), line.kinks(), line.minimum()
+
+
+@jax.jit
+def bounds(objective, W, slopes, data):
+    """Both bounds: one program is compiled in less time than two."""
+    return jaxsvm.lower_bound(objective, W, data), dual_value(objective, slopes, data)
+
+
 run = jax.jit(jaxsvm.run, static_argnames=("optimizer", "num_steps"))
 closed_form = jax.jit(jaxsvm.analytic_gradient)
 value_and_grad = jax.jit(lambda objective, W, data: jax.value_and_grad(objective)(W, data))
@@ -88,9 +104,8 @@ def test_equal_costs_are_the_loss_it_came_from():
     for base in ("Weston-Watkins", "squared ATS"):
         plain = jaxsvm.core.losses.FAMILY[base]
         objective = objective_of(base, ones)
-        np.testing.assert_allclose(
-            objective(W, data), Objective(plain, reg=REG, delta=DELTA)(W, data), rtol=tolerance()
-        )
+        expected = evaluate(Objective(plain, reg=REG, delta=DELTA), W, data)
+        np.testing.assert_allclose(evaluate(objective, W, data), expected, rtol=tolerance())
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -112,21 +127,22 @@ def test_values_and_gradients_at_ties_too(base):
 @pytest.mark.parametrize("base", BASES)
 def test_lines_and_planes(base, x64):
     W, data = problem(1, SHAPE)
-    a, b = (problem(seed, SHAPE)[0] for seed in (2, 3))
+    directions = [problem(seed, SHAPE)[0] for seed in (2, 3)]
     objective, f = objective_of(base), oracle(base)
-    line = along(objective, W, a, data)
-    t = np.linspace(-2, 2, 17)
-    expected = [f(np.asarray(W + s * a), data) for s in t]
-    np.testing.assert_allclose(line.values(start=-2.0, stop=2.0, num=17), expected, rtol=1e-12)
-    np.testing.assert_allclose(line.value(0.3), f(np.asarray(W + 0.3 * a), data), rtol=1e-12)
-    kinks = np.asarray(line.kinks())
+    values, value, kinks, minimum = seen_on(along(objective, W, directions[0], data))
+    plane = slice_2d(objective, W, *directions, data, num=9)
+    W, a, b = (np.asarray(v) for v in (W, *directions))
+    expected = [f(W + s * a, data) for s in T]
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
+    np.testing.assert_allclose(value, f(W + 0.3 * a, data), rtol=1e-12)
+    kinks = np.asarray(kinks)
     every = reference.family_kinks(machine_of(base), W, a, data.X, data.y, delta=DELTA)
     kinks = kinks[np.isfinite(kinks)]
     for some, others in ((kinks, every), (every, kinks)):  # several hinges may share one
         distance = np.min(np.abs(some[:, None] - others[None, :]), axis=1)
         assert np.all(distance <= 1e-9 * (1 + np.abs(some)))
-    t_low, _, lowest = (float(x) for x in line.minimum())
-    np.testing.assert_allclose(f(np.asarray(W + t_low * a), data), lowest, rtol=1e-11)
+    t_low, _, lowest = (float(x) for x in minimum)
+    np.testing.assert_allclose(f(W + t_low * a, data), lowest, rtol=1e-11)
     assert lowest <= min(expected)
     sides = [
         reference.family_one_sided(
@@ -135,9 +151,9 @@ def test_lines_and_planes(base, x64):
         for s in (t_low - 1e-6, t_low + 1e-6)
     ]
     assert sides[0][1] < 0 < sides[1][0]
-    plane = slice_2d(objective, W, a, b, data, num=9)
+    nodes = np.asarray(plane.t)
     for i, j in ((0, 0), (2, 7), (8, 3)):
-        here = np.asarray(W + plane.t[i] * a + plane.t[j] * b)
+        here = W + nodes[i] * a + nodes[j] * b
         np.testing.assert_allclose(plane.loss[i, j], f(here, data), rtol=1e-11)
 
 
@@ -175,14 +191,19 @@ def test_bounds_and_the_certified_optimum(base, x64):
     below = reference.family_dual_optimum(machine, data.X, data.y, 4, reg=REG, delta=DELTA)
     np.testing.assert_allclose(below, best, rtol=2e-8)
     rng = np.random.default_rng(0)
+
+    def both(slopes):
+        near = jnp.asarray(0.1 * np.asarray(W))
+        return (float(b) for b in bounds(objective, near, jnp.asarray(slopes), data))
+
     for dual in (rng.uniform(-1, 2, (12, 4)), rng.uniform(0, 0.5, (12, 4))):
-        assert float(bound_of(objective, jnp.asarray(dual), data)) <= best * (1 + 1e-9)
+        assert max(both(dual)) <= best * (1 + 1e-9)
     slopes = 0.1 * reference.family_random_slopes(rng, machine, data.y, 4)
     exact = reference.family_dual_value(machine, slopes, data.X, data.y, reg=REG, delta=DELTA)
     assert exact > 0.01
-    got = float(bound_of(objective, jnp.asarray(slopes), data))
+    at_W, got = both(slopes)
     assert exact - 1e-9 * (1 + abs(exact)) <= got <= exact
-    assert 0 < float(bound_at(objective, 0.1 * W, data)) <= best * (1 + 1e-9)
+    assert 0 < at_W <= best * (1 + 1e-9)
     solution = jaxsvm.solve(objective, data, gap_tolerance=5e-7, num_classes=4, max_passes=20_000)
     np.testing.assert_allclose(solution.primal, best, rtol=1e-6)
     assert solution.dual <= best * (1 + 1e-8)
@@ -238,14 +259,16 @@ def test_softmax_is_drawn_searched_and_descended():
     W, data = problem(1, SHAPE)
     a, b = (problem(seed, SHAPE)[0] for seed in (2, 3))
     objective = softmax_objective()
-    line = jax.jit(jaxsvm.slice_1d, static_argnames="num")(objective, W, a, data, num=5)
+    line = slice_1d(objective, W, a, data, num=5)
     plane = slice_2d(objective, W, a, b, data, num=3)
-    for t, found in zip(line.t, line.loss, strict=True):
-        expected = cross_entropy(np.asarray(W + t * a, float), data)
+    start, first, second = (np.asarray(v) for v in (W, a, b))
+    for t, found in zip(*map(np.asarray, line[:2]), strict=True):
+        expected = cross_entropy(np.asarray(start + t * first, float), data)
         np.testing.assert_allclose(found, expected, rtol=10 * tolerance())
+    nodes, drawn = np.asarray(plane.t), np.asarray(plane.loss)
     for i, j in np.ndindex(3, 3):
-        here = np.asarray(W + plane.t[i] * a + plane.t[j] * b, float)
-        np.testing.assert_allclose(plane.loss[i, j], cross_entropy(here, data), rtol=1e-5)
+        here = np.asarray(start + nodes[i] * first + nodes[j] * second, float)
+        np.testing.assert_allclose(drawn[i, j], cross_entropy(here, data), rtol=1e-5)
     for optimizer in (
         jaxsvm.random_search(objective, scale=0.5, block_size=4),
         jaxsvm.local_search(objective, step_size=0.1, block_size=4),
@@ -290,10 +313,16 @@ def test_a_penalty_of_ones_own_is_drawn():
     W, data = problem(2, SHAPE)
     direction, _ = problem(3, SHAPE)
     objective = Objective(penalty=lambda W: jnp.sum(W**4), reg=REG)
-    line = jaxsvm.slice_1d(objective, W, direction, data, num=5)
+    line = slice_1d(objective, W, direction, data, num=5)
     plane = slice_2d(objective, W, direction, W, data, num=3)
-    for t, found in zip(line.t, line.loss, strict=True):
-        np.testing.assert_allclose(found, objective(W + t * direction, data), rtol=1e-5)
+    start, step = np.asarray(W), np.asarray(direction)
+
+    def value(here):
+        return evaluate(objective, jnp.asarray(here, W.dtype), data)
+
+    for t, found in zip(*map(np.asarray, line[:2]), strict=True):
+        np.testing.assert_allclose(found, value(start + t * step), rtol=1e-5)
+    nodes, drawn = np.asarray(plane.t), np.asarray(plane.loss)
     for i, j in np.ndindex(3, 3):
-        here = W + plane.t[i] * direction + plane.t[j] * W
-        np.testing.assert_allclose(plane.loss[i, j], objective(here, data), rtol=1e-5)
+        here = start + nodes[i] * step + nodes[j] * start
+        np.testing.assert_allclose(drawn[i, j], value(here), rtol=1e-5)

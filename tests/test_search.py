@@ -52,7 +52,7 @@ def test_decisions_are_the_listing_s(x64, search, loss, penalty, size):
 
     best, best_loss, losses, kept = getattr(reference, search)(f, trials, np.asarray(W))
     assert 1 < sum(kept) < 41
-    optimizer = SEARCHES[search](objective, 7)
+    optimizer = SEARCHES[search](objective, size)
     state, info = compiled_run(optimizer, jax.random.key(KEY), W, data, num_steps=42)
     np.testing.assert_array_equal(info.accepted, kept)
     np.testing.assert_allclose(info.loss, losses, rtol=1e-12)

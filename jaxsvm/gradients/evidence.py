@@ -29,7 +29,7 @@ from jaxsvm.core.losses import is_label
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, ScalarLike, Weights
 from jaxsvm.gradients.analytic import score_gradient
-from jaxsvm.gradients.termwise import difference, sum_terms
+from jaxsvm.gradients.termwise import by_label, difference, sum_terms
 
 # Rounding errors are taken as random: a sum of n terms is off by more than SAFETY·eps·√n·Σ|terms|
 # with probability below 2·exp(−SAFETY²/2), 3e-14 (Higham & Mary 2019).
@@ -213,7 +213,7 @@ def _weigh(
     """
     N = data.X.shape[0]
     _, penalty = require(objective, "check_gradient")
-    X, y = data.X[index], data.y[index]
+    X, examples = data.X[index], by_label(data.y[index], W.shape[0])
     real = (jnp.arange(len(index)) < num_near)[:, None]
     slack = survey.slack[index][:, None]
     hinges = tuple(
@@ -227,7 +227,7 @@ def _weigh(
     reg, zero = objective.reg, jnp.zeros_like(W)
     numerical = survey.far + reg * penalty.difference(W, h, True)
     for part in hinges:
-        numerical += sum_terms(difference("central"), part, X, y, unit=h, odd=True)[0] / N
+        numerical += sum_terms(difference("central"), part, X, examples, unit=h, odd=True)[0] / N
 
     # To both sides: what is 0 to rounding may have either slope. A square has but one.
     def undecided(part: ScoreHinges) -> Array:
@@ -245,7 +245,7 @@ def _weigh(
     def one_pass(i: Array, out: Array) -> Array:
         sides = jnp.zeros((2, *W.shape), W.dtype)
         for part, offsets in zip(hinges, both, strict=True):
-            up, down = sum_terms(_one_sided, replace(part, offsets=offsets[i]), X, y)
+            up, down = sum_terms(_one_sided, replace(part, offsets=offsets[i]), X, examples)
             sides += jnp.stack([-down, up])
         return out.at[i].set(sides)
 

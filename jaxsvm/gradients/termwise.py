@@ -11,7 +11,7 @@ X is taken for a coordinate: 2·P evaluations of the loss become one pass over X
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -32,11 +32,42 @@ Pair: TypeAlias = tuple[Array, Array]
 Term: TypeAlias = Callable[[Height, Array, Array], Array]
 
 
+class ByLabel(NamedTuple):
+    """Examples in blocks that share a label, made by `by_label`.
+
+    Attributes:
+        y: (N,) the labels.
+        rows: of each block; N where a place is empty.
+        labels: the blocks'.
+    """
+
+    y: Labels
+    rows: Int[Array, "blocks B"]
+    labels: Int[Array, " blocks"]
+
+
+def by_label(y: Labels, C: int) -> ByLabel:
+    """Return the examples with labels y of C classes in blocks that share a label."""
+    N = y.shape[0]
+    unroll = _unroll(N)
+    size = min(block_sizes().label, -(-N // unroll) * unroll)
+    num_blocks = N // size + min(C, N)
+    order = jnp.argsort(y, stable=True)
+    counts = jnp.bincount(y, length=C)
+    ends = jnp.cumsum(-(-counts // size))  # of each label's blocks
+    first = ends - -(-counts // size)
+    rank = jnp.arange(N) - (jnp.cumsum(counts) - counts)[y[order]]
+    place = first[y[order]] * size + rank
+    index = jnp.full((num_blocks * size,), N).at[place].set(order)
+    labels = jnp.searchsorted(ends, jnp.arange(num_blocks), side="right")
+    return ByLabel(y, index.reshape(num_blocks, size), jnp.minimum(labels, C - 1))
+
+
 def sum_terms(
     term: Term,
     hinges: ScoreHinges,
     X: Features,
-    y: Labels,
+    examples: ByLabel,
     *,
     unit: ScalarLike = 1.0,
     odd: bool = False,
@@ -50,7 +81,7 @@ def sum_terms(
         term: ``(C, 1)`` heights and margins and ``(1, D)`` moves to (C, D); 0 at a margin of −∞.
         hinges: of N examples, along their scores.
         X: their features.
-        y: their labels.
+        examples: their labels, in blocks.
         unit: of W, > 0. The sums are of ``term / unit``: a difference becomes a quotient.
         odd: ``term(m, −x) = −term(m, x)``; then one of the two sums is not computed.
 
@@ -61,7 +92,7 @@ def sum_terms(
     N, D = X.shape
     C = hinges.offsets.shape[1]
     dtype = hinges.offsets.dtype
-    index, labels = _blocks_of_one_label(y, C)
+    y, index, labels = examples
     own, shared = hinges.own, hinges.shared
     label_of = y[:, None] == jnp.arange(C, dtype=y.dtype)[None, :]
 
@@ -85,7 +116,7 @@ def sum_terms(
 
         zero = jnp.zeros((C, D), dtype)
         here = jax.tree.map(lambda leaf: leaf[rows], scaled)
-        (up, down), _ = lax.scan(add, (zero, zero), (here, x), unroll=block_sizes().unroll)
+        (up, down), _ = lax.scan(add, (zero, zero), (here, x), unroll=_unroll(N))
         return up, -up if odd else down
 
     scaled = in_units(own)
@@ -138,21 +169,13 @@ def _on_weights(hinges: ScoreHinges, own: Pair, shared: Pair, label: Array) -> A
     return row.at[label].set(every) if hinges.only_label else row + every[None, :] - other
 
 
-def _blocks_of_one_label(y: Labels, C: int) -> tuple[Int[Array, "blocks B"], Int[Array, " blocks"]]:
-    """Return blocks of examples that share a label: their rows (N where empty) and the labels."""
-    N = y.shape[0]
-    unroll = block_sizes().unroll
-    size = min(block_sizes().label, -(-N // unroll) * unroll)
-    num_blocks = N // size + min(C, N)
-    order = jnp.argsort(y, stable=True)
-    counts = jnp.bincount(y, length=C)
-    ends = jnp.cumsum(-(-counts // size))  # of each label's blocks
-    first = ends - -(-counts // size)
-    rank = jnp.arange(N) - (jnp.cumsum(counts) - counts)[y[order]]
-    place = first[y[order]] * size + rank
-    index = jnp.full((num_blocks * size,), N).at[place].set(order)
-    labels = jnp.searchsorted(ends, jnp.arange(num_blocks), side="right")
-    return index.reshape(num_blocks, size), jnp.minimum(labels, C - 1)
+def _unroll(N: int) -> int:
+    """Return how many of N examples are added in one iteration.
+
+    Of few, one: the loop is soon done, and unrolled it takes up to twice as long to compile.
+    """
+    sizes = block_sizes()
+    return sizes.unroll if sizes.label < N else 1
 
 
 def termwise_numerical_gradient(
@@ -203,9 +226,10 @@ def termwise_numerical_gradient(
 
     def gradient(W: Weights, data: Data) -> Weights:
         scores = score(W, data.X)
-        total = jnp.zeros_like(W)
+        total, examples = jnp.zeros_like(W), by_label(data.y, W.shape[0])
         for hinges in loss.along_scores(scores, data.y, delta=objective.delta):
-            total += sum_terms(difference(method), hinges, *data, unit=step, odd=central)[0]
+            term = difference(method)
+            total += sum_terms(term, hinges, data.X, examples, unit=step, odd=central)[0]
         return total / data.X.shape[0] + objective.reg * penalty.difference(W, step, central)
 
     return evaluate(gradient, W, as_arrays(data))
