@@ -3,32 +3,30 @@
 Every function returns a `matplotlib.figure.Figure` that belongs to no window, so a script, a
 notebook and a test use them alike. Colours tell apart under the common colour blindnesses:
 Okabe and Ito's for lines, viridis for a surface, a blue-to-red diverging map for signed weights.
-Importing jaxsvm does not import this module; it needs matplotlib.
+Importing jaxsvm does not import this module; it needs matplotlib, which is imported when the first
+figure is drawn: a process that draws none does not wait for it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib import patheffects, rcsetup
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
 
 from jaxsvm.files import atomic_file
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 # Okabe & Ito (2008), in an order whose neighbours differ in lightness as well as in hue; grey is in
 # the place of their yellow, which is hardly seen on white.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000", "#777777")
 STYLE: dict[str, Any] = {
     # Neighbours differ in colour and in dashes, so that one that lies on another hides it nowhere.
-    "axes.prop_cycle": rcsetup.cycler(color=2 * COLORS)
-    + rcsetup.cycler(linestyle=[*4 * ["-", "--"], *4 * ["--", "-"]]),
+    "axes.prop_cycle": f"cycler(color={2 * COLORS}, linestyle={4 * ['-', '--'] + 4 * ['--', '-']})",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -62,13 +60,22 @@ MOST_NAMES, LONGEST_NAME, MOST_CELLS = 40, 30, 25
 @contextmanager
 def style() -> Iterator[None]:
     """Apply the style inside the block, whatever the reader's own matplotlib settings are."""
+    import matplotlib
+
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield
 
 
-def save_figure(figure: Figure, path: Path | str) -> Path:
+def _empty(size: tuple[float, float]) -> "matplotlib.figure.Figure":
+    """Return a figure of so many inches without axes."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size)
+
+
+def save_figure(figure: "matplotlib.figure.Figure", path: Path | str) -> Path:
     """Write a figure as SVG or PNG, atomically and without a date in it; return the path.
 
     Args:
@@ -101,7 +108,7 @@ def lines(
     points: Mapping[str, tuple[Any, Any]] | None = None,
     dashed: Mapping[str, tuple[Any, Any]] | None = None,
     ylim: tuple[float, float] | None = None,
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """Draw named curves ``(x, y)``, each with an optional band ``(low, high)`` around it.
 
     Args:
@@ -124,7 +131,7 @@ def lines(
         The figure; its only axes are ``figure.axes[0]``.
     """
     with style():
-        figure = Figure(figsize=SIZE)
+        figure = _empty(SIZE)
         ax = figure.add_subplot()
         for label, (x, y) in series.items():
             (line,) = ax.plot(
@@ -160,6 +167,8 @@ def lines(
 
 def _label_few_decades(ax: Any) -> None:
     """On a logarithmic axis of two decades or less, say 1, 2, 5, 10, ... and nothing between."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
         if axis.get_scale() == "log" and high < 100 * low:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -175,7 +184,7 @@ def histogram(
     bins: int = 40,
     curves: Mapping[str, tuple[Any, Any]] | None = None,
     vertical: Mapping[str, float] | None = None,
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """Draw the densities of named samples, with theory's curves ``(x, density)`` and marks on top.
 
     Args:
@@ -190,7 +199,7 @@ def histogram(
         The figure.
     """
     with style():
-        figure = Figure(figsize=SIZE)
+        figure = _empty(SIZE)
         ax = figure.add_subplot()
         # In float64: between float32 numbers that differ in the last digits no bin would fit.
         every = np.concatenate([np.ravel(sample) for sample in values.values()]).astype(float)
@@ -227,7 +236,7 @@ def plane(
     dashes: Sequence[Any] = (),
     cmap: str = "viridis",
     zoom: tuple[float, float, float, float] | None = None,
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """Draw a surface over a plane as colours (dark low, light high) with contours.
 
     Args:
@@ -253,7 +262,7 @@ def plane(
         The figure; its first axes hold the plane.
     """
     with style():
-        figure = Figure(figsize=(SIZE[0], 4.1 + 0.8 * bool(paths)))
+        figure = _empty((SIZE[0], 4.1 + 0.8 * bool(paths)))
         ax = figure.add_subplot()
         ax.grid(False)
         surface = np.ma.masked_invalid(np.asarray(values).T)
@@ -299,15 +308,17 @@ def plane(
 
 def _draw_paths(ax: Any, paths: Mapping[str, Any], size: float) -> None:
     """Draw paths over a plane, each with a mark of its own at its end, and their common start."""
+    from matplotlib.patheffects import withStroke
+
     # A white rim keeps every colour apart from the surface's own.
-    rim = [patheffects.withStroke(linewidth=2.4 * size, foreground="white")]
+    rim = [withStroke(linewidth=2.4 * size, foreground="white")]
     looks = zip(paths.items(), cycle(COLORS[1:]), cycle(MARKERS), strict=False)
     for (name, path), color, marker in looks:
         ax.plot(*path.T, "-", color=color, linewidth=1.2 * size, path_effects=rim)
         end: dict[str, Any] = {"markeredgecolor": "white", "markersize": 8 * size, "zorder": 3}
         ax.plot(*path[-1:].T, marker, color=color, label=name, **end)
     start = next(iter(paths.values()))[:1].T
-    ring = [patheffects.withStroke(linewidth=4 * size, foreground="black")]
+    ring = [withStroke(linewidth=4 * size, foreground="black")]
     ax.plot(
         *start, "o", markerfacecolor="none", markeredgecolor="white", markersize=11 * size,
         markeredgewidth=2 * size, zorder=4, path_effects=ring, label="start of all",
@@ -329,7 +340,9 @@ def _draw_zoom(ax: Any, mesh: Any, paths: Mapping[str, Any], zoom: Sequence[floa
     ax.indicate_inset_zoom(corner, edgecolor="white")
 
 
-def save_walks(figure: Figure, walks: Mapping[str, Any], path: Path | str) -> Path:
+def save_walks(
+    figure: "matplotlib.figure.Figure", walks: Mapping[str, Any], path: Path | str
+) -> Path:
     """Write a GIF in which all walks are walked at once over a `plane`, and return the path.
 
     Args:
@@ -340,6 +353,8 @@ def save_walks(figure: Figure, walks: Mapping[str, Any], path: Path | str) -> Pa
     Raises:
         OSError: the folder is not there or cannot be written.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     with style():
         ax, canvas = figure.axes[0], FigureCanvasAgg(figure)
         artists = []
@@ -373,7 +388,7 @@ def save_walks(figure: Figure, walks: Mapping[str, Any], path: Path | str) -> Pa
 
 def panels(
     parts: Sequence[tuple[Mapping[str, tuple[Any, Any]], str]], *, xlabel: str, ylabel: str
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """Draw small line plots, two in a row, each with its own axes: the same thing ever nearer.
 
     Args:
@@ -386,7 +401,7 @@ def panels(
     """
     with style():
         rows = -(-len(parts) // 2)
-        figure = Figure(figsize=(SIZE[0], 2.6 * rows))
+        figure = _empty((SIZE[0], 2.6 * rows))
         axes = figure.subplots(rows, 2, squeeze=False).ravel()
         for ax in axes[len(parts) :]:
             ax.axis("off")
@@ -410,7 +425,7 @@ def images(
     cmap: str = "gray",
     limits: tuple[float, float] | None = None,
     label: str = "",
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """Draw a grid of pictures with their names.
 
     Args:
@@ -427,7 +442,7 @@ def images(
     """
     rows = -(-len(names) // columns)
     with style():
-        figure = Figure(figsize=(1.1 * columns, 1.4 * rows + 0.4 * bool(title)))
+        figure = _empty((1.1 * columns, 1.4 * rows + 0.4 * bool(title)))
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         low, high = limits or (None, None)
         for ax, picture, name in zip(axes, pictures, names, strict=False):
@@ -453,7 +468,7 @@ def heat_map(
     cmap: str = "viridis",
     limits: tuple[float, float] | None = None,
     cells: Any = None,
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """Draw a matrix as colours, with the names of its rows and columns.
 
     Args:
@@ -477,7 +492,7 @@ def heat_map(
     with style():
         below = 0.08 * longest if turned else 0.0
         size = (2.6 + min(max(0.34 * m, 2.4), 9.0), 1.4 + below + min(max(0.34 * n, 1.6), 9.0))
-        figure = Figure(figsize=size)
+        figure = _empty(size)
         ax = figure.add_subplot()
         ax.grid(False)
         shown = ax.imshow(
@@ -508,7 +523,7 @@ def bars(
     vertical: Mapping[str, float] | None = None,
     xscale: str = "linear",
     kinds: Sequence[str] = (),
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """Draw one horizontal bar a name, the first on top, with optional error bars.
 
     Args:
@@ -528,7 +543,7 @@ def bars(
     with style():
         # What is named beside the bars takes room below them.
         named = len(vertical or {}) + len(set(kinds))
-        figure = Figure(figsize=(SIZE[0], 1.0 + 0.36 * len(names) + 0.2 * named))
+        figure = _empty((SIZE[0], 1.0 + 0.36 * len(names) + 0.2 * named))
         ax = figure.add_subplot()
         place = np.arange(len(names))
         colors = dict(zip(dict.fromkeys(kinds), cycle(COLORS), strict=False))
@@ -550,7 +565,7 @@ def bars(
 
 def roofline(
     points: Mapping[str, tuple[Any, Any]], limit: tuple[Any, Any], *, title: str = ""
-) -> Figure:
+) -> "matplotlib.figure.Figure":
     """Draw measured rates under the two limits of a machine.
 
     Args:
@@ -562,7 +577,7 @@ def roofline(
         The figure.
     """
     with style():
-        figure = Figure(figsize=SIZE)
+        figure = _empty(SIZE)
         ax = figure.add_subplot()
         ax.plot(*limit, color="black", label="limit, measured")
         for k, (label, (x, y)) in enumerate(points.items()):

@@ -89,8 +89,8 @@ def batches_of_rows_that_collide(W, data):
     return {"batches of wide floats": run(sgd, jax.random.key(0), wide, data, num_steps=2)}
 
 
-# Devices can change what comes of the rows, and these look at them as another one does: `best_so_far`
-# as gradient descent, of which nesterov and `record_every` are made too, and adam as mini-batches.
+# Devices can change what comes of the rows, and these look at them as another one does:
+# `best_so_far` as gradient descent, nesterov and `record_every`, and adam as mini-batches.
 ALIKE = {"gradient_descent", "nesterov", "record_every", "minibatch"}
 
 

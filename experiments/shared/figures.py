@@ -6,12 +6,13 @@ A figure is drawn by `jaxsvm.plot` and kept as SVG where it is a drawing, or els
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from experiments.shared.text import quartiles
 from jaxsvm import plot as draw
+
+if TYPE_CHECKING:  # `jaxsvm.plot` says why
+    from matplotlib.figure import Figure
 
 # Figure options of two logarithmic axes.
 LOG_LOG: dict[str, Any] = {"xscale": "log", "yscale": "log"}
@@ -28,7 +29,7 @@ class Picture(NamedTuple):
         alt: describes the figure to who does not see it; plain text.
     """
 
-    figure: Figure
+    figure: "Figure"
     caption: str
     alt: str
 
@@ -58,7 +59,7 @@ class Shown(NamedTuple):
         return f"data:image/{kind};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
 
 
-def curves_over_seeds(curves: Mapping[str, tuple[Any, Any]], **options: Any) -> Figure:
+def curves_over_seeds(curves: Mapping[str, tuple[Any, Any]], **options: Any) -> "Figure":
     """Draw, for each label, (x, values (seeds, len(x))) as a median line in its quartiles' band."""
     found = {label: (x, quartiles(values)) for label, (x, values) in curves.items()}
     return draw.lines(
