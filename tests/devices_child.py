@@ -89,9 +89,18 @@ def batches_of_rows_that_collide(W, data):
     return {"batches of wide floats": run(sgd, jax.random.key(0), wide, data, num_steps=2)}
 
 
+# Devices can change what comes of the rows, and these look at them as another one does:
+# `best_so_far` as gradient descent, nesterov and `record_every`, and adam as mini-batches.
+ALIKE = {"gradient_descent", "nesterov", "record_every", "minibatch"}
+
+
 def optimizers():
     """The registry's, and one whose gradient is no sum of integers."""
-    made = {name: entry.make(Objective(reg=0.01), 0.1, 4) for name, entry in OPTIMIZERS.items()}
+    made = {
+        name: entry.make(Objective(reg=0.01), 0.1, 4)
+        for name, entry in OPTIMIZERS.items()
+        if name not in ALIKE
+    }
     return made | {"smooth": jaxsvm.gradient_descent(SMOOTH, step_size=0.5, momentum=0.9)}
 
 
@@ -152,11 +161,14 @@ def resumed(W, data):
 
 
 def solutions(data, laid):
-    """What `solve` returns for two penalties: by ascent, and by steps in a metric."""
+    """What `solve` returns for two penalties: by ascent, and by steps in a metric.
+
+    So few passes are ascent alone; steps on floats are in tests/processes_child.py.
+    """
     plain = Data(jnp.asarray(np.asarray(data.X)), data.y)
     found = {}
-    for reg, of in ((0.01, plain), (1e-4, data)):
-        limits: Any = {"gap_tolerance": 1e-6, "max_passes": 20, "num_classes": C}
+    for reg, of, max_passes in ((0.01, plain, 10), (1e-4, data, 20)):
+        limits: Any = {"gap_tolerance": 1e-7, "max_passes": max_passes, "num_classes": C}
         with warnings.catch_warnings(action="ignore"):  # the gap is not reached
             solution = jaxsvm.solve(Objective(reg=reg), laid(of), **limits)
         history = solution.history._replace(seconds=np.zeros(0))

@@ -38,7 +38,7 @@ def answers(folder, sharded):
     W = np.zeros((C, sharded.X.shape[1]), np.float32)
     optimizer = jaxsvm.gradient_descent(objective, step_size=0.1, momentum=0.9)
     arguments = optimizer, jax.random.key(1), W, sharded
-    for num_steps in (4, 9):
+    for num_steps in (3, 9):  # in chunks of 3, which are one program
         state, info = jaxsvm.run_resumable(
             *arguments, num_steps=num_steps, folder=folder / "run", every=3
         )

@@ -37,7 +37,7 @@ def child():
 @pytest.mark.compiled
 def test_the_bits_do_not_depend_on_how_many_devices_there_are(child):
     compared = child["compared"]
-    assert len(compared) >= 28
+    assert len(compared) >= 26
     assert [name for name, is_equal in compared.items() if not is_equal] == []
 
 
@@ -78,9 +78,8 @@ def test_the_bits_do_not_depend_on_how_many_processes_there_are():
     program = "-c", recipe()
     (alone,) = said_by(1, *program)
     assert alone.startswith("1 devices: loss 0.")
-    for processes in (2, 4):
-        expected = alone.replace("1 devices", f"{processes} devices")
-        assert said_by(processes, *program) == [expected] * processes
+    # Two of them, and longer programs, are in tests/test_devices_line.py.
+    assert said_by(4, *program) == [alone.replace("1 devices", "4 devices")] * 4
 
 
 def test_one_device_is_no_other_case():

@@ -13,7 +13,7 @@ from experiments.shared.record import reproducible
 from tests.children import free_address, said, said_by, started
 
 pytestmark = [pytest.mark.any_precision, pytest.mark.timeout(900)]
-SEARCH = ["--seeds", "2", "--num-steps", "1000"]  # each block of them is saved
+SEARCH = ["--seeds", "2", "--num-steps", "500"]  # each block of them is saved
 
 
 @pytest.fixture(scope="module")

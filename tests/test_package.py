@@ -54,6 +54,8 @@ def test_the_import_is_light_and_changes_nothing():
         "print(*[k for k, v in jax.config.values.items() if before[k] != v])\n"
         "from jax._src import xla_bridge\n"
         "print(*['backend'] * xla_bridge.backends_are_initialized())\n"
+        "import experiments.__main__\n"  # whose figures are drawn when all is measured
+        "print(*[name for name in ('matplotlib', 'sklearn', 'scipy') if name in sys.modules])\n"
     )
     assert out == []
 
