@@ -601,7 +601,7 @@ def test_the_dual_rises_to_the_top_between_two_slopes(name):
         values = [dual(start + t * way) for t in np.linspace(0, 1, 21)]
         np.testing.assert_allclose(state.dual, found, atol=rounding)
         assert found >= max(values) - 1e-5 * (1 + abs(max(values)))
-        tops += 0 < np.argmax(values) < 20
+        tops += int(0 < np.argmax(values) < 20)
     assert tops > 0
 
 
