@@ -96,7 +96,8 @@ def _laid_out(figure: Figure, kind: str) -> Iterator[None]:
     engine, canvas = figure.get_layout_engine(), figure.canvas
     # The widths of texts are those of the kind of file.
     (FigureCanvasSVG if kind == "svg" else FigureCanvasAgg)(figure)
-    engine.execute(figure)
+    if engine is not None:
+        engine.execute(figure)
     with matplotlib.rc_context({"figure.constrained_layout.use": False}):
         figure.set_layout_engine(None)
     try:

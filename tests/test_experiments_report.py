@@ -54,7 +54,7 @@ def test_a_report_puts_figures_in_their_places_and_formulas_into_stories_only(tm
 
 
 def test_a_row_of_a_trace_is_a_line_of_json_whatever_is_in_it():
-    columns = {
+    columns: dict[str, Any] = {
         "step": np.arange(3),
         'a %s, "b"': np.array([0.1, np.nan, -np.inf], np.float32),
         "run": np.array(["line\nbreak", 'quo"te', "a, b: {c}"]),

@@ -3,6 +3,7 @@
 import importlib
 import os
 import threading
+from typing import Any
 
 import jax
 import numpy as np
@@ -100,11 +101,12 @@ def test_sections_that_are_compiled_otherwise_share_nothing(tmp_path):
 def test_the_proof_of_the_bottom_is_one_for_sections_that_are_compiled_otherwise(
     tmp_path, monkeypatch
 ):
-    asked = []
+    asked: list[bool] = []
+    parts: Any = np.ones((2, 3)), np.ones((4, 2)), 2.0, 1.0, 1.0, 7, ()
 
     def kept_solve(*_, **__):
         asked.append(jax.config.read("jax_disable_most_optimizations"))
-        return Solution(np.ones((2, 3)), np.ones((4, 2)), 2.0, 1.0, 1.0, 7, ())
+        return Solution(*parts)
 
     monkeypatch.setattr(bottom, "kept_solve", kept_solve)
     dataset, objective = load_dataset("digits"), Objective(reg=0.5)
