@@ -246,8 +246,7 @@ def test_sgd_is_the_notes_loop_over_a_shuffled_epoch(x64):
     order, (X, y) = np.asarray(state.order), map(np.asarray, data)
     for t in range(8):
         i = int(order[t])
-        alone = Data(X[i : i + 1], y[i : i + 1])
-        gradient = reference.hinge_gradient(starts[t], alone.X, alone.y, reg=0.1)
+        gradient = reference.hinge_gradient(starts[t], X[i : i + 1], y[i : i + 1], reg=0.1)
         found = np.asarray(record.params)[t]
         np.testing.assert_allclose(found, starts[t] - gradient, atol=1e-12)
     assert sorted(order.tolist()) == list(range(8))

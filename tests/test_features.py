@@ -170,7 +170,8 @@ def test_no_float_copy_of_the_bytes_is_ever_made(derivative):
     N, P, C = 8 * B, 512, 10
     dtype = float_dtype()
     form = functools.partial(jax.ShapeDtypeStruct, dtype=dtype)
-    pixels, labels = (jax.ShapeDtypeStruct(*of) for of in (((N, P), jnp.uint8), ((N,), jnp.int32)))
+    pixels: Any = jax.ShapeDtypeStruct((N, P), jnp.uint8)
+    labels: Any = jax.ShapeDtypeStruct((N,), jnp.int32)
     data: Any = Data(StandardizedFeatures(pixels, form((P,)), form((P,))), labels)
     W = form((C, P))
     if derivative == "objective":

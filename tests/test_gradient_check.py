@@ -28,6 +28,7 @@ SIZE = (N, 65, 10)
 closed_form = jax.jit(jaxsvm.analytic_gradient)
 autodiff = jax.jit(lambda objective, W, data: jax.grad(objective)(W, data))
 termwise = jax.jit(jaxsvm.termwise_numerical_gradient)
+error_budget = jax.jit(jaxsvm.gradients.error_budget)
 
 
 def objective_of(loss, reg=0.3):
@@ -305,8 +306,8 @@ def test_the_error_budget_and_its_step(x64):
 
         # Each part alone, where it is nearly all of the error.
         h = jnp.asarray(np.array([best / 100, best * 100], W.dtype))
-        budget = jaxsvm.gradients.error_budget(objective, W, data, h)
-        found = termwise(objective, W, data, h=h[1])
+        budget = jax.tree.map(np.asarray, error_budget(objective, W, data, h))
+        found = termwise(objective, W, data, h=float(best * 100))
         assert 0.2 < budget.crossing[1] / rms(found, exact) < 5
         assert 0.1 < budget.rounding[0] / errors[1e-2] < 10
 
@@ -349,8 +350,8 @@ def test_the_report_counts_weights_and_the_bias_apart():
 def test_the_error_budget_is_its_formula(name):
     W, data = problem(1, (12, 6, 5))
     X, h, C = np.asarray(data.X, float), 0.4, 5
-    budget = jaxsvm.gradients.error_budget(
-        Objective(loss=getattr(jaxsvm, name)), W, data, jnp.asarray([h])
+    budget = error_budget(
+        Objective(loss=getattr(jaxsvm, name)), W, data, jnp.asarray(np.array([h]))
     )
     total = 0.0
     for x, s, label in zip(X, X @ np.asarray(W, float).T, np.asarray(data.y), strict=True):

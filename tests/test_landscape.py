@@ -1,5 +1,7 @@
 """Slices against the objective at every node, directions, kink lines and projected paths."""
 
+from typing import Any
+
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -18,7 +20,7 @@ jit_1d = jax.jit(slice_1d, static_argnames="num")
 jit_box_1d = jax.jit(slice_1d, static_argnums=0, static_argnames="num")
 jit_2d = jax.jit(slice_2d, static_argnames="num")
 # One grid where it may be any: a program is compiled for each number of nodes.
-GRID = {"start": -1.0, "stop": 2.0, "num": 7}
+GRID: dict[str, Any] = {"start": -1.0, "stop": 2.0, "num": 7}
 
 
 @jax.jit

@@ -176,9 +176,9 @@ def test_a_zero_direction_is_flat_and_a_nan_is_kept():
     expected = oracle(objective, W, direction, data, 0.0)
     np.testing.assert_allclose(here, expected, rtol=tolerance())
     assert len(flat.kinks_between(-1e9, 1e9)[0]) == 0
-    nan = np.array(W)
-    nan[0, 0] = np.nan
-    nan = jnp.asarray(nan)
+    spoiled = np.array(W)
+    spoiled[0, 0] = np.nan
+    nan = jnp.asarray(spoiled)
     for bad in (along_jit(objective, nan, direction, data), along_jit(objective, W, nan, data)):
         assert np.isnan(values_on_grid(bad, start=-1.0, stop=1.0, num=NUM)).all()
         assert np.isnan(minimum(bad)).all()

@@ -25,7 +25,7 @@ from jaxsvm.certificate.row_step import row_step
 from jaxsvm.core.features import Features, dense, dot, dot_transpose, second_moments
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Labels, Scores, Weights
-from jaxsvm.lines.line import line_of_scores
+from jaxsvm.lines.line import first_minimizer, line_of_scores
 
 RELAXATION = 1.9  # in (0, 2); over-relaxation of the proximal step
 FIRST = 0.25  # ρ·delta where nothing is known yet
@@ -257,11 +257,13 @@ def along_ray(objective: Objective, state: State, y: Labels) -> State:
     is a little longer has hardly any loss left.
     """
     line = line_of_scores(objective, state.scores, state.scores, state.W, state.W, y)
-    lowest = line.minimum()
+    t = first_minimizer(line)
     # A flat ray has no end, and its W is 0.
-    better = jnp.isfinite(lowest.t_low) & (lowest.value < state.primal)
-    longer = (1 + jnp.where(better, lowest.t_low, 0)) * state.W
+    has_end = jnp.isfinite(t)
+    lowest = line.value(jnp.where(has_end, t, 0))
+    better = has_end & (lowest < state.primal)
+    longer = (1 + jnp.where(better, t, 0)) * state.W
     return state._replace(
         best_W=jnp.where(better, longer, state.best_W),
-        primal=jnp.where(better, lowest.value, state.primal),
+        primal=jnp.where(better, lowest, state.primal),
     )

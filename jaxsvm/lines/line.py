@@ -172,22 +172,15 @@ class Line(NamedTuple):
         [1.0, 3.0, 0.0]
         """
         dtype = self.parabola.dtype
-        # Beyond a quarter of the largest float, 2t or t·slope may overflow.
-        largest = float(jnp.finfo(dtype).max) / 4
-        low_end, high_end = place_of(-largest, dtype), place_of(largest, dtype)
-
-        def rises(t: ScalarLike) -> Array:
-            return self.slopes(t)[1] >= 0
+        largest = _largest(dtype)
 
         def climbs(t: ScalarLike) -> Array:
             return self.slopes(t)[0] > 0
 
-        t_low = float_at(first_place(rises, low_end, high_end, dtype), dtype)
-        t_low = jnp.where(rises(-largest), -jnp.inf, t_low)
-
+        t_low = first_minimizer(self)
         begin = place_of(jnp.where(jnp.isfinite(t_low), t_low, -largest), dtype)
         # Most often the very next float climbs and the search is over.
-        end = jnp.where(climbs(float_at(begin + 1, dtype)), begin + 1, high_end)
+        end = jnp.where(climbs(float_at(begin + 1, dtype)), begin + 1, place_of(largest, dtype))
         t_high = float_at(first_place(climbs, begin, end, dtype) - 1, dtype)
         t_high = jnp.where(climbs(largest), t_high, jnp.inf)
 
@@ -199,6 +192,26 @@ class Line(NamedTuple):
     @property
     def _sums(self) -> tuple[Hinges, ...]:
         return (self.loss, *self.absolute)
+
+
+def first_minimizer(line: Line) -> Scalar:
+    """Return the ``t_low`` of a line's minimum, for half of what all of it costs.
+
+    Where the line is NaN it may be any number: its value there is NaN.
+    """
+    dtype = line.parabola.dtype
+    largest = _largest(dtype)
+
+    def rises(t: ScalarLike) -> Array:
+        return line.slopes(t)[1] >= 0
+
+    first = first_place(rises, place_of(-largest, dtype), place_of(largest, dtype), dtype)
+    return jnp.where(rises(-largest), -jnp.inf, float_at(first, dtype))
+
+
+def _largest(dtype: jnp.dtype) -> float:
+    """Return a quarter of the largest float: beyond, 2t or t·slope may overflow."""
+    return float(jnp.finfo(dtype).max) / 4
 
 
 def along(objective: Objective, W: Weights, direction: Direction, data: Data) -> Line:
