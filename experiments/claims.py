@@ -110,9 +110,8 @@ def chord_excess(dataset: Dataset, pairs: int = 20) -> float:
     shape = (2 * pairs, *recipes.zero_weights(dataset).shape)
     W = np.asarray(jax.random.normal(jax.random.key(0), shape))
     losses = jax.jit(jax.vmap(Objective(), in_axes=(0, None)))
-    half = np.float32(0.5)
-    ends, middle = (np.asarray(losses(w, few)) for w in (W, half * (W[:pairs] + W[pairs:])))
-    return float(np.max(middle - half * (ends[:pairs] + ends[pairs:])))
+    ends, middle = (np.asarray(losses(w, few)) for w in (W, 0.5 * (W[:pairs] + W[pairs:])))
+    return float(np.max(middle - 0.5 * (ends[:pairs] + ends[pairs:])))
 
 
 def worked_examples() -> dict[str, float]:

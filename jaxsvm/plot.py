@@ -183,12 +183,14 @@ def lines(
 def _label_decades(ax: Any) -> None:
     """On a logarithmic axis say 10⁻¹, 10⁰, 10¹, ...; of two decades or less 1, 2, 5, 10, ..."""
     for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
-        if axis.get_scale() == "log":
+        if axis.get_scale() != "log":
+            continue
+        if high < 100 * low:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+        else:
             axis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
-            if high < 100 * low:
-                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                axis.set_minor_formatter(NullFormatter())
 
 
 def _power_of_ten(value: float) -> str:

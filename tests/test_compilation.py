@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 from experiments.shared import compilation
@@ -71,3 +72,21 @@ def test_without_a_place_for_it_there_is_no_cache(cache, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache / "file"))
     compilation.keep_programs()
     assert jax.config.values["jax_compilation_cache_dir"] is None
+
+
+def test_no_program_is_used_again_that_was_compiled_the_other_way(programs):
+    def shifted(x):
+        return x + 1
+
+    f, x = jax.jit(shifted), np.zeros(3, np.float32)
+    before = jax.config.read("jax_disable_most_optimizations")
+    try:
+        compilation.compile_cheaply(not compilation.CHEAP)
+        f(x)
+        with compilation.compiled_as_started():
+            f(x)
+            f(x)
+        f(x)
+    finally:
+        compilation.compile_cheaply(before)
+    assert len([name for name in programs if "shifted" in name]) == 3

@@ -67,15 +67,26 @@ def compile_quickly(source: Source) -> None:
 CHEAP = jax.config.read("jax_disable_most_optimizations")
 
 
+def compile_cheaply(cheap: bool) -> None:
+    """Have programs compiled quickly from now on, or for speed.
+
+    One that was compiled the other way has another speed and another rounding, and JAX would go on
+    using it: all are forgotten.
+    """
+    if jax.config.read("jax_disable_most_optimizations") != cheap:
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", cheap)
+
+
 @contextlib.contextmanager
 def compiled_as_started() -> Iterator[None]:
     """Compile as this process was started to, also in a section that has all compiled quickly."""
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", CHEAP)
+    compile_cheaply(CHEAP)
     try:
         yield
     finally:
-        jax.config.update("jax_disable_most_optimizations", before)
+        compile_cheaply(before)
 
 
 def programs_folder() -> Path:

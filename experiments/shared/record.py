@@ -71,7 +71,7 @@ def as_json(value: Any) -> str:
 
 
 def signed_json(value: Mapping[str, Any]) -> str:
-    """Return an object as JSON, and in it last the SHA-256 of the JSON without that."""
+    """Return an object, not empty, as JSON, and in it last the SHA-256 of the JSON without that."""
     text = as_json(value)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return text.removesuffix("\n}\n") + f',\n "sha256": "{digest}"\n}}\n'
@@ -124,7 +124,7 @@ def trace_rows(section: str, columns: Mapping[str, Any]) -> list[str]:
 
 
 def _cells(name: str, column: np.ndarray) -> list[str]:
-    """Return a column as members of JSON objects."""
+    """Return a column of numbers or texts as members of JSON objects."""
     # As one text, whose values hold no line break: a text for each takes many times as long.
     text = json.dumps(_listed(column), separators=("\n", ":"), allow_nan=False)
     return [f"{name}: {value}" for value in text[1:-1].split("\n")] if len(column) else []

@@ -23,11 +23,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
 from tqdm import tqdm
 
 from experiments.shared import devices, signals
-from experiments.shared.compilation import CHEAP
+from experiments.shared.compilation import CHEAP, compile_cheaply
 from experiments.shared.failures import NOT_WHOLE, Failure, failure_of
 from experiments.shared.kept_runs import UNFINISHED, kept_in
 from experiments.shared.once import shared_in
@@ -273,8 +272,5 @@ def _found(name: str, config: Any) -> Any:
     cheap = CHEAP or (
         config.is_mostly_compilation and suiting(load(config.source, "centred")).mostly_compilation
     )
-    if jax.config.read("jax_disable_most_optimizations") != cheap:
-        # A program that was compiled the other way has another speed and another rounding.
-        jax.clear_caches()
-        jax.config.update("jax_disable_most_optimizations", cheap)
+    compile_cheaply(cheap)
     return importlib.import_module(name)

@@ -26,7 +26,7 @@ compiles two or three programs and works with their values.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -153,6 +153,8 @@ class Inspected:
     asked: Question
     mode: str = "reverse"
     atol: float = 0.0
+    # Of the lines in doubt until now, the slopes of pieces beside them.
+    _pieces: dict[int, Beside] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -164,11 +166,6 @@ class Inspected:
         """Autodiff's slopes along the lines, and how far rounding may move a gradient's."""
         mode = "forward" if self.mode == "forward" else "reverse"
         return claims(self.asked, self.evidence, mode)
-
-    @cached_property
-    def _pieces(self) -> dict[int, Beside]:
-        """Of the lines in doubt until now, the slopes of pieces beside them."""
-        return {}
 
     def check(self, gradient: Any = None) -> FunctionCheck:
         """Return the verdicts on a gradient like the params; by default on autodiff's.

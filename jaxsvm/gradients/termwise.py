@@ -37,8 +37,8 @@ class ByLabel(NamedTuple):
 
     Attributes:
         y: (N,) the labels.
-        rows: of each block; N where a place is empty.
-        labels: the blocks'.
+        rows: (blocks, B) the examples of each block; N where a place is empty.
+        labels: (blocks,) the label that all of a block have.
     """
 
     y: Labels
@@ -47,7 +47,10 @@ class ByLabel(NamedTuple):
 
 
 def by_label(y: Labels, C: int) -> ByLabel:
-    """Return the examples with labels y of C classes in blocks that share a label."""
+    """Return N examples in blocks that share a label; y is (N,), of C classes.
+
+    There are N // B + min(C, N) blocks, whatever the labels: the last of each label is filled up.
+    """
     N = y.shape[0]
     unroll = _unroll(N)
     size = min(block_sizes().label, -(-N // unroll) * unroll)

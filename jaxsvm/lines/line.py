@@ -195,9 +195,10 @@ class Line(NamedTuple):
 
 
 def first_minimizer(line: Line) -> Scalar:
-    """Return the ``t_low`` of a line's minimum, for half of what all of it costs.
+    """Return ``Line.minimum().t_low``, a scalar, without a search for the other end.
 
-    Where the line is NaN it may be any number: its value there is NaN.
+    It is −∞ where the line does not fall before its bottom. Where the line is NaN it may be any
+    number: its value there is NaN.
     """
     dtype = line.parabola.dtype
     largest = _largest(dtype)
