@@ -40,7 +40,7 @@ Optimizers:
 - `Optimizer`, `run`, `advance`: the contract and the loop
 - `run_resumable`: the loop, killed and continued without losing a bit
 - `run_stream`, `advance_stream`: the loop over mini-batches of a stream
-- `random_search`, `pruned_random_search`, `local_search`, `local_searches`
+- `random_search`, `pruned_random_search`, `local_search`, `pruned_local_search`, `local_searches`
 - `gradient_descent`, `minibatch_gradient_descent`, `line_search_descent`
 - `minibatch`, `from_optax`: mini-batches of, or an optimizer from, another
 
@@ -112,6 +112,7 @@ from jaxsvm.optimizers import local_search as local_search
 from jaxsvm.optimizers import local_searches as local_searches
 from jaxsvm.optimizers import minibatch as minibatch
 from jaxsvm.optimizers import minibatch_gradient_descent as minibatch_gradient_descent
+from jaxsvm.optimizers import pruned_local_search as pruned_local_search
 from jaxsvm.optimizers import pruned_random_search as pruned_random_search
 from jaxsvm.optimizers import random_search as random_search
 from jaxsvm.optimizers import run as run

@@ -82,6 +82,7 @@ FUNCTIONS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "random_search": runs(lambda: jaxsvm.random_search(OBJECTIVE, block_size=2)),
     "pruned_random_search": runs(lambda: jaxsvm.pruned_random_search(OBJECTIVE, block_size=2)),
     "local_search": runs(lambda: jaxsvm.local_search(OBJECTIVE, block_size=2)),
+    "pruned_local_search": runs(lambda: jaxsvm.pruned_local_search(OBJECTIVE, block_size=2)),
     "gradient_descent": runs(lambda: jaxsvm.gradient_descent(OBJECTIVE, step_size=0.1)),
     "minibatch": runs(
         lambda: jaxsvm.minibatch_gradient_descent(OBJECTIVE, step_size=0.1, batch_size=2)

@@ -93,6 +93,8 @@ def batches_of_rows_that_collide(W, data):
 # Devices can change what comes of the rows, and these look at them as another one does:
 # `best_so_far` as gradient descent, nesterov and `record_every`, and adam as mini-batches.
 ALIKE = {"gradient_descent", "nesterov", "record_every", "minibatch"}
+# Refuses rows on several devices, and says so.
+ONE_DEVICE = {"pruned_local_search"}
 
 
 def optimizers():
@@ -100,7 +102,7 @@ def optimizers():
     made = {
         name: entry.make(Objective(reg=0.01), 0.1, 4)
         for name, entry in OPTIMIZERS.items()
-        if name not in ALIKE
+        if name not in ALIKE | ONE_DEVICE
     }
     return made | {"smooth": jaxsvm.gradient_descent(SMOOTH, step_size=0.5, momentum=0.9)}
 

@@ -64,7 +64,8 @@ JUDGES = {
     "descent optimizer": "optimizers/descent optimizers/optax optimizers/wrappers",
     "descent": "optimizers/minibatch",
     "line_search": "optimizers/exact_line",
-    "search searches pruning optimizer": "optimizers/local_search optimizers/random_search",
+    "search searches pruning optimizer": "optimizers/local_search optimizers/random_search "
+    "optimizers/pruned_local_search",
     "dual family": "certificate/bound",
     "dual family_optima": "certificate/row_step certificate/ascent certificate/primal_dual "
     "certificate/solve certificate/path",

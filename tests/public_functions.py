@@ -572,6 +572,9 @@ def registry() -> dict[str, Entry]:
         "local_search": strategy(
             jaxsvm.local_search, "objective", W, step_size=positive(0.1), block_size=count(2)
         ),
+        "pruned_local_search": strategy(
+            jaxsvm.pruned_local_search, "objective", W, step_size=positive(0.1), block_size=count(2)
+        ),
         "local_searches": strategy(
             jaxsvm.local_searches, "objective", Argument("floats", draw(4, 2, C, D)),
             step_size=positive(0.1), block_size=count(2),

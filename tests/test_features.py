@@ -260,7 +260,9 @@ def test_rows_that_collide_in_the_cache_are_padded_and_sum_to_the_same(D):
 
     collides = min(D % 1024, 1024 - D % 1024) <= 1
     for form, part, g in ((X, whole, G[:140]), (taken, whole[index], G)):
-        assert features._width(features._stored(form)) == (D // 1000 * 1024 + 16 if collides else D)
+        assert features._width(features.values_of(form)) == (
+            D // 1000 * 1024 + 16 if collides else D
+        )
         scores, pulled, alone = jax.jit(products)(form, jnp.asarray(W), jnp.asarray(g))
         # Sums of small integers do not round.
         np.testing.assert_array_equal(scores, part @ W.T)

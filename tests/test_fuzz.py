@@ -66,6 +66,16 @@ def test_what_float32_cannot_hold_is_not_finite():
         jaxsvm.data_from_arrays(X, np.array([0, 1]))
 
 
+@pytest.mark.any_precision
+def test_an_order_and_a_mode_are_looked_at_before_the_gradient_is():
+    W = jnp.ones(3, float_dtype())
+    for name, bad in (("order", 3), ("mode", "another")):
+        with pytest.raises(ValueError, match=rf"^{name} .*expected"):
+            jaxsvm.check_gradient(jnp.sum, W, gradient=W, **{name: bad})
+    with pytest.raises(ValueError, match=r"gradient is given: expected order = 1"):
+        jaxsvm.check_gradient(jnp.sum, W, gradient=W, order=2)
+
+
 def test_a_path_looks_at_the_held_out_data_first():
     _, data = problem(0)
     for bad in (Data(data.X, data.y + 5), Data(data.X.at[2, 0].set(jnp.nan), data.y)):

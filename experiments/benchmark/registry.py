@@ -81,6 +81,7 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
     "random_search": search(jaxsvm.random_search, "scale"),
     "pruned_random_search": search(jaxsvm.pruned_random_search, "scale"),
     "local_search": search(jaxsvm.local_search, "step_size"),
+    "pruned_local_search": search(jaxsvm.pruned_local_search, "step_size"),
     "local_searches": search(jaxsvm.local_searches, "step_size", starts=2),
     "gradient_descent": descent(jaxsvm.gradient_descent),
     "nesterov": descent(nesterov),
@@ -147,6 +148,7 @@ SEARCHES = {
     "random_search": ("draws of", 50),
     "pruned_random_search": ("draws of", 1000),
     "local_search": ("trials of", 50),
+    "pruned_local_search": ("trials of", 50),
     "local_searches": (f"trials of {STARTS}", 50),
 }
 

@@ -3,7 +3,8 @@
 The listings evaluate one candidate at a time. Ours evaluate a block of candidates in one product,
 with the listings' own decisions. A call of ours is a whole block, a call of a listing two
 candidates; a row is the time of one. Eight and thirty-two local searches at once, by
-`local_searches`, are measured against one, and against a vmap over eight keys.
+`local_searches`, are measured against one, and against a vmap over eight keys. The pruned local
+search is measured on images: how many rows decide a trial depends on the data.
 """
 
 from functools import partial
@@ -16,6 +17,7 @@ import numpy as np
 import jaxsvm
 from experiments.benchmark.harness import Config, Peers, Row, compare, problem, run_steps
 from experiments.benchmark.listings import REG, numpy_loss, plain_objective
+from experiments.shared.recipes import zero_weights
 from jaxsvm import Objective, Optimizer
 
 PART = "search"
@@ -33,7 +35,7 @@ def run(config: Config) -> list[Row]:
     steps = jaxsvm.local_search(OBJECTIVE, step_size=SCALE)
     rows = one_candidate(config, "random_search", draws, random_listings(config))
     rows += one_candidate(config, "local_search", steps, local_listings(config))
-    return rows + pruned(config) + many(config)
+    return rows + pruned(config) + pruned_local(config) + many(config)
 
 
 def one_candidate(config: Config, name: str, optimizer: Optimizer, listings: Peers) -> list[Row]:
@@ -118,6 +120,22 @@ def pruned(config: Config) -> list[Row]:
         for make in (jaxsvm.pruned_random_search, jaxsvm.random_search)
     }
     return compare(PART, f"random search, a draw of {draws}", peers, config, calls=draws)
+
+
+def pruned_local(config: Config) -> list[Row]:
+    """The notes' local search on CIFAR-10, a thousand trials seen whole or as far as decides."""
+    data = jaxsvm.load_dataset("cifar10" if config.full else "digits")
+    trials = 1000 if config.full else 10
+    key = jax.random.key(config.seed)
+    W = 10 * SCALE * jax.random.normal(key, zero_weights(data).shape)
+    peers = {
+        f"jaxsvm, {make.__name__}": partial(
+            run_steps, make(Objective(), step_size=SCALE), key, W, data.train, num_steps=trials
+        )
+        for make in (jaxsvm.pruned_local_search, jaxsvm.local_search)
+    }
+    name = f"local search of images, a trial of {trials}"
+    return compare(PART, name, peers, config, calls=trials)
 
 
 def many(config: Config) -> list[Row]:

@@ -21,6 +21,7 @@ class BlockSizes(NamedTuple):
         host: that leave the device together.
         terms: of a sum of hinges, added side by side at each of a few nodes.
         draws: proposals of a search made together.
+        trials: of a pruned local search multiplied together with a part of the rows.
         steps: mini-batch steps whose examples are drawn together.
         points: of a black-box landscape evaluated side by side.
         images: encoded side by side.
@@ -36,6 +37,7 @@ class BlockSizes(NamedTuple):
     host: int
     terms: int
     draws: int
+    trials: int
     steps: int
     points: int
     images: int
@@ -45,13 +47,13 @@ class BlockSizes(NamedTuple):
 
 CPU = BlockSizes(
     product=768, few=128, label=64, unroll=8, certified=128,
-    host=1024, terms=1024, draws=10, steps=10, points=8,
+    host=1024, terms=1024, draws=10, trials=4, steps=10, points=8,
     images=1, filters=2000, collide=4096,
 )  # fmt: skip
-# Of an H100 at CIFAR-10's shape; `host`, `terms`, `points`, `images` and `filters` by arithmetic.
+# Of an H100 at CIFAR-10's shape; `trials`, `host`, `terms`, `points`, `images`, `filters` by arithmetic.
 ACCELERATOR = BlockSizes(
     product=16_384, few=128, label=512, unroll=32, certified=1024,
-    host=16_384, terms=2**30, draws=50, steps=50, points=64,
+    host=16_384, terms=2**30, draws=50, trials=16, steps=50, points=64,
     images=64, filters=4000, collide=2**30,
 )  # fmt: skip
 

@@ -133,7 +133,7 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
         return each_row(Partial(plain, W), X)
     if len(X) <= block_sizes().few:
         return _product(_pad(W, X), _centred(X, W.dtype))
-    weights, offset = _fold(X, W)
+    weights, offset = fold(X, W)
 
     # Checkpointed: the backward pass widens the bytes again rather than keep a float32 copy of X.
     @partial(jax.checkpoint, static_argnums=2)
@@ -170,7 +170,7 @@ def dot_transpose(G: Float[Array, "N C"], X: Features) -> Float[Array, "C D"]:
     """
     if G.shape[0] != X.shape[0]:
         raise ValueError(f"G has {G.shape[0]} rows and X has {X.shape[0]}: expected the same N")
-    stored = _stored(X)
+    stored = values_of(X)
     if len(X) <= block_sizes().few and isinstance(X, StandardizedFeatures):
         return jnp.matmul(G.T, _centred(X, G.dtype), precision=PRECISION)[:, : X.shape[1]]
 
@@ -211,10 +211,7 @@ def dot_and_transpose(
     if isinstance(X, StandardizedFeatures) and len(X) <= block_sizes().few:
         out, pulled = dot_and_transpose(f, _centred(X, W.dtype), _pad(W, X), *columns)
         return out, pulled[:, : W.shape[1]]
-    if isinstance(X, StandardizedFeatures):
-        weights, offset = _fold(X, W)
-    else:
-        weights, offset = W, jnp.zeros(W.shape[0], W.dtype)
+    weights, offset = fold(X, W)
 
     def both(
         weights: Array, offset: Array, sums: tuple[Array, Array], values: Array, *columns: Array
@@ -225,7 +222,7 @@ def dot_and_transpose(
         pulled += jnp.matmul(G.T, x, precision=PRECISION)
         return (pulled, total + jnp.sum(G, axis=0)), out
 
-    stored = _stored(X)
+    stored = values_of(X)
     width = _width(stored)
     weights = jnp.pad(weights, ((0, 0), (0, width - weights.shape[1])))
     shapes = jax.eval_shape(f, jax.ShapeDtypeStruct((X.shape[0], len(W)), W.dtype), *columns)
@@ -251,7 +248,7 @@ def scan_rows(
     def block(total: Any, values: Array, *columns: Array) -> tuple[Any, Any]:
         return f(total, _with_values(X, values), *columns)
 
-    return scan_blocks(block, zero, _stored(X), *columns, rows=rows, merge=merge)
+    return scan_blocks(block, zero, values_of(X), *columns, rows=rows, merge=merge)
 
 
 def dense(X: Features) -> Float[Array, "N D"]:
@@ -262,7 +259,7 @@ def dense(X: Features) -> Float[Array, "N D"]:
             return values
         return _centred(replace(X, values=values), X.dtype)[:, : X.shape[1]]
 
-    return each_row(plain, _stored(X))
+    return each_row(plain, values_of(X))
 
 
 def take(X: Features, index: Int[Array, " B"]) -> Features:
@@ -272,7 +269,7 @@ def take(X: Features, index: Int[Array, " B"]) -> Features:
     Array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
-    stored = _stored(X)
+    stored = values_of(X)
     if len(index) <= block_sizes().few or not isinstance(stored, Array):
         return X[index]
     return _with_values(X, TakenRows(stored, index))
@@ -364,6 +361,25 @@ def astype(X: Features, dtype: Any) -> Features:
     )
 
 
+def values_of(X: Features) -> Array | TakenRows | ShardedRows | StreamedRows:
+    """Return the numbers in memory, (N, D) or with padding (N, P)."""
+    return X.values if isinstance(X, StandardizedFeatures) else X
+
+
+def fold(X: Features, W: Float[Array, "C D"]) -> tuple[Float[Array, "C P"], Float[Array, " C"]]:
+    """Return weights and offset such that ``X Wᵀ = values_of(X) weightsᵀ − offset``.
+
+    >>> weights, offset = fold(jnp.eye(2), jnp.ones((3, 2)))
+    >>> weights.shape, offset
+    ((3, 2), Array([0., 0., 0.], dtype=float32))
+    """
+    if not isinstance(X, StandardizedFeatures):
+        return W, jnp.zeros(len(W), W.dtype)
+    weights = W * X.scale.astype(W.dtype)[None, :]
+    offset = jnp.matmul(weights, X.shift.astype(W.dtype), precision=PRECISION)
+    return _pad(weights, X), offset
+
+
 def check_width(X: Features, W: Array) -> None:
     """Raise ValueError unless X and W have the same number of columns."""
     if W.ndim != 2 or X.ndim != 2 or W.shape[1] != X.shape[1]:
@@ -372,11 +388,6 @@ def check_width(X: Features, W: Array) -> None:
             f"W has shape {W.shape} and X has shape {X.shape}: expected W (C, D) and X (N, D) with "
             f"the same D (X's last column is the bias column of ones){hint}"
         )
-
-
-def _stored(X: Features) -> Array | TakenRows | ShardedRows | StreamedRows:
-    """Return the numbers in memory, (N, D) or with padding (N, P)."""
-    return X.values if isinstance(X, StandardizedFeatures) else X
 
 
 def _width(stored: Array | TakenRows | ShardedRows | StreamedRows) -> int:
@@ -408,13 +419,6 @@ def _each(
     if isinstance(values, StreamedRows):
         return values.map(f)
     return jax.tree.map(f, values)
-
-
-def _fold(X: StandardizedFeatures, W: Array) -> tuple[Array, Array]:
-    """Return weights (C, P) and offset (C,) such that ``X Wᵀ = values weightsᵀ − offset``."""
-    weights = W * X.scale.astype(W.dtype)[None, :]
-    offset = jnp.matmul(weights, X.shift.astype(W.dtype), precision=PRECISION)
-    return _pad(weights, X), offset
 
 
 def _pad(W: Array, X: StandardizedFeatures) -> Array:

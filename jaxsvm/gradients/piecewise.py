@@ -83,10 +83,10 @@ def check_function(
     Raises:
         ValueError: as `jaxsvm.check_gradient`.
     """
-    if gradient is not None and (order != 1 or mode != "reverse"):
-        raise ValueError("gradient is given: expected order = 1 and mode = 'reverse', its own")
     check_values("check_gradient", gradient)
     found = inspected(f, params, mode=mode, order=order, **settings)
+    if gradient is not None and (order != 1 or mode != "reverse"):
+        raise ValueError("gradient is given: expected order = 1 and mode = 'reverse', its own")
     if gradient is not None:
         gradient = gradient(params) if is_function(gradient, params) else gradient
     return found.check(gradient)

@@ -4,9 +4,9 @@
 and `run_resumable` is the loop of a run that survives being killed, and stops by a `DivergedError`
 where the loss makes no sense any more.
 Gradients: `gradient_descent`, `minibatch`, `from_optax`, `line_search_descent`. Losses alone:
-`random_search`, `pruned_random_search`, `local_search`, `local_searches`. Made of others:
-`best_so_far`, `record_every`. A step size is a number or a schedule, any function of the step's
-number such as those of optax.
+`random_search`, `local_search`, `local_searches`; `pruned_random_search` and `pruned_local_search`
+also take gradients, to refuse trials unseen. Made of others: `best_so_far`, `record_every`. A step
+size is a number or a schedule, any function of the step's number such as those of optax.
 """
 
 from jaxsvm.optimizers.contract import Info as Info
@@ -22,6 +22,7 @@ from jaxsvm.optimizers.local_search import local_searches as local_searches
 from jaxsvm.optimizers.minibatch import minibatch as minibatch
 from jaxsvm.optimizers.minibatch import minibatch_gradient_descent as minibatch_gradient_descent
 from jaxsvm.optimizers.optax import from_optax as from_optax
+from jaxsvm.optimizers.pruned_local_search import pruned_local_search as pruned_local_search
 from jaxsvm.optimizers.random_search import pruned_random_search as pruned_random_search
 from jaxsvm.optimizers.random_search import random_search as random_search
 from jaxsvm.optimizers.resumable import run_resumable as run_resumable

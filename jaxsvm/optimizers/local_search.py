@@ -119,7 +119,7 @@ def local_search(
     def block_step(
         keys: Array, state: LocalSearchState, data: Data, first: int | Array, stop: int | Array
     ) -> tuple[LocalSearchState, SearchInfo]:
-        begin = _block_start(state, first)
+        begin = block_start(state, first)
         deltas = draw_each(draw, keys, state.params)
         scores, changes = _scores(data, begin.params, deltas)
 
@@ -202,7 +202,7 @@ def local_searches(
     def block_step(
         keys: Array, state: LocalSearchState, data: Data, first: int | Array, stop: int | Array
     ) -> tuple[LocalSearchState, SearchInfo]:
-        begin = _block_start(state, first)
+        begin = block_start(state, first)
         # One at a time: permutations drawn together take long to compile.
         deltas, turns = draw_each(draw, keys, state.params, together=1)
         scores, changes = _scores(data, begin.params, deltas)
@@ -247,7 +247,7 @@ def _draw_turns(key: Array, like: Float[Array, "S C D"]) -> Turn:
     return jax.vmap(one)(jnp.arange(S, dtype=jnp.int32))
 
 
-def _block_start(state: LocalSearchState, first: int | Array) -> SearchState:
+def block_start(state: LocalSearchState, first: int | Array) -> SearchState:
     """Return where the search was at the start of the block whose next step is ``first``."""
     here = SearchState(state.params, state.best_loss)
     return jax.tree.map(lambda new, old: jnp.where(first == 0, new, old), here, state.block_start)

@@ -1,0 +1,365 @@
+"""Local search that looks at no more of the data than it takes to refuse a trial.
+
+The data loss L is convex in W, and so is the share L_p that a part p of the rows has in it. Each
+lies above its tangent plane at W, so whatever parts have been looked at,
+
+    L(W + δ) ≥ Σ_{p seen} L_p(W + δ) + Σ_{p not seen} (L_p(W) + ⟨∇L_p(W), δ⟩)
+
+and once that and the penalty are no lower than the best loss, δ cannot be accepted. With no part
+seen this is one inner product, and refuses every δ that does not lead downhill, about half. The
+others are looked at part by part, until the loss has bent up enough. Only what is accepted is seen
+whole.
+
+Two things make it pay. A product with one step takes nearly twice its share of a product with
+several, so the trial that asks for a part takes with it the next trials that will ask, as far as
+the last bend seen can tell. None of that is lost when W moves: X δᵀ does not depend on W. And
+after a small step the gradients change by few rows, those whose slopes have changed.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Bool, Float, Int
+
+from jaxsvm.core import features
+from jaxsvm.core.arguments import check_count, check_positive
+from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.losses import Hinge
+from jaxsvm.core.objective import Objective, require
+from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
+from jaxsvm.optimizers.contract import Optimizer, scan_between
+from jaxsvm.optimizers.local_search import LocalSearchState, block_start, local_search
+from jaxsvm.optimizers.random_search import SearchState, draw_each, normal
+
+
+class PartialInfo(NamedTuple):
+    """What a trial saw.
+
+    Attributes:
+        loss: the objective at the trial, or NaN where it was refused before all rows were seen.
+        lower_bound: the objective there is no lower, to rounding.
+        best_loss: the lowest objective up to and including this trial.
+        accepted: whether the trial was kept.
+        share: of the rows, how many were looked at, in [0, 1].
+        loss_evaluations: 1 where any were, else 0; one more for the first trial of a block, which
+            starts from fresh scores. ``init`` spends one.
+        gradient_evaluations: 1 where W moved; one more for the first trial of a block.
+    """
+
+    loss: Float[Array, "*B"]
+    lower_bound: Float[Array, "*B"]
+    best_loss: Float[Array, "*B"]
+    accepted: Bool[Array, "*B"]
+    share: Float[Array, "*B"]
+    loss_evaluations: Int[Array, "*B"]
+    gradient_evaluations: Int[Array, "*B"]
+
+
+def pruned_local_search(
+    objective: Objective, *, step_size: ScalarLike = 1e-4, block_size: int = 100
+) -> Optimizer:
+    """Try a random step from where the search stands; look at as few rows as decide it.
+
+        δ_t = step_size · normal(key_t),     W ← W + δ_t if objective(W + δ_t) < best_loss
+
+    Under one key the steps are those of `local_search`, and so are the answer and every decision
+    but those between losses that tie to rounding. How many rows it takes depends on the data and
+    on the step: the fewer trials are accepted, the fewer. Where a third is accepted it costs what
+    `local_search` does.
+
+    Args:
+        objective: what is minimized; its loss must be convex in the scores.
+        step_size: standard deviation of each entry of δ, > 0.
+        block_size: how many trials are drawn together. Each block starts from fresh scores and
+            gradients. Memory: block_size·N·C numbers.
+
+    Returns:
+        An optimizer of `LocalSearchState` and `PartialInfo`. Only blocks look at parts: a ``step``
+        by itself evaluates its trial whole, and under `jax.vmap` nothing is saved.
+
+    Raises:
+        ValueError: the loss is not known to be convex, because it is not one of this library's,
+            ``step_size`` is not a finite number > 0 (a traced one is not checked), ``block_size``
+            is not an integer ≥ 1, or (in a run) the rows of X are not in one device's memory.
+
+    Source: CS231n notes, "Optimization", strategy #2, and the loss's convexity.
+
+    >>> from jaxsvm import run
+    >>> data = Data(jnp.eye(3), jnp.arange(3))
+    >>> key, W = jax.random.key(0), jnp.zeros((3, 3))
+    >>> pruned = pruned_local_search(Objective(), step_size=0.1)
+    >>> state, info = run(pruned, key, W, data, num_steps=100)
+    >>> plain, _ = run(local_search(Objective(), step_size=0.1), key, W, data, num_steps=100)
+    >>> bool(jnp.allclose(state.params, plain.params)), int((info.share > 0).sum())
+    (True, 34)
+    """
+    check_positive("step_size", step_size)
+    block_size = check_count("block_size", block_size)
+    loss, _ = require(objective, "pruned_local_search", penalty=False)
+    whole = local_search(objective, step_size=step_size, block_size=block_size)
+
+    def draw(key: Array, like: Weights) -> Weights:
+        return normal(key, like) * jnp.asarray(step_size, like.dtype)
+
+    def step(
+        key: Array, state: LocalSearchState, data: Data
+    ) -> tuple[LocalSearchState, PartialInfo]:
+        state, seen = whole.step(key, state, data)
+        return state, PartialInfo(
+            loss=seen.loss,
+            lower_bound=seen.loss,
+            best_loss=seen.best_loss,
+            accepted=seen.accepted,
+            share=jnp.ones_like(seen.loss),
+            loss_evaluations=seen.loss_evaluations,
+            gradient_evaluations=seen.gradient_evaluations,
+        )
+
+    def block_step(
+        keys: Array, state: LocalSearchState, data: Data, first: int | Array, stop: int | Array
+    ) -> tuple[LocalSearchState, PartialInfo]:
+        begin = block_start(state, first)
+        block = _Block(objective, loss, data, draw_each(draw, keys, state.params))
+        trials = jnp.arange(block_size, dtype=jnp.int32)
+        carry = block.start(begin), block.no_products()
+        (here, _), info = scan_between(block.trial, carry, trials, 0, stop)
+        return LocalSearchState(here.W, here.best_loss, begin), info
+
+    return Optimizer(whole.init, step, block_step, block_size)
+
+
+class _Folded(NamedTuple):
+    """Weights as X is stored (`jaxsvm.core.features.fold`), or a gradient on them.
+
+    Attributes:
+        weights: (..., R, P).
+        offset: (..., R).
+    """
+
+    weights: Array
+    offset: Array
+
+
+class _Here(NamedTuple):
+    """Where the search stands, and how the land lies there, for K parts of n rows and B trials.
+
+    Attributes:
+        W: (C, D) the best so far.
+        best_loss: the objective there.
+        scores: of W.
+        losses: each part's share of the data loss.
+        gradients: of the shares, (K, R, P) and (K, R).
+        tangents: each share's tangent plane, at W + δ of each trial.
+        bounds: the planes' sum and the penalty: no objective at W + δ is lower.
+    """
+
+    W: Weights
+    best_loss: Scalar
+    scores: Float[Array, "K R n"]
+    losses: Float[Array, " K"]
+    gradients: _Folded
+    tangents: Float[Array, "K B"]
+    bounds: Float[Array, " B"]
+
+
+class _Products(NamedTuple):
+    """What has been multiplied in this block.
+
+    Attributes:
+        changes: the scores of a part and a step, where ``known``.
+        bend: how far above its tangent plane the last trial that was looked at would lie, if its
+            unseen parts bent as much as those that were seen.
+    """
+
+    changes: Float[Array, "K B R n"]
+    known: Bool[Array, "K B"]
+    bend: Scalar
+
+
+class _Block:
+    """The trials of one block: its steps, and the rows cut into parts.
+
+    Of a loss that adding a number to all scores does not change, the scores are those less the last
+    class's: R = C − 1 products a row, else R = C.
+    """
+
+    def __init__(
+        self, objective: Objective, loss: Hinge, data: Data, deltas: Float[Array, "B C D"]
+    ) -> None:
+        stored = features.values_of(data.X)
+        if not isinstance(stored, Array):
+            raise ValueError(
+                f"data.X is {data.X!r}: pruned_local_search expected rows in the memory of one "
+                "device; local_search takes any"
+            )
+        self.objective, self.data, self.stored, self.deltas = objective, data, stored, deltas
+        self.is_relative = loss.is_shift_invariant and deltas.shape[1] > 1
+        self.steps = self.fold(deltas)
+        self.n = min(block_sizes().product, len(stored))
+        self.parts = jnp.arange(-(-len(stored) // self.n), dtype=jnp.int32)
+
+    def fold(self, W: Float[Array, "*B C D"]) -> _Folded:
+        """Return the weights whose products with the stored rows are the scores."""
+        if self.is_relative:
+            W = W[..., :-1, :] - W[..., -1:, :]
+        weights, offset = features.fold(self.data.X, W.reshape(-1, W.shape[-1]))
+        return _Folded(weights.reshape(*W.shape[:-1], -1), offset.reshape(W.shape[:-1]))
+
+    def first_row(self, p: Array) -> Array:
+        """Return where part p begins. The last begins early, so that all are as long."""
+        return jnp.minimum(p * self.n, len(self.stored) - self.n)
+
+    def rows(self, p: Array) -> Float[Array, "n P"]:
+        """Return the rows of part p as they are stored, as floats."""
+        some = lax.dynamic_slice_in_dim(self.stored, self.first_row(p), self.n)
+        return some.astype(self.deltas.dtype)
+
+    def loss(self, p: Array, scores: Float[Array, "R n"]) -> Scalar:
+        """Return the share of part p in the data loss."""
+        first = self.first_row(p)
+        y = lax.dynamic_slice_in_dim(self.data.y, first, self.n)
+        own = first + jnp.arange(self.n, dtype=jnp.int32) >= p * self.n
+        scores = jnp.pad(scores, ((0, self.deltas.shape[1] - len(scores)), (0, 0)))
+        losses = self.objective.loss(scores.T, y, delta=self.objective.delta)
+        return jnp.sum(jnp.where(own, losses, 0)) / len(self.stored)
+
+    def start(self, at: SearchState) -> _Here:
+        """Return what is known where the block starts: a product, and its pull-back."""
+        weights, offset = self.fold(at.params)
+
+        def part(_: tuple[()], p: Array) -> tuple[tuple[()], tuple[Array, Array, _Folded]]:
+            rows = self.rows(p)
+            scores = features.dot(rows, weights).T - offset[:, None]
+            loss, slopes = jax.value_and_grad(self.loss, argnums=1)(p, scores)
+            return (), (scores, loss, _pulled_back(slopes, rows))
+
+        _, (scores, losses, gradients) = lax.scan(part, (), self.parts)
+        return self.arrive(at.params, at.best_loss, scores, losses, gradients)
+
+    def no_products(self) -> _Products:
+        """Return that nothing has been multiplied, and nothing is known of the bend."""
+        dtype, (B, R, _), K = self.deltas.dtype, self.steps.weights.shape, len(self.parts)
+        known = jnp.zeros((K, B), bool)
+        return _Products(jnp.zeros((K, B, R, self.n), dtype), known, jnp.zeros((), dtype))
+
+    def arrive(
+        self, W: Weights, best_loss: Scalar, scores: Array, losses: Array, gradients: _Folded
+    ) -> _Here:
+        """Return what is known at W, with the bounds of all trials."""
+
+        def along(gradients: Array, steps: Array) -> Array:
+            g, s = gradients.reshape(len(gradients), -1), steps.reshape(len(steps), -1)
+            return jnp.matmul(g, s.T, precision=features.PRECISION)
+
+        weights, offset = jax.tree.map(along, gradients, self.steps)
+        tangents = losses[:, None] + (weights - offset)
+        penalty = jax.vmap(lambda delta: self.objective.penalty(W + delta))
+        bounds = jnp.sum(tangents, axis=0) + self.objective.reg * penalty(self.deltas)
+        return _Here(W, best_loss, scores, losses, gradients, tangents, bounds)
+
+    def trial(self, carry: Any, t: Array) -> Any:
+        """Look at one part after the other, until trial t is refused or all have been seen."""
+        here, products = carry  # a _Here and _Products
+        K = len(self.parts)
+
+        def undecided(loop: Any) -> Array:
+            p, lower, _, _ = loop
+            return (p < K) & (lower < here.best_loss)  # NaN is not, and is not accepted
+
+        def look(loop: Any) -> Any:
+            p, lower, losses, products = loop
+            products = _once(
+                ~products.known[p, t],
+                lambda products: self.multiply(p, t, here, products),
+                products,
+            )
+            loss = self.loss(p, here.scores[p] + products.changes[p, t])
+            return p + 1, lower + (loss - here.tangents[p, t]), losses.at[p].set(loss), products
+
+        begin = jnp.int32(0), here.bounds[t], here.losses, products
+        p, lower, losses, products = lax.while_loop(undecided, look, begin)
+        share = p.astype(lower.dtype) / K
+        bend = jnp.where(p > 0, (lower - here.bounds[t]) / share, products.bend)
+
+        W = here.W + self.deltas[t]
+        whole = jnp.sum(losses) + self.objective.reg * self.objective.penalty(W)
+        loss = jnp.where(p == K, whole, jnp.nan)
+        accepted = loss < here.best_loss
+        changes = products.changes
+        here = _once(accepted, lambda here: self.move(W, loss, losses, t, here, changes), here)
+        fresh = (t == 0).astype(jnp.int32)
+        info = PartialInfo(
+            loss=loss,
+            lower_bound=jnp.where(p == K, loss, lower),
+            best_loss=here.best_loss,
+            accepted=accepted,
+            share=share,
+            loss_evaluations=(p > 0).astype(jnp.int32) + fresh,
+            gradient_evaluations=accepted.astype(jnp.int32) + fresh,
+        )
+        return (here, products._replace(bend=bend)), info
+
+    def multiply(self, p: Array, t: Array, here: _Here, products: _Products) -> _Products:
+        """Multiply part p with the step of trial t, and of the next trials that will ask for it."""
+        weights, offset = self.steps
+        B, R, P = weights.shape
+        # A trial asks until its parts, bent alike, have made up for the fall of its planes.
+        falls = here.best_loss - here.bounds
+        seen = p.astype(falls.dtype) / len(self.parts)
+        asks = (falls > 0) & (falls > seen * products.bend) & ~products.known[p]
+        trials = jnp.arange(B, dtype=jnp.int32)
+        turn = jnp.where(asks & (trials > t), trials, B + trials).at[t].set(-1)
+        some = jnp.argsort(turn)[: min(B, block_sizes().trials)].astype(jnp.int32)
+        scores = features.dot(self.rows(p), weights[some].reshape(-1, P)).T
+        scores = scores.reshape(len(some), R, -1) - offset[some][:, :, None]
+        changes, zero = products.changes, jnp.int32(0)
+        for i in range(len(some)):
+            place = p, some[i], zero, zero
+            changes = lax.dynamic_update_slice(changes, scores[i][None, None], place)
+        return _Products(changes, products.known.at[p, some].set(True), products.bend)
+
+    def move(
+        self, W: Weights, loss: Scalar, losses: Array, t: Array, here: _Here, changes: Array
+    ) -> _Here:
+        """Accept trial t: only rows whose slopes change move the gradients."""
+        slopes = jax.grad(self.loss, argnums=1)
+        together = -(-self.n // 3)
+
+        def part(_: tuple[()], of_part: Any) -> tuple[tuple[()], tuple[Array, _Folded]]:
+            p, scores, gradient = of_part
+            moved = scores + changes[p, t]
+            change = slopes(p, moved) - slopes(p, scores)
+            changed = jnp.any(change != 0, axis=0)
+            count = jnp.sum(changed)
+            places = jnp.nonzero(changed, size=3 * together, fill_value=0)[0].astype(jnp.int32)
+
+            def add(i: Array, gradient: _Folded) -> _Folded:
+                some = lax.dynamic_slice_in_dim(places, i * together, together)
+                real = i * together + jnp.arange(together) < count
+                rows = self.stored[self.first_row(p) + some].astype(W.dtype)
+                more = _pulled_back(jnp.where(real, change[:, some], 0), rows)
+                return jax.tree.map(jnp.add, gradient, more)
+
+            return (), (moved, lax.fori_loop(0, -(-count // together), add, gradient))
+
+        of_parts = self.parts, here.scores, here.gradients
+        _, (scores, gradients) = lax.scan(part, (), of_parts)
+        return self.arrive(W, loss, scores, losses, gradients)
+
+
+def _pulled_back(slopes: Float[Array, "R m"], rows: Float[Array, "m P"]) -> _Folded:
+    """Return slopes on the scores of some rows as a gradient on the weights and the offset."""
+    weights = jnp.matmul(slopes, rows, precision=features.PRECISION)
+    return _Folded(weights, jnp.sum(slopes, axis=1))
+
+
+def _once(condition: Array, f: Callable[[Any], Any], value: Any) -> Any:
+    """Return ``f(value)`` where the condition holds, else value: a `lax.cond` without copies."""
+
+    def body(loop: tuple[Array, Any]) -> tuple[Array, Any]:
+        return jnp.zeros_like(condition), f(loop[1])
+
+    return lax.while_loop(lambda loop: loop[0], body, (condition, value))[1]
