@@ -50,7 +50,8 @@ CPU = BlockSizes(
     host=1024, terms=1024, draws=10, trials=4, steps=10, points=8,
     images=1, filters=2000, collide=4096,
 )  # fmt: skip
-# Of an H100 at CIFAR-10's shape; `trials`, `host`, `terms`, `points`, `images`, `filters` by arithmetic.
+# Of an H100 at CIFAR-10's shape; `host`, `trials`, `terms`, `points`, `images` and `filters` by
+# arithmetic.
 ACCELERATOR = BlockSizes(
     product=16_384, few=128, label=512, unroll=32, certified=1024,
     host=16_384, terms=2**30, draws=50, trials=16, steps=50, points=64,
