@@ -310,8 +310,8 @@ class _Block:
         falls = here.best_loss - here.bounds
         seen = p.astype(falls.dtype) / len(self.parts)
         asks = (falls > 0) & (falls > seen * products.bend) & ~products.known[p]
-        trials = jnp.arange(B, dtype=jnp.int32)
-        turn = jnp.where(asks & (trials > t), trials, B + trials).at[t].set(-1)
+        after = (jnp.arange(B, dtype=jnp.int32) - t) % B
+        turn = jnp.where(asks, after, B + after).at[t].set(-1)
         some = jnp.argsort(turn)[: min(B, block_sizes().trials)].astype(jnp.int32)
         scores = features.dot(self.rows(p), weights[some].reshape(-1, P)).T
         scores = scores.reshape(len(some), R, -1) - offset[some][:, :, None]
