@@ -17,6 +17,7 @@ after a small step the gradients change by few rows, those whose slopes have cha
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -150,18 +151,14 @@ class _Here(NamedTuple):
         W: (C, D) the best so far.
         best_loss: the objective there.
         scores: of W.
-        losses: each part's share of the data loss.
-        gradients: of the shares, (K, R, P) and (K, R).
-        tangents: each share's tangent plane, at W + δ of each trial.
-        bounds: the planes' sum and the penalty: no objective at W + δ is lower.
+        gradient: of the data loss, (R, P) and (R,).
+        bounds: of each trial the tangent plane and the penalty: no objective at W + δ is lower.
     """
 
     W: Weights
     best_loss: Scalar
     scores: Float[Array, "K R n"]
-    losses: Float[Array, " K"]
-    gradients: _Folded
-    tangents: Float[Array, "K B"]
+    gradient: _Folded
     bounds: Float[Array, " B"]
 
 
@@ -230,14 +227,15 @@ class _Block:
         """Return what is known where the block starts: a product, and its pull-back."""
         weights, offset = self.fold(at.params)
 
-        def part(_: tuple[()], p: Array) -> tuple[tuple[()], tuple[Array, Array, _Folded]]:
+        def part(total: tuple[Array, _Folded], p: Array) -> tuple[tuple[Array, _Folded], Array]:
             rows = self.rows(p)
             scores = features.dot(rows, weights).T - offset[:, None]
             loss, slopes = jax.value_and_grad(self.loss, argnums=1)(p, scores)
-            return (), (scores, loss, _pulled_back(slopes, rows))
+            return jax.tree.map(jnp.add, total, (loss, _pulled_back(slopes, rows))), scores
 
-        _, (scores, losses, gradients) = lax.scan(part, (), self.parts)
-        return self.arrive(at.params, at.best_loss, scores, losses, gradients)
+        zero = jnp.zeros_like(at.best_loss), jax.tree.map(jnp.zeros_like, _Folded(weights, offset))
+        (loss, gradient), scores = lax.scan(part, zero, self.parts)
+        return self.arrive(at, loss, scores, gradient)
 
     def no_products(self) -> _Products:
         """Return that nothing has been multiplied, and nothing is known of the bend."""
@@ -245,20 +243,16 @@ class _Block:
         known = jnp.zeros((K, B), bool)
         return _Products(jnp.zeros((K, B, R, self.n), dtype), known, jnp.zeros((), dtype))
 
-    def arrive(
-        self, W: Weights, best_loss: Scalar, scores: Array, losses: Array, gradients: _Folded
-    ) -> _Here:
-        """Return what is known at W, with the bounds of all trials."""
+    def arrive(self, at: SearchState, loss: Scalar, scores: Array, gradient: _Folded) -> _Here:
+        """Return what is known at W, where the data loss is ``loss``, with the trials' bounds."""
 
-        def along(gradients: Array, steps: Array) -> Array:
-            g, s = gradients.reshape(len(gradients), -1), steps.reshape(len(steps), -1)
-            return jnp.matmul(g, s.T, precision=features.PRECISION)
+        def along(steps: Array, gradient: Array) -> Array:
+            return jnp.sum(steps * gradient[None], axis=range(1, steps.ndim))
 
-        weights, offset = jax.tree.map(along, gradients, self.steps)
-        tangents = losses[:, None] + (weights - offset)
-        penalty = jax.vmap(lambda delta: self.objective.penalty(W + delta))
-        bounds = jnp.sum(tangents, axis=0) + self.objective.reg * penalty(self.deltas)
-        return _Here(W, best_loss, scores, losses, gradients, tangents, bounds)
+        weights, offset = jax.tree.map(along, self.steps, gradient)
+        penalty = jax.vmap(lambda delta: self.objective.penalty(at.params + delta))
+        bounds = loss + (weights - offset) + self.objective.reg * penalty(self.deltas)
+        return _Here(*at, scores, gradient, bounds)
 
     def trial(self, carry: Any, t: Array) -> Any:
         """Look at one part after the other, until trial t is refused or all have been seen."""
@@ -270,26 +264,29 @@ class _Block:
             return (p < K) & (lower < here.best_loss)  # NaN is not, and is not accepted
 
         def look(loop: Any) -> Any:
-            p, lower, losses, products = loop
+            p, lower, data_loss, products = loop
             products = _once(
                 ~products.known[p, t],
                 lambda products: self.multiply(p, t, here, products),
                 products,
             )
-            loss = self.loss(p, here.scores[p] + products.changes[p, t])
-            return p + 1, lower + (loss - here.tangents[p, t]), losses.at[p].set(loss), products
+            here_, change = here.scores[p], products.changes[p, t]
+            before, slope = jax.jvp(partial(self.loss, p), (here_,), (change,))
+            loss = self.loss(p, here_ + change)
+            return p + 1, lower + (loss - (before + slope)), data_loss + loss, products
 
-        begin = jnp.int32(0), here.bounds[t], here.losses, products
-        p, lower, losses, products = lax.while_loop(undecided, look, begin)
+        begin = jnp.int32(0), here.bounds[t], jnp.zeros_like(here.best_loss), products
+        p, lower, data_loss, products = lax.while_loop(undecided, look, begin)
         share = p.astype(lower.dtype) / K
         bend = jnp.where(p > 0, (lower - here.bounds[t]) / share, products.bend)
 
         W = here.W + self.deltas[t]
-        whole = jnp.sum(losses) + self.objective.reg * self.objective.penalty(W)
+        whole = data_loss + self.objective.reg * self.objective.penalty(W)
         loss = jnp.where(p == K, whole, jnp.nan)
         accepted = loss < here.best_loss
         changes = products.changes
-        here = _once(accepted, lambda here: self.move(W, loss, losses, t, here, changes), here)
+        to = SearchState(W, loss)
+        here = _once(accepted, lambda here: self.move(to, data_loss, here, changes[:, t]), here)
         fresh = (t == 0).astype(jnp.int32)
         info = PartialInfo(
             loss=loss,
@@ -322,32 +319,28 @@ class _Block:
         return _Products(changes, products.known.at[p, some].set(True), products.bend)
 
     def move(
-        self, W: Weights, loss: Scalar, losses: Array, t: Array, here: _Here, changes: Array
+        self, to: SearchState, loss: Scalar, here: _Here, changes: Float[Array, "K R n"]
     ) -> _Here:
-        """Accept trial t: only rows whose slopes change move the gradients."""
-        slopes = jax.grad(self.loss, argnums=1)
-        together = -(-self.n // 3)
+        """Accept a trial: only rows whose slopes change move the gradient."""
+        slopes = jax.vmap(jax.grad(self.loss, argnums=1))
+        scores = here.scores + changes
+        change = slopes(self.parts, scores) - slopes(self.parts, here.scores)
+        K, R, n = change.shape
+        change = change.transpose(1, 0, 2).reshape(R, K * n)
+        changed = jnp.any(change != 0, axis=0)
+        count, together = jnp.sum(changed), -(-n // 3)
+        size = -(-K * n // together) * together
+        places = jnp.nonzero(changed, size=size, fill_value=0)[0].astype(jnp.int32)
 
-        def part(_: tuple[()], of_part: Any) -> tuple[tuple[()], tuple[Array, _Folded]]:
-            p, scores, gradient = of_part
-            moved = scores + changes[p, t]
-            change = slopes(p, moved) - slopes(p, scores)
-            changed = jnp.any(change != 0, axis=0)
-            count = jnp.sum(changed)
-            places = jnp.nonzero(changed, size=3 * together, fill_value=0)[0].astype(jnp.int32)
+        def add(i: Array, gradient: _Folded) -> _Folded:
+            some = lax.dynamic_slice_in_dim(places, i * together, together)
+            real = i * together + jnp.arange(together) < count
+            rows = self.stored[self.first_row(some // n) + some % n].astype(scores.dtype)
+            more = _pulled_back(jnp.where(real, change[:, some], 0), rows)
+            return jax.tree.map(jnp.add, gradient, more)
 
-            def add(i: Array, gradient: _Folded) -> _Folded:
-                some = lax.dynamic_slice_in_dim(places, i * together, together)
-                real = i * together + jnp.arange(together) < count
-                rows = self.stored[self.first_row(p) + some].astype(W.dtype)
-                more = _pulled_back(jnp.where(real, change[:, some], 0), rows)
-                return jax.tree.map(jnp.add, gradient, more)
-
-            return (), (moved, lax.fori_loop(0, -(-count // together), add, gradient))
-
-        of_parts = self.parts, here.scores, here.gradients
-        _, (scores, gradients) = lax.scan(part, (), of_parts)
-        return self.arrive(W, loss, scores, losses, gradients)
+        gradient = lax.fori_loop(0, -(-count // together), add, here.gradient)
+        return self.arrive(to, loss, scores, gradient)
 
 
 def _pulled_back(slopes: Float[Array, "R m"], rows: Float[Array, "m P"]) -> _Folded:
