@@ -54,6 +54,7 @@ def test_the_answer_is_random_search_s(loss, penalty, form, scale):
     assert info.accepted.sum() < looked.sum() < num_steps
     assert (info.lower_bound <= expected_info.loss * (1 + rtol)).all()
     np.testing.assert_array_equal(np.isnan(info.loss), ~looked)
+    np.testing.assert_array_equal(info.share, looked)
     np.testing.assert_allclose(info.loss[looked], expected_info.loss[looked], rtol=rtol)
     before = np.append(np.inf, expected_info.best_loss[:-1])
     assert (expected_info.loss[~looked] >= before[~looked] * (1 - rtol)).all()

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxsvm.core import features
 from jaxsvm.core.arguments import check_count, check_positive
@@ -33,30 +33,7 @@ from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer, scan_between
 from jaxsvm.optimizers.local_search import LocalSearchState, block_start, local_search
-from jaxsvm.optimizers.random_search import SearchState, draw_each, normal
-
-
-class PartialInfo(NamedTuple):
-    """What a trial saw.
-
-    Attributes:
-        loss: the objective at the trial, or NaN where it was refused before all rows were seen.
-        lower_bound: the objective there is no lower, to rounding.
-        best_loss: the lowest objective up to and including this trial.
-        accepted: whether the trial was kept.
-        share: of the rows, how many were looked at, in [0, 1].
-        loss_evaluations: 1 where any were, else 0; one more for the first trial of a block, which
-            starts from fresh scores. ``init`` spends one.
-        gradient_evaluations: 1 where W moved; one more for the first trial of a block.
-    """
-
-    loss: Float[Array, "*B"]
-    lower_bound: Float[Array, "*B"]
-    best_loss: Float[Array, "*B"]
-    accepted: Bool[Array, "*B"]
-    share: Float[Array, "*B"]
-    loss_evaluations: Int[Array, "*B"]
-    gradient_evaluations: Int[Array, "*B"]
+from jaxsvm.optimizers.random_search import PrunedInfo, SearchState, draw_each, normal
 
 
 def pruned_local_search(
@@ -78,8 +55,10 @@ def pruned_local_search(
             gradients. Memory: block_size·N·C numbers.
 
     Returns:
-        An optimizer of `LocalSearchState` and `PartialInfo`. Only blocks look at parts: a ``step``
-        by itself evaluates its trial whole, and under `jax.vmap` nothing is saved.
+        An optimizer of `LocalSearchState` and `PrunedInfo`. A trial counts a loss if any row is
+        looked at and a gradient if it is accepted, the first of a block one more of each. Only
+        blocks look at parts: a ``step`` by itself evaluates its trial whole, and under `jax.vmap`
+        nothing is saved.
 
     Raises:
         ValueError: the loss is not known to be convex, because it is not one of this library's,
@@ -107,9 +86,9 @@ def pruned_local_search(
 
     def step(
         key: Array, state: LocalSearchState, data: Data
-    ) -> tuple[LocalSearchState, PartialInfo]:
+    ) -> tuple[LocalSearchState, PrunedInfo]:
         state, seen = whole.step(key, state, data)
-        return state, PartialInfo(
+        return state, PrunedInfo(
             loss=seen.loss,
             lower_bound=seen.loss,
             best_loss=seen.best_loss,
@@ -121,7 +100,7 @@ def pruned_local_search(
 
     def block_step(
         keys: Array, state: LocalSearchState, data: Data, first: int | Array, stop: int | Array
-    ) -> tuple[LocalSearchState, PartialInfo]:
+    ) -> tuple[LocalSearchState, PrunedInfo]:
         begin = block_start(state, first)
         block = _Block(objective, loss, data, draw_each(draw, keys, state.params))
         trials = jnp.arange(block_size, dtype=jnp.int32)
@@ -288,7 +267,7 @@ class _Block:
         to = SearchState(W, loss)
         here = _once(accepted, lambda here: self.move(to, data_loss, here, changes[:, t]), here)
         fresh = (t == 0).astype(jnp.int32)
-        info = PartialInfo(
+        info = PrunedInfo(
             loss=loss,
             lower_bound=jnp.where(p == K, loss, lower),
             best_loss=here.best_loss,

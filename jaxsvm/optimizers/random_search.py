@@ -140,21 +140,23 @@ class PrunedState(NamedTuple):
 
 
 class PrunedInfo(NamedTuple):
-    """What a draw saw.
+    """What a trial of a pruned search saw.
 
     Attributes:
-        loss: the objective at the draw, or NaN where it was refused.
+        loss: the objective at the trial, or NaN where it was refused before all rows were seen.
         lower_bound: the objective there is no lower, to rounding.
-        best_loss: the lowest objective up to and including this draw.
-        accepted: whether the draw was kept.
-        loss_evaluations: 0 where it was refused, else 1; ``init`` spends two.
-        gradient_evaluations: 0; ``init`` spends one.
+        best_loss: the lowest objective up to and including this trial.
+        accepted: whether the trial was kept.
+        share: of the rows, how many were looked at, in [0, 1].
+        loss_evaluations: 1 where any were, else 0; and what the search says of itself.
+        gradient_evaluations: what the search says of itself.
     """
 
     loss: Float[Array, "*B"]
     lower_bound: Float[Array, "*B"]
     best_loss: Float[Array, "*B"]
     accepted: Bool[Array, "*B"]
+    share: Float[Array, "*B"]
     loss_evaluations: Int[Array, "*B"]
     gradient_evaluations: Int[Array, "*B"]
 
@@ -177,8 +179,9 @@ def pruned_random_search(
             block_size·C·D numbers.
 
     Returns:
-        An optimizer of `PrunedState` and `PrunedInfo`. A step costs a draw and an inner product,
-        and one loss evaluation where that does not refuse it (under `jax.vmap`, always).
+        An optimizer of `PrunedState` and `PrunedInfo`. ``init`` spends two losses and a gradient. A
+        step costs a draw and an inner product, and one loss where that does not refuse it (under
+        `jax.vmap`, always): all rows are looked at, or none.
 
     Raises:
         ValueError: the loss is not known to be convex, because it is not one of this library's,
@@ -220,10 +223,10 @@ def pruned_random_search(
             possible, lambda: objective(trial, data), lambda: jnp.full_like(lower, jnp.nan)
         )
         found, info = keep_if_lower(SearchState(state.params, state.best_loss), trial, loss)
-        counts = possible.astype(jnp.int32), jnp.int32(0)
+        seen = possible.astype(loss.dtype), possible.astype(jnp.int32), jnp.int32(0)
         return (
             PrunedState(*found, state.center_loss, state.slope),
-            PrunedInfo(loss, lower, info.best_loss, info.accepted, *counts),
+            PrunedInfo(loss, lower, info.best_loss, info.accepted, *seen),
         )
 
     def step(key: Array, state: PrunedState, data: Data) -> tuple[PrunedState, PrunedInfo]:
