@@ -1,8 +1,8 @@
 """JAX is told to look whether a key is used twice, by tests/conftest.py, and no optimizer does so.
 
-That depends on no value, and to look costs about 6 % of the time of a test. So it is done where every
-function is called that is given a key: in the documents, whose examples call the public ones, in
-the tests of the experiments, and in those marked ``keys``.
+That depends on no value, and to look costs about 6 % of the time of a test. So it is done where
+every function is called that is given a key: in the documents, whose examples call the public
+ones, in the tests of the experiments, and in those marked ``keys``.
 """
 
 import contextlib
