@@ -16,8 +16,6 @@ from tests.children import CHEAP_FLAGS
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-# Whether a key is used twice does not depend on the precision.
-jax.config.update("jax_debug_key_reuse", not jax.config.read("jax_enable_x64"))
 # Most of the suite's time is spent in compilers. XLA's cheap passes take half of it, and so do its
 # older emitters of fused loops; tests' child processes compile so as well. A program of one piece
 # costs less than one that is split for several cores, which other tests keep busy. What they do not
@@ -57,6 +55,17 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in twice]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Have JAX look whether a key is used twice, where tests/test_keys.py says."""
+    looks = isinstance(item, pytest.DoctestItem) or any(
+        map(item.get_closest_marker, ("experiments", "keys"))
+    )
+    # Whether one is does not depend on the precision.
+    with jax.debug_key_reuse(looks and not jax.config.read("jax_enable_x64")):
+        return (yield)
+
+
 # Linux lets a process have 65,530 mappings of memory, and a program in JAX's caches keeps about
 # ten: a thousand tests in one process come to that, and LLVM then ends the process.
 MANY_MAPPINGS = 20_000
@@ -70,6 +79,15 @@ def pytest_runtest_teardown(item, nextitem):
     if mappings.read_bytes().count(b"\n") > MANY_MAPPINGS:
         jax.clear_caches()
         gc.collect()
+
+
+def pytest_sessionfinish():
+    """Look through the objects once more, for what was left open; then the process may just end.
+
+    Pytest and Python would look through them several times, for seconds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import compare
 from experiments.shared import command_line
 
+pytestmark = pytest.mark.any_precision
+
 KINDS = {
     name: importlib.import_module(f"experiments.{name}").Config
     for name in [*notes.SECTIONS, *notes.FURTHER, "fit"]

@@ -156,6 +156,8 @@ def meter():
     return f, count
 
 
+# Compiled cheaply each array of a batch's weights is written out, which takes ten times as long.
+@pytest.mark.compiled
 @pytest.mark.any_precision
 @pytest.mark.parametrize(("method", "evaluations"), [("forward", 30_731), ("central", 61_460)])
 def test_evaluations_for_cifar10s_weights(method, evaluations):

@@ -148,6 +148,7 @@ def test_wrong_input_is_said():
         jaxsvm.termwise_numerical_gradient(Objective(), W, Data(data.X[:0], data.y[:0]))
 
 
+@pytest.mark.compiled
 @pytest.mark.cifar10
 def test_sampled_coordinates_of_all_images_are_the_listings(cifar10):
     """The notes' listing at full size: perturb, evaluate all of the data, restore, in float64."""

@@ -89,6 +89,7 @@ class Saves:
             raise Killed
 
 
+@pytest.mark.keys
 @pytest.mark.parametrize("case", CASES)
 def test_a_solve_killed_again_and_again_ends_with_the_same_bits(case, tmp_path, monkeypatch):
     set_constants(monkeypatch, case)

@@ -17,7 +17,7 @@ from experiments.benchmark.registry import ENTRIES, Entry, OptimizerEntry, Probl
 from jaxsvm import Objective, Optimizer, run
 from tests.problems import byte_problem, problem
 
-pytestmark = pytest.mark.any_precision
+pytestmark = [pytest.mark.any_precision, pytest.mark.keys]
 
 SHAPE = (12, 5, 4)
 
