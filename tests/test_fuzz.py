@@ -67,6 +67,15 @@ def test_what_float32_cannot_hold_is_not_finite():
 
 
 @pytest.mark.any_precision
+def test_local_searches_look_at_their_data():
+    W, data = problem(0)
+    searches = jaxsvm.local_searches(Objective(), step_size=0.1)
+    for bad in (Data(data.X, data.y + 100), Data(data.X, data.y[:-1])):
+        with pytest.raises(ValueError, match=r"y\b"):
+            searches.init(W[None], bad)
+
+
+@pytest.mark.any_precision
 def test_an_order_and_a_mode_are_looked_at_before_the_gradient_is():
     W = jnp.ones(3, float_dtype())
     with pytest.raises(ValueError, match=r"^order .*expected"):

@@ -29,7 +29,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from jaxsvm.core import features
-from jaxsvm.core.arguments import check_count, check_floats, check_positive
+from jaxsvm.core.arguments import check_count, check_floats, check_positive, check_problem
 from jaxsvm.core.objective import Objective, check_objective
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer, scan_between
@@ -178,6 +178,7 @@ def local_searches(
             raise ValueError(
                 f"params has shape {params.shape}: expected (S, C, D), one start for each search"
             )
+        check_problem(params[0], data)
         found = start(params, losses_at(objective, params, data))
         return LocalSearchState(found.params, found.best_loss, block_start=found)
 
