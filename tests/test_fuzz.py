@@ -1,5 +1,6 @@
 """Bad and odd arguments: the fuzzer finds nothing, and what it once found stays mended."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import jaxsvm
 from jaxsvm import Data, Objective, certificate, gradients
-from tests.problems import float_dtype, problem
+from tests.problems import byte_problem, float_dtype, problem
 from tests.public_functions import RECORDS, public_names, uncovered
 
 ROOT = Path(__file__).parents[1]
@@ -68,11 +69,10 @@ def test_what_float32_cannot_hold_is_not_finite():
 
 @pytest.mark.any_precision
 def test_local_searches_look_at_their_data():
-    W, data = problem(0)
-    searches = jaxsvm.local_searches(Objective(), step_size=0.1)
-    for bad in (Data(data.X, data.y + 100), Data(data.X, data.y[:-1])):
-        with pytest.raises(ValueError, match=r"y\b"):
-            searches.init(W[None], bad)
+    W, data = byte_problem(0)
+    whole = dataclasses.replace(data.X, shift=jnp.zeros(len(data.X.shift), jnp.int32))
+    with pytest.raises(ValueError, match=r"X\.shift"):
+        jaxsvm.local_searches(Objective(), step_size=0.1).init(W[None], Data(whole, data.y))
 
 
 @pytest.mark.any_precision
