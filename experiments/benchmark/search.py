@@ -124,7 +124,11 @@ def pruned(config: Config) -> list[Row]:
 
 def pruned_local(config: Config) -> list[Row]:
     """The notes' local search on CIFAR-10, a thousand trials seen whole or as far as decides."""
-    data = jaxsvm.load_dataset("cifar10" if config.full else "digits")
+    try:
+        data = jaxsvm.load_dataset("cifar10" if config.full else "digits")
+    except jaxsvm.DatasetError as error:
+        print(f"the pruned local search of images is left out: {error}")
+        return []
     trials = 1000 if config.full else 10
     key = jax.random.key(config.seed)
     W = 10 * SCALE * jax.random.normal(key, zero_weights(data).shape)

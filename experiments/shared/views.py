@@ -83,7 +83,7 @@ def random_search_of_views(
     def block_step(
         keys: Array, state: SearchState, data: Data, first: int | Array, stop: int | Array
     ) -> tuple[SearchState, SearchInfo]:
-        Z = draw_each(normal, keys, state.params[0])
+        Z = draw_each(normal(1.0), keys, state.params[0])
         # (V, C, B), what is added to the scores.
         added = jnp.einsum("vd,bcd->vcb", moved, Z, precision="highest")
         added += (1 - factor[:, None, None]) * Z[:, :, -1].T[None]

@@ -100,13 +100,11 @@ def local_search(
     check_objective(objective, "local_search")
     check_positive("step_size", step_size)
     block_size = check_count("block_size", block_size)
+    draw = normal(step_size)
 
     def init(params: Weights, data: Data) -> LocalSearchState:
         found = start(params, objective(params, data))
         return LocalSearchState(found.params, found.best_loss, block_start=found)
-
-    def draw(key: Array, like: Weights) -> Weights:
-        return normal(key, like) * jnp.asarray(step_size, like.dtype)
 
     def step(
         key: Array, state: LocalSearchState, data: Data
@@ -171,6 +169,7 @@ def local_searches(
     check_objective(objective, "local_searches")
     check_positive("step_size", step_size)
     block_size = check_count("block_size", block_size)
+    draw_step = normal(step_size)
 
     def init(params: Float[Array, "..."], data: Data) -> LocalSearchState:
         check_floats("params", params)
@@ -184,8 +183,7 @@ def local_searches(
 
     def draw(key: Array, like: Float[Array, "S C D"]) -> tuple[Weights, Turn]:
         key, turn_key = jax.random.split(key)
-        delta = normal(key, like[0]) * jnp.asarray(step_size, like.dtype)
-        return delta, _draw_turns(turn_key, like)
+        return draw_step(key, like[0]), _draw_turns(turn_key, like)
 
     def step(
         key: Array, state: LocalSearchState, data: Data

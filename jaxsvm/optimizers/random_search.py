@@ -94,12 +94,10 @@ def random_search(
     check_objective(objective, "random_search")
     check_positive("scale", scale)
     block_size = check_count("block_size", block_size)
+    draw = normal(scale)
 
     def init(params: Weights, data: Data) -> SearchState:
         return start(params, objective(params, data))
-
-    def draw(key: Array, like: Weights) -> Weights:
-        return normal(key, like) * jnp.asarray(scale, like.dtype)
 
     def step(key: Array, state: SearchState, data: Data) -> tuple[SearchState, SearchInfo]:
         trial = draw(key, state.params)
@@ -200,15 +198,13 @@ def pruned_random_search(
     """
     check_positive("scale", scale)
     block_size = check_count("block_size", block_size)
+    draw = normal(scale)
     require(objective, "pruned_random_search", penalty=False)  # a Hinge is convex in the scores
 
     def init(params: Weights, data: Data) -> PrunedState:
         found = start(params, objective(params, data))
         loss, slope = jax.value_and_grad(replace(objective, reg=0.0))(jnp.zeros_like(params), data)
         return PrunedState(*found, loss, slope)
-
-    def draw(key: Array, like: Weights) -> Weights:
-        return normal(key, like) * jnp.asarray(scale, like.dtype)
 
     def bound(state: PrunedState, trial: Weights) -> Scalar:
         tangent = state.center_loss + jnp.vdot(state.slope, trial, precision="highest")
@@ -253,9 +249,13 @@ def start(params: Float[Array, "*S C D"], loss: Float[Array, "*S"]) -> SearchSta
     return SearchState(params, jnp.where(jnp.isnan(loss), jnp.inf, loss))
 
 
-def normal(key: Array, like: Weights) -> Weights:
-    """Return standard normal numbers in the shape and dtype of W."""
-    return jax.random.normal(key, like.shape, like.dtype)
+def normal(scale: ScalarLike) -> Callable[[Array, Weights], Weights]:
+    """Return the function of a key and W that draws normal(0, scale²) in W's shape and dtype."""
+
+    def draw(key: Array, like: Weights) -> Weights:
+        return jax.random.normal(key, like.shape, like.dtype) * jnp.asarray(scale, like.dtype)
+
+    return draw
 
 
 def draw_each(
