@@ -92,6 +92,13 @@ def test_notes_are_below_the_table():
     assert harness.table([row, row._replace(note="n")]).splitlines()[-2:] == ["", "- p, w: n"]
 
 
+def test_a_repeated_peer_works_so_often_and_returns_its_last_result():
+    done = []
+    (call,) = harness.repeated({"a": lambda: done.append(0) or len(done)}, 5).values()
+    assert call() == len(done) == 5
+    assert harness.in_a_row(harness.Config()) == 1
+
+
 def small_task(loss):
     digits = svm_table.load("digits")
     X, y = digits.train.X[:200], digits.train.y[:200]

@@ -1,5 +1,6 @@
 """The tables of README.md say what made them; the speed tables are what a command writes."""
 
+import json
 import re
 from pathlib import Path
 
@@ -96,6 +97,17 @@ def test_the_speed_tables_have_the_rows_that_the_command_writes(tmp_path):
     solved = ["Crammer-Singer", "1/(2·N)", "9.1e-04", "39.30 %", "2 s", "near 4.3 % after 500 ms"]
     assert solved in cells(after["dual, cifar10"])
     assert ["one-vs-rest", "0.0001", "2 s", "near 0.25"] in cells(after["dual, digits"])
+
+
+def test_the_tables_of_a_gpu_stand_apart(tmp_path):
+    write_json(tmp_path / "all.json", full_rows())
+    record = json.loads((tmp_path / "all.json").read_text())
+    here = speed_tables.tables(record)
+    record["machine"] |= {"device": "gpu: H100", "processor": "Xeon", "cores": 16}
+    there = speed_tables.tables(record)
+    assert list(there) == [f"{name}, gpu" for name in here]
+    where = f"(H100; NumPy on 16 cores of Xeon, JAX {record['machine']['versions']['jax']})"
+    assert all(where in text.splitlines()[0] for text in there.values())
 
 
 def test_a_command_that_prints_its_table_is_run(tmp_path, capsys):

@@ -4,7 +4,6 @@ Peers hold X as float32 in the layout they are fastest in, and use all cores. Wh
 of batch sizes is timed by `experiments.minibatch`.
 """
 
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -47,14 +46,17 @@ def full_batch(config: Config) -> list[Row]:
     }
     gradients = inputs.peers(partial(jax.jit(jax.value_and_grad(OBJECTIVE)), inputs.W))
     gradients["numpy"] = partial(listings.numpy_gradient, *host)
-    if tensors := in_torch(*host):
+    if tensors := listings.in_torch(*host):
         losses["torch"] = partial(listings.torch_loss, *tensors)
         gradients["torch"] = partial(listings.torch_gradient, *tensors)
     moved = dict.fromkeys(losses, 4.0 * N * D) | {"jaxsvm, bytes": 1.0 * N * D}
+    calls = harness.in_a_row(config)
     rows = []
     for work, peers, products in (("loss", losses, 1), ("loss and gradient", gradients, 2)):
-        flops = 2.0 * N * D * C * products
-        rows += compare(PART, f"{work}, all data", peers, config, flops=flops, bytes=moved)
+        rows += compare(
+            PART, f"{work}, all data", harness.repeated(peers, calls), config, calls=calls,
+            flops=2.0 * N * D * C * products, bytes=moved,
+        )  # fmt: skip
     return rows
 
 
@@ -92,7 +94,7 @@ def minibatch(config: Config, batch_size: int) -> list[Row]:
 
     peers = inputs.peers(lambda data: run_steps(*start, data, num_steps=steps))
     peers |= {"numpy": with_numpy, "optax's loop": with_optax}
-    if tensors := in_torch(*host):
+    if tensors := listings.in_torch(*host):
         peers["torch"] = partial(torch_steps, tensors, config.seed, batch_size, steps)
     return compare(
         PART, f"mini-batch step, {batch_size} random rows", peers, config, calls=steps,
@@ -100,23 +102,14 @@ def minibatch(config: Config, batch_size: int) -> list[Row]:
     )  # fmt: skip
 
 
-def in_torch(W: np.ndarray, X: np.ndarray, y: np.ndarray) -> tuple[Any, ...]:
-    """Return the arrays as tensors; nothing where PyTorch is not installed."""
-    if not importlib.util.find_spec("torch"):
-        return ()
-    import torch
-
-    return torch.tensor(W), torch.tensor(X), torch.tensor(y).long()
-
-
 def torch_steps(tensors: tuple[Any, ...], seed: int, batch_size: int, steps: int) -> Any:
     import torch
 
     W, X, y = tensors
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device=W.device).manual_seed(seed)
     W = W.clone()
     for _ in range(steps):
-        index = torch.randint(0, len(y), (batch_size,), generator=generator)
+        index = torch.randint(0, len(y), (batch_size,), generator=generator, device=W.device)
         W -= STEP_SIZE * listings.torch_gradient(W, X[index], y[index])[1]
     return W
 

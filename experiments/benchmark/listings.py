@@ -3,6 +3,7 @@
 There are neither blocks nor padding here; X is float32 and the penalty's weight is `REG`.
 """
 
+import importlib.util
 from typing import Any
 
 import jax
@@ -42,6 +43,19 @@ def numpy_gradient(W: np.ndarray, X: np.ndarray, y: np.ndarray) -> tuple[Any, np
     G = (terms > 0).astype(np.float32)
     G[np.arange(len(y)), y] = -G.sum(axis=1)
     return numpy_penalized(terms, W), G.T @ X / np.float32(len(y)) + np.float32(2 * REG) * W
+
+
+def in_torch(W: np.ndarray, X: np.ndarray, y: np.ndarray) -> tuple[Any, ...]:
+    """The arrays as tensors where JAX computes; nothing where PyTorch is not installed."""
+    if not importlib.util.find_spec("torch"):
+        return ()
+    import torch
+
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    return (
+        *(torch.tensor(A, device=device) for A in (W, X)),
+        torch.tensor(y, device=device).long(),
+    )
 
 
 def torch_terms(W: Any, X: Any, y: Any) -> Any:

@@ -16,7 +16,13 @@ import numpy as np
 
 import jaxsvm
 from experiments.benchmark.harness import Config, Peers, Row, compare, problem, run_steps
-from experiments.benchmark.listings import REG, numpy_loss, plain_objective
+from experiments.benchmark.listings import (
+    REG,
+    in_torch,
+    numpy_loss,
+    plain_objective,
+    torch_loss,
+)
 from experiments.shared.recipes import zero_weights
 from jaxsvm import Objective, Optimizer
 
@@ -85,11 +91,11 @@ def random_listings(config: Config) -> Peers:
         "numpy, the notes' listing": in_numpy,
         "jax, the notes' listing": in_jax,
         "jax, plain vmap": lambda: vmapped(key, *inputs.plain),
-    }
+    } | torch_listing(W, X, y, local=False)
 
 
 def local_listings(config: Config) -> Peers:
-    """The notes' strategy #2 in NumPy."""
+    """The notes' strategy #2 in NumPy and PyTorch."""
     W, X, y = problem(config).host()
 
     def in_numpy() -> float:
@@ -101,7 +107,26 @@ def local_listings(config: Config) -> Peers:
                 best, W_now = value, W_now + step
         return best
 
-    return {"numpy, the notes' listing": in_numpy}
+    return {"numpy, the notes' listing": in_numpy} | torch_listing(W, X, y, local=True)
+
+
+def torch_listing(W: np.ndarray, X: np.ndarray, y: np.ndarray, *, local: bool) -> Peers:
+    """The notes' strategies #1 and #2 in PyTorch, where it is installed."""
+    tensors = in_torch(W, X, y)
+    if not tensors:
+        return {}
+
+    def in_turn() -> float:
+        start, X, y = tensors
+        best, W_now = float("inf"), start if local else 0 * start
+        for _ in range(LISTED):
+            trial = W_now + SCALE * start.new_empty(start.shape).normal_()
+            value = float(torch_loss(trial, X, y))
+            if value < best:
+                best, W_now = value, trial if local else W_now
+        return best
+
+    return {"torch, the notes' listing": in_turn}
 
 
 def pruned(config: Config) -> list[Row]:

@@ -33,6 +33,8 @@ class Line(NamedTuple):
     limit: str = ""
 
 
+_LISTINGS = {"NumPy's listing": "numpy, the notes' listing",
+             "PyTorch's": "torch, the notes' listing"}  # fmt: skip
 _LOOPS = {"optax's loop": "optax's loop", "NumPy": "numpy", "PyTorch": "torch"}
 LINES = {
     "landscape": (
@@ -71,14 +73,15 @@ LINES = {
     ),
     "search": (
         Line("a candidate of `random_search`", "random_search, one candidate", "jaxsvm, bytes",
-             {"NumPy's listing": "numpy, the notes' listing", "a vmapped loss": "jax, plain vmap"},
+             {"NumPy's listing": "numpy, the notes' listing",
+              "PyTorch's": "torch, the notes' listing", "a vmapped loss": "jax, plain vmap"},
              "the product's peak"),
         Line("a draw of `pruned_random_search`, of 1000", "random search, a draw of 1000",
              "jaxsvm, pruned_random_search", {"`random_search`": "jaxsvm, random_search"}),
         Line("a trial of `local_search`, from bytes", "local_search, one candidate",
-             "jaxsvm, bytes", {"NumPy's listing": "numpy, the notes' listing"}),
+             "jaxsvm, bytes", _LISTINGS),
         Line("a trial of `local_search`, from floats", "local_search, one candidate",
-             "jaxsvm, float32", {"NumPy's listing": "numpy, the notes' listing"}),
+             "jaxsvm, float32", _LISTINGS),
         Line("a trial of `pruned_local_search`, of 1000 on CIFAR-10",
              "local search of images, a trial of 1000", "jaxsvm, pruned_local_search",
              {"`local_search`": "jaxsvm, local_search"}),
@@ -107,10 +110,12 @@ def tables(record: Mapping[str, Any]) -> dict[str, str]:
     # Where it wrote to is no matter, nor where another Python is.
     command = re.sub(r" --out[ =]\S+", "", " ".join(record["command"]))
     command = re.sub(r"( --landscapes-python)[ =]\S+", r"\1 PYTHON", command)
-    made = (
-        f"`{command}` ({machine['cores']} cores of {machine['processor']}, "
-        f"JAX {machine['versions']['jax']}):\n\n"
-    )
+    platform, _, kind = machine["device"].partition(": ")
+    on_cpu = platform == "cpu"
+    where = f"{machine['cores']} cores of {machine['processor']}"
+    if not on_cpu:
+        where = f"{kind}; NumPy on {where}"
+    made = f"`{command}` ({where}, JAX {machine['versions']['jax']}):\n\n"
     found = {}
     for part, lines in LINES.items():
         cells = [shown(line, [row for row in rows if row.part == part], limits) for line in lines]
@@ -118,7 +123,8 @@ def tables(record: Mapping[str, Any]) -> dict[str, str]:
     found["start"] = _starts([row for row in rows if row.part == "start"])
     for dataset in ("cifar10", "digits"):
         found[f"dual, {dataset}"] = _solved(dataset, [row for row in rows if row.part == "dual"])
-    return {name: f"{made}{text}\n" for name, text in found.items() if text}
+    suffix = "" if on_cpu else f", {platform}"
+    return {f"{name}{suffix}": f"{made}{text}\n" for name, text in found.items() if text}
 
 
 def shown(line: Line, rows: Sequence[Row], limits: Limits) -> tuple[str, ...]:

@@ -241,7 +241,7 @@ def _check_features(name: str, X: Any) -> None:
         check_floats(name, X)
         return
     check_array(f"{name}.values", X.values)
-    if X.values.dtype != np.uint8:
+    if X.values.dtype not in (np.uint8, np.int8):
         check_floats(f"{name}.values", X.values)
     for part in ("shift", "scale"):
         check_floats(f"{name}.{part}", getattr(X, part))
@@ -276,7 +276,10 @@ def check_finite(name: str, array: Any) -> None:
     A traced array has none to look at, and passes. Where JAX has no float64 enabled, a number that
     float32 cannot hold is not finite either.
     """
-    if isinstance(array, Tracer) or array.dtype == np.uint8:  # bytes stay on their device
+    if isinstance(array, Tracer) or array.dtype in (
+        np.uint8,
+        np.int8,
+    ):  # bytes stay on their device
         return
     check_floats(name, array)
     held = jax.dtypes.canonicalize_dtype(array.dtype)

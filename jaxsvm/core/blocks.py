@@ -12,7 +12,12 @@ class BlockSizes(NamedTuple):
     """Rows of X, unless another unit is said.
 
     Attributes:
-        product: widened from bytes to floats for one product: they should stay in cache.
+        product: for one product: of bytes made floats, as many as stay in cache.
+        columns: of weights that a product takes together.
+        summed: into one of several sums, side by side, that a gradient is the sum of.
+        narrow: not rows: whether bytes are multiplied as bfloat16 (`jaxsvm.core.products`), and
+            kept as int8, which a product reads as they are; of uint8 it makes a copy first.
+        part: of a pruned local search, seen before it is asked whether more are needed.
         few: up to which rows are centred and scaled themselves, which is then cheaper than folding
             both into all of W.
         label: of one label, over which termwise differences are summed in one fused loop.
@@ -30,6 +35,10 @@ class BlockSizes(NamedTuple):
     """
 
     product: int
+    columns: int
+    summed: int
+    narrow: bool
+    part: int
     few: int
     label: int
     unroll: int
@@ -46,16 +55,16 @@ class BlockSizes(NamedTuple):
 
 
 CPU = BlockSizes(
-    product=768, few=128, label=64, unroll=8, certified=128,
-    host=1024, terms=1024, draws=10, trials=4, steps=10, points=8,
-    images=1, filters=2000, collide=4096,
+    product=768, columns=8, summed=2**30, narrow=False, part=768,
+    few=128, label=64, unroll=8, certified=128, host=1024, terms=1024,
+    draws=10, trials=4, steps=10, points=8, images=1, filters=2000, collide=4096,
 )  # fmt: skip
-# Of an H100 at CIFAR-10's shape; `host`, `trials`, `terms`, `points`, `images` and `filters` by
-# arithmetic.
+# Of an H100 at CIFAR-10's shape; `host`, `part`, `trials`, `terms`, `points`, `images` and
+# `filters` by arithmetic.
 ACCELERATOR = BlockSizes(
-    product=16_384, few=128, label=512, unroll=32, certified=1024,
-    host=16_384, terms=2**30, draws=50, trials=16, steps=50, points=64,
-    images=64, filters=4000, collide=2**30,
+    product=65_536, columns=1, summed=3200, narrow=True, part=16_384,
+    few=128, label=512, unroll=64, certified=1024, host=16_384, terms=2**30,
+    draws=50, trials=16, steps=50, points=64, images=64, filters=4000, collide=2**30,
 )  # fmt: skip
 
 

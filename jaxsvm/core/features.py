@@ -20,7 +20,7 @@ time does so by `scan_rows`, the one loop over rows.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +30,10 @@ from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
 from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.products import PRECISION, pull_back, score_rows
 from jaxsvm.core.rows import ShardedRows, TakenRows, add, each_row, layout, scan_blocks
 from jaxsvm.core.streamed import StreamedRows
 
-# An accelerator's default product rounds float32 to fewer bits, enough to flip an accepted trial.
-PRECISION = lax.Precision.HIGHEST
 CACHE_LINE = 64  # bytes
 GROUP = 8  # rows that a product takes together, or a multiple of as many as it does
 NARROWEST = 128  # columns of a panel: compiling a narrower one takes longer than it saves
@@ -52,8 +51,8 @@ class StandardizedFeatures:
     `numpy.asarray` gives the plain matrix.
 
     Attributes:
-        values: (N, P) uint8 or float, P ≥ D; the columns from D on are padding, zero. An array,
-            `ShardedRows` or `StreamedRows`.
+        values: (N, P) uint8, int8 or float, P ≥ D; the columns from D on are padding, zero. An
+            array, `ShardedRows` or `StreamedRows`.
         shift: (D,) float; what is subtracted (the mean image; 0 in the bias column).
         scale: (D,) float; what multiplies (1 in the bias column).
     """
@@ -106,6 +105,7 @@ class StandardizedFeatures:
 Features: TypeAlias = (
     Float[Array, "_N _D"] | StandardizedFeatures | ShardedRows | StreamedRows | TakenRows
 )
+F = TypeVar("F", bound=Features)
 
 
 def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
@@ -128,17 +128,17 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
     if not isinstance(X, StandardizedFeatures):
 
         def plain(W: Array, rows: Array) -> Array:
-            return alike(lambda rows: _product(W, rows, in_cache=in_cache), rows)
+            return alike(lambda rows: score_rows(W, rows, in_cache=in_cache), rows)
 
         return each_row(Partial(plain, W), X)
     if len(X) <= block_sizes().few:
-        return _product(_pad(W, X), _centred(X, W.dtype))
+        return score_rows(_pad(W, X), _centred(X, W.dtype))
     weights, offset = fold(X, W)
 
     # Checkpointed: the backward pass widens the bytes again rather than keep a float32 copy of X.
     @partial(jax.checkpoint, static_argnums=2)
     def product(weights: Array, values: Array, in_cache: bool) -> Array:
-        return _product(weights, values.astype(W.dtype), in_cache=in_cache)
+        return score_rows(weights, values, in_cache=in_cache)
 
     def scores(weights: Array, total: tuple[()], values: Array) -> tuple[tuple[()], Array]:
         return total, product(weights, values, True)
@@ -172,10 +172,10 @@ def dot_transpose(G: Float[Array, "N C"], X: Features) -> Float[Array, "C D"]:
         raise ValueError(f"G has {G.shape[0]} rows and X has {X.shape[0]}: expected the same N")
     stored = values_of(X)
     if len(X) <= block_sizes().few and isinstance(X, StandardizedFeatures):
-        return jnp.matmul(G.T, _centred(X, G.dtype), precision=PRECISION)[:, : X.shape[1]]
+        return pull_back(G, _centred(X, G.dtype))[:, : X.shape[1]]
 
     def add_block(total: Array, values: Array, g: Array) -> tuple[Array, tuple[()]]:
-        return total + jnp.matmul(g.T, values.astype(G.dtype), precision=PRECISION), ()
+        return total + pull_back(g, values), ()
 
     width = _width(stored)
     zeros = jnp.zeros((G.shape[1], width), G.dtype)
@@ -216,10 +216,9 @@ def dot_and_transpose(
     def both(
         weights: Array, offset: Array, sums: tuple[Array, Array], values: Array, *columns: Array
     ) -> tuple[tuple[Array, Array], Any]:
-        x = values.astype(W.dtype)
-        out, G = f(_product(weights, x) - offset[None, :], *columns)
+        out, G = f(score_rows(weights, values) - offset[None, :], *columns)
         pulled, total = sums
-        pulled += jnp.matmul(G.T, x, precision=PRECISION)
+        pulled += pull_back(G, values)
         return (pulled, total + jnp.sum(G, axis=0)), out
 
     stored = values_of(X)
@@ -260,6 +259,26 @@ def dense(X: Features) -> Float[Array, "N D"]:
         return _centred(replace(X, values=values), X.dtype)[:, : X.shape[1]]
 
     return each_row(plain, values_of(X))
+
+
+def for_backend(X: F) -> F:
+    """Return X as this backend multiplies it fastest: on an accelerator bytes as int8, 128 less.
+
+    >>> X = StandardizedFeatures(jnp.array([[7, 1]], jnp.uint8), jnp.array([5.0, 0.0]), jnp.ones(2))
+    >>> for_backend(X)[:1] @ jnp.ones((2, 1))
+    Array([[3.]], dtype=float32)
+    """
+    if not (isinstance(X, StandardizedFeatures) and isinstance(X.values, Array)):
+        return X
+    kept: Any = _signed(X) if X.values.dtype == jnp.uint8 and block_sizes().narrow else X
+    return kept
+
+
+@jax.jit
+def _signed(X: StandardizedFeatures) -> StandardizedFeatures:
+    signed = lax.bitcast_convert_type(X.values ^ jnp.uint8(128), jnp.int8)
+    own = jnp.arange(X.values.shape[1]) < X.shape[1]
+    return replace(X, values=jnp.where(own[None, :], signed, 0), shift=X.shift - 128)
 
 
 def take(X: Features, index: Int[Array, " B"]) -> Features:
@@ -343,8 +362,7 @@ def absolute(X: Features) -> Features:
     ``(|values| + |shift|)·|scale| ≥ |X|``.
     """
     if isinstance(X, StandardizedFeatures):
-        unsigned = jnp.issubdtype(X.values.dtype, jnp.unsignedinteger)
-        values = X.values if unsigned else _each(jnp.abs, X.values)
+        values = X.values if X.values.dtype == jnp.uint8 else _each(_magnitude, X.values)
         return StandardizedFeatures(values=values, shift=-jnp.abs(X.shift), scale=jnp.abs(X.scale))
     return _each(jnp.abs, X)
 
@@ -410,6 +428,13 @@ def _with_values(X: Features, values: Array | TakenRows) -> Features:
     return replace(X, values=values) if isinstance(X, StandardizedFeatures) else values
 
 
+def _magnitude(values: Array) -> Array:
+    """Return |values|; that of int8 is a uint8, which holds 128."""
+    if values.dtype == jnp.int8:
+        return jnp.abs(values.astype(jnp.int16)).astype(jnp.uint8)
+    return jnp.abs(values)
+
+
 def _each(
     f: Callable[[Array], Array], values: Array | TakenRows | ShardedRows | StreamedRows
 ) -> Any:
@@ -451,22 +476,3 @@ def _alike(product: Callable[[Array], Array], rows: Array) -> Array:
     last = product(jnp.pad(rows[whole:], ((0, whole + GROUP - len(rows)), (0, 0))))
     last = last[: len(rows) - whole]
     return product(rows).at[whole:].set(last) if whole else last
-
-
-def _product(W: Array, x: Array, *, in_cache: bool = True) -> Array:
-    """Return ``x Wᵀ`` by products whose width is a multiple of 8, or at most 4.
-
-    The CPU's product works on 8 columns at a time and is slow on what is left: 10 columns at once
-    take 1.6 times as long as 8 and then 2, 1.3 times as long as 16. Rows that come from memory, not
-    from cache, are better read once.
-    """
-    C = W.shape[0]
-    rest = C % 8
-    # One row against W is a product of another kind, in which splitting W means copying it.
-    if rest == 0 or C <= 4 or x.shape[0] == 1:
-        return jnp.matmul(x, W.T, precision=PRECISION)
-    if rest > 4 or not in_cache:
-        padded = jnp.pad(W, ((0, 8 - rest), (0, 0)))
-        return jnp.matmul(x, padded.T, precision=PRECISION)[:, :C]
-    parts = [jnp.matmul(x, part.T, precision=PRECISION) for part in (W[:-rest], W[-rest:])]
-    return jnp.concatenate(parts, axis=1)

@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Float, Shaped, UInt8
 
 from jaxsvm.core.arguments import check_finite, check_floats, check_number, check_values
-from jaxsvm.core.features import StandardizedFeatures
+from jaxsvm.core.features import StandardizedFeatures, for_backend
 from jaxsvm.datasets.examples import ROWS
 
 # Rows of bytes are padded to a multiple of this many columns, so that each starts aligned.
@@ -85,7 +85,8 @@ def rows_from_pixels(
 
     Returns:
         `StandardizedFeatures` of shape (N, D), D − 1 the number of pixels; padded to a multiple of
-        ``COLUMN_MULTIPLE`` columns.
+        ``COLUMN_MULTIPLE`` columns. On an accelerator the bytes are int8, 128 less, and so is the
+        shift.
 
     Raises:
         ValueError: pixels are no bytes, a shift or a scale is not finite, or shapes disagree.
@@ -102,9 +103,8 @@ def rows_from_pixels(
     values = np.zeros((N, width), np.uint8)
     values[:, :num_pixels] = pixels.reshape(N, num_pixels)
     values[:, num_pixels] = 1
-    return standardized(
-        jax.device_put(values), shift.ravel(), np.broadcast_to(scale, shift.shape).ravel()
-    )
+    scales = np.broadcast_to(scale, shift.shape).ravel()
+    return for_backend(standardized(jax.device_put(values), shift.ravel(), scales))
 
 
 def standardized(values: Any, shift: np.ndarray, scale: np.ndarray) -> StandardizedFeatures:

@@ -23,13 +23,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from jaxsvm.core import features
 from jaxsvm.core.arguments import check_count, check_positive
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.losses import Hinge
 from jaxsvm.core.objective import Objective, require
+from jaxsvm.core.products import pull_back, score_rows
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer, scan_between
 from jaxsvm.optimizers.local_search import LocalSearchState, block_start, local_search
@@ -172,7 +173,7 @@ class _Block:
         self.objective, self.data, self.stored, self.deltas = objective, data, stored, deltas
         self.is_relative = loss.is_shift_invariant and deltas.shape[1] > 1
         self.steps = self.fold(deltas)
-        self.n = min(block_sizes().product, len(stored))
+        self.n = min(block_sizes().part, len(stored))
         self.parts = jnp.arange(-(-len(stored) // self.n), dtype=jnp.int32)
 
     def fold(self, W: Float[Array, "*B C D"]) -> _Folded:
@@ -186,10 +187,9 @@ class _Block:
         """Return where part p begins. The last begins early, so that all are as long."""
         return jnp.minimum(p * self.n, len(self.stored) - self.n)
 
-    def rows(self, p: Array) -> Float[Array, "n P"]:
-        """Return the rows of part p as they are stored, as floats."""
-        some = lax.dynamic_slice_in_dim(self.stored, self.first_row(p), self.n)
-        return some.astype(self.deltas.dtype)
+    def rows(self, p: Array) -> Shaped[Array, "n P"]:
+        """Return the rows of part p as they are stored."""
+        return lax.dynamic_slice_in_dim(self.stored, self.first_row(p), self.n)
 
     def loss(self, p: Array, scores: Float[Array, "R n"]) -> Scalar:
         """Return the share of part p in the data loss."""
@@ -206,7 +206,7 @@ class _Block:
 
         def part(total: tuple[Array, _Folded], p: Array) -> tuple[tuple[Array, _Folded], Array]:
             rows = self.rows(p)
-            scores = features.dot(rows, weights).T - offset[:, None]
+            scores = score_rows(weights, rows).T - offset[:, None]
             loss, slopes = jax.value_and_grad(self.loss, argnums=1)(p, scores)
             return jax.tree.map(jnp.add, total, (loss, _pulled_back(slopes, rows))), scores
 
@@ -287,7 +287,7 @@ class _Block:
         after = (jnp.arange(B, dtype=jnp.int32) - t) % B
         turn = jnp.where(asks, after, B + after).at[t].set(-1)
         some = jnp.argsort(turn)[: min(B, block_sizes().trials)].astype(jnp.int32)
-        scores = features.dot(self.rows(p), weights[some].reshape(-1, P)).T
+        scores = score_rows(weights[some].reshape(-1, P), self.rows(p)).T
         scores = scores.reshape(len(some), R, -1) - offset[some][:, :, None]
         changes, zero = products.changes, jnp.int32(0)
         for i in range(len(some)):
@@ -312,7 +312,7 @@ class _Block:
         def add(i: Array, gradient: _Folded) -> _Folded:
             some = lax.dynamic_slice_in_dim(places, i * together, together)
             real = i * together + jnp.arange(together) < count
-            rows = self.stored[self.first_row(some // n) + some % n].astype(scores.dtype)
+            rows = self.stored[self.first_row(some // n) + some % n]
             more = _pulled_back(jnp.where(real, change[:, some], 0), rows)
             return jax.tree.map(jnp.add, gradient, more)
 
@@ -320,10 +320,9 @@ class _Block:
         return self.arrive(to, loss, scores, gradient)
 
 
-def _pulled_back(slopes: Float[Array, "R m"], rows: Float[Array, "m P"]) -> _Folded:
+def _pulled_back(slopes: Float[Array, "R m"], rows: Shaped[Array, "m P"]) -> _Folded:
     """Return slopes on the scores of some rows as a gradient on the weights and the offset."""
-    weights = jnp.matmul(slopes, rows, precision=features.PRECISION)
-    return _Folded(weights, jnp.sum(slopes, axis=1))
+    return _Folded(pull_back(slopes.T, rows), jnp.sum(slopes, axis=1))
 
 
 def _once(condition: Array, f: Callable[[Any], Any], value: Any) -> Any:
