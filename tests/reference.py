@@ -445,7 +445,7 @@ def family_optimum(machine, X, y, C, *, reg, delta=1.0, sum_to_zero=False):
 
     With ``sum_to_zero`` the literature's constraint Σ_c W[c] = 0 is added.
     """
-    cvxpy = _cvxpy()
+    cvxpy = late_cvxpy()
     X, y = np.asarray(X, float), np.asarray(y)
     W = cvxpy.Variable((C, X.shape[1]))
     total: Any = reg * cvxpy.sum_squares(W)
@@ -462,13 +462,13 @@ def family_optimum(machine, X, y, C, *, reg, delta=1.0, sum_to_zero=False):
         weights = np.array([t.weight for t in terms]) if machine.join == "sum" else np.ones(1)
         total += cvxpy.sum(cvxpy.multiply(weights, hinges)) / len(X)
     constraints = [cvxpy.sum(W, axis=0) == 0] if sum_to_zero else []
-    _solve(cvxpy.Problem(cvxpy.Minimize(total), constraints))
+    solve_problem(cvxpy.Problem(cvxpy.Minimize(total), constraints))
     return Optimum(family_objective(machine, W.value, X, y, reg=reg, delta=delta), W.value)
 
 
 def family_dual_optimum(machine, X, y, C, *, reg, delta=1.0):
     """The largest `family_dual_value` of all feasible slopes, as a program of its own."""
-    cvxpy = _cvxpy()
+    cvxpy = late_cvxpy()
     X, y = np.asarray(X, float), np.asarray(y)
     N = len(X)
     a = cvxpy.Variable((N, C), nonneg=True)
@@ -492,16 +492,16 @@ def family_dual_optimum(machine, X, y, C, *, reg, delta=1.0):
     problem = cvxpy.Problem(
         cvxpy.Maximize(gain - cvxpy.sum_squares(V) / (4 * reg * N)), constraints
     )
-    _solve(problem)
+    solve_problem(problem)
     return problem.value / N
 
 
-def _cvxpy() -> Any:
+def late_cvxpy() -> Any:
     """Import it late: that takes seconds, and only the tests of optima need it."""
     return importlib.import_module("cvxpy")
 
 
-def _solve(problem):
+def solve_problem(problem):
     tight = {"tol_gap_abs": 1e-9, "tol_gap_rel": 1e-9, "tol_feas": 1e-9}
     problem.solve(solver="CLARABEL", **tight)
     assert problem.status == "optimal", problem.status
