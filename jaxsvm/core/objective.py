@@ -242,7 +242,7 @@ def _name(function: Any) -> str:
     return getattr(function, "__name__", None) or repr(function)
 
 
-def _relative(loss: Loss, W: Weights, X: Features) -> bool:
+def is_relative(loss: Loss, W: Weights, X: Features) -> bool:
     """Whether the last class may be the zero that the other classes' scores are counted from.
 
     Then C − 1 products are enough, and of ten classes a CPU, which takes products eight columns at
@@ -258,15 +258,29 @@ def _relative(loss: Loss, W: Weights, X: Features) -> bool:
     )
 
 
-def _append_zero(scores: Float[Array, "N _K"]) -> Scores:
-    return jnp.pad(scores, ((0, 0), (0, 1)))
+def less_last(W: Float[Array, "*B C D"]) -> Float[Array, "*B _K D"]:
+    """Return the weights of all classes but the last, less the last one's."""
+    return W[..., :-1, :] - W[..., -1:, :]
+
+
+def up_to(C: int, scores: Float[Array, "..."], *, axis: int) -> Float[Array, "..."]:
+    """Return scores of C classes along an axis, of which the last is zero where they are relative.
+
+    >>> up_to(3, jnp.ones((2, 1)), axis=0)
+    Array([[1.],
+           [1.],
+           [0.]], dtype=float32)
+    """
+    pads = [(0, 0)] * scores.ndim
+    pads[axis] = (0, C - scores.shape[axis])
+    return jnp.pad(scores, pads)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _mean_loss(loss: Loss, W: Weights, data: Data, delta: ScalarLike) -> Scalar:
     """Return the mean loss; its derivative in W takes both products in one pass over X."""
-    if _relative(loss, W, data.X):
-        scores = _append_zero(score(W[:-1] - W[-1:], data.X))
+    if is_relative(loss, W, data.X):
+        scores = up_to(len(W), score(less_last(W), data.X), axis=1)
     else:
         scores = score(W, data.X)
     return jnp.mean(loss(scores, data.y, delta=delta))
@@ -289,11 +303,11 @@ def _mean_loss_jvp(loss: Loss, primals: Any, tangents: Any) -> tuple[Scalar, Sca
 
     # Of the gradient all rows are pulled back: the last one as minus the sum of the others would
     # have their rounding and not its own.
-    if _relative(loss, W, data.X):
+    if is_relative(loss, W, data.X):
         losses, gradient = dot_and_transpose(
-            lambda scores, y: value_and_gradient(_append_zero(scores), y),
+            lambda scores, y: value_and_gradient(up_to(len(W), scores, axis=1), y),
             data.X,
-            W[:-1] - W[-1:],
+            less_last(W),
             data.y,
         )
     else:

@@ -29,7 +29,7 @@ from jaxsvm.core import features
 from jaxsvm.core.arguments import check_count, check_positive
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.losses import Hinge
-from jaxsvm.core.objective import Objective, require
+from jaxsvm.core.objective import Objective, less_last, require, up_to
 from jaxsvm.core.products import pull_back, score_rows
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer, scan_between
@@ -179,7 +179,7 @@ class _Block:
     def fold(self, W: Float[Array, "*B C D"]) -> _Folded:
         """Return the weights whose products with the stored rows are the scores."""
         if self.is_relative:
-            W = W[..., :-1, :] - W[..., -1:, :]
+            W = less_last(W)
         weights, offset = features.fold(self.data.X, W.reshape(-1, W.shape[-1]))
         return _Folded(weights.reshape(*W.shape[:-1], -1), offset.reshape(W.shape[:-1]))
 
@@ -196,7 +196,7 @@ class _Block:
         first = self.first_row(p)
         y = lax.dynamic_slice_in_dim(self.data.y, first, self.n)
         own = first + jnp.arange(self.n, dtype=jnp.int32) >= p * self.n
-        scores = jnp.pad(scores, ((0, self.deltas.shape[1] - len(scores)), (0, 0)))
+        scores = up_to(self.deltas.shape[1], scores, axis=0)
         losses = self.objective.loss(scores.T, y, delta=self.objective.delta)
         return jnp.sum(jnp.where(own, losses, 0)) / len(self.stored)
 

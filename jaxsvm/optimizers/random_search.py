@@ -22,7 +22,14 @@ from jaxtyping import Bool, Float, Int
 from jaxsvm.core import features
 from jaxsvm.core.arguments import check_count, check_positive
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.objective import Objective, check_objective, require
+from jaxsvm.core.objective import (
+    Objective,
+    check_objective,
+    is_relative,
+    less_last,
+    require,
+    up_to,
+)
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer, scan_between
 
@@ -296,15 +303,16 @@ def losses_at(
 ) -> Float[Array, " B"]:
     """Return the objective at every trial: one product for each block of rows of X."""
     B, C, D = trials.shape
+    W = less_last(trials) if is_relative(objective.loss, trials[0], data.X) else trials
     # Trials run fastest along the columns of a block's scores, (rows, C, B): whatever the loss
     # does to a class it then does to B neighbours in memory at once.
-    W = trials.transpose(1, 0, 2).reshape(C * B, D)
+    W = W.transpose(1, 0, 2).reshape(-1, D)
 
     def add(total: Array, X: features.Features, y: Array) -> tuple[Array, tuple[()]]:
         def summed(scores: Array) -> Array:
             return jnp.sum(objective.loss(scores, y, delta=objective.delta))
 
-        scores = features.dot(X, W).reshape(-1, C, B)
+        scores = up_to(C, features.dot(X, W).reshape(len(y), -1, B), axis=1)
         return total + jax.vmap(summed, in_axes=2)(scores), ()
 
     total, _ = features.scan_rows(add, jnp.zeros(B, trials.dtype), data.X, data.y)
