@@ -109,8 +109,8 @@ def load_dataset(
         scale: what multiplies after that, a number > 0 such as 1/128, or ``"columns"``: each column
             is divided by its standard deviation over the training part, a constant one by 1.
         dtype: how bytes lie in memory: ``"uint8"``, `StandardizedFeatures` (CIFAR-10: 0.2 GB; on
-            an accelerator int8, 128 less, with the shift), or ``"float32"`` as a plain array (0.7 GB). Same values, to float32 rounding. Other numbers
-            are always a plain array.
+            an accelerator int8, 128 less, with the shift), or ``"float32"`` as a plain array
+            (0.7 GB). Same values, to float32 rounding. Other numbers are always a plain array.
         place: puts the training part where it is wanted, handed to it as a stream of what is on
             disk: ``lambda data: jaxsvm.shard(data, mesh)``, of which each of several processes has
             its own rows in memory and no others. By default it is on the first device.
