@@ -19,6 +19,7 @@ from jax import Array
 from jax.core import Tracer
 
 from jaxsvm.core.features import StandardizedFeatures, check_width
+from jaxsvm.core.products import BYTES
 from jaxsvm.core.rows import ShardedRows, TakenRows, host_blocks
 from jaxsvm.core.streamed import StreamedRows
 
@@ -241,7 +242,7 @@ def _check_features(name: str, X: Any) -> None:
         check_floats(name, X)
         return
     check_array(f"{name}.values", X.values)
-    if X.values.dtype not in (np.uint8, np.int8):
+    if X.values.dtype not in BYTES:
         check_floats(f"{name}.values", X.values)
     for part in ("shift", "scale"):
         check_floats(f"{name}.{part}", getattr(X, part))
@@ -276,11 +277,8 @@ def check_finite(name: str, array: Any) -> None:
     A traced array has none to look at, and passes. Where JAX has no float64 enabled, a number that
     float32 cannot hold is not finite either.
     """
-    if isinstance(array, Tracer) or array.dtype in (
-        np.uint8,
-        np.int8,
-    ):  # bytes stay on their device
-        return
+    if isinstance(array, Tracer) or array.dtype in BYTES:
+        return  # bytes stay on their device
     check_floats(name, array)
     held = jax.dtypes.canonicalize_dtype(array.dtype)
     most = np.inf if held == array.dtype else np.finfo(held).max

@@ -15,7 +15,7 @@ class BlockSizes(NamedTuple):
         product: for one product: of bytes made floats, as many as stay in cache.
         columns: of weights that a product takes together.
         summed: into one of several sums, side by side, that a gradient is the sum of.
-        narrow: not rows: whether bytes are multiplied as bfloat16 (`jaxsvm.core.products`), and
+        narrow: a choice: whether bytes are multiplied as bfloat16 (`jaxsvm.core.products`), and
             kept as int8, which a product reads as they are; of uint8 it makes a copy first.
         part: of a pruned local search, seen before it is asked whether more are needed.
         few: up to which rows are centred and scaled themselves, which is then cheaper than folding

@@ -24,6 +24,7 @@ from jaxsvm.core.rows import block_length
 
 # An accelerator's default product rounds float32 to fewer bits, enough to flip an accepted trial.
 PRECISION = lax.Precision.HIGHEST
+BYTES = (jnp.uint8, jnp.int8)  # as which features may be kept
 
 
 def score_rows(
@@ -79,8 +80,7 @@ def _pulled(G: Array, rows: Array) -> Array:
 
 
 def _is_narrow(A: Array, rows: Array) -> bool:
-    is_bytes = rows.dtype in (jnp.uint8, jnp.int8)
-    return is_bytes and A.dtype == jnp.float32 and block_sizes().narrow
+    return rows.dtype in BYTES and A.dtype == jnp.float32 and block_sizes().narrow
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
