@@ -17,6 +17,7 @@ from typing import Annotated
 
 from experiments.shared import command_line, options, runner
 from experiments.shared.compilation import compile_quickly, keep_programs
+from experiments.shared.garbage import collect_rarely
 from experiments.shared.report import Story
 from experiments.shared.run import Front
 
@@ -72,6 +73,7 @@ class Config(options.Config):
 
 
 def main() -> None:
+    collect_rarely()
     keep_programs()
     config = command_line.read(Config, __doc__)
     compile_quickly(config.source)

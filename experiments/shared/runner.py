@@ -36,6 +36,7 @@ from experiments.shared import command_line, devices, signals
 from experiments.shared import folder as folders
 from experiments.shared.compilation import compile_quickly, keep_programs
 from experiments.shared.failures import CANNOT_WRITE, MISTAKE, Failure, fail, failure_of, worst
+from experiments.shared.garbage import collect_rarely
 from experiments.shared.options import Config
 from experiments.shared.record import write_text
 from experiments.shared.run import ERRORS, Front, Run
@@ -49,6 +50,7 @@ def main(name: str) -> None:
     Args:
         name: of the section's module, as imported or ``"__main__"``.
     """
+    collect_rarely()
     keep_programs()
     module = sys.modules[name]
     config: Any = command_line.read(module.Config, module.__doc__)

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from experiments.shared import devices, signals
 from experiments.shared.compilation import CHEAP, compile_cheaply
 from experiments.shared.failures import NOT_WHOLE, Failure, failure_of
+from experiments.shared.garbage import collect_rarely
 from experiments.shared.kept_runs import UNFINISHED, kept_in
 from experiments.shared.once import shared_in
 from experiments.shared.settings import load, suiting
@@ -216,6 +217,7 @@ class Worker(NamedTuple):
 
 
 def _serve(pipe: Connection) -> None:
+    collect_rarely()
     prepared: dict[str, Prepared] = {}
 
     def answer(is_preparing: bool, name: str, config: Any, place: Path) -> Outcome | None:
