@@ -66,9 +66,10 @@ def pytest_runtest_protocol(item):
         return (yield)
 
 
-# Linux lets a process have 65,530 mappings of memory, and a program in JAX's caches keeps about
-# ten: a thousand tests in one process come to that, and LLVM then ends the process.
-MANY_MAPPINGS = 20_000
+# A program in JAX's caches keeps about ten mappings of memory. Linux lets a process have 65,530,
+# after which LLVM ends it; and long before, the more a process has, the longer the next program
+# takes to compile. What two files share is soon compiled again.
+MANY_MAPPINGS = 6_000
 
 
 def pytest_runtest_teardown(item, nextitem):
