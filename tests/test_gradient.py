@@ -40,6 +40,7 @@ def tolerance():
     return 1e-12 if float_dtype() == jnp.float64 else 2e-5
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(("loss", "penalty"), [*zip(LOSSES, PENALTIES * 2, strict=True)])
 @hypothesis.given(seed=seeds, shape=st.sampled_from([(1, 3, 4), (12, 6, 5), (7, 3, 1)]))
 @hypothesis.settings(max_examples=15)
@@ -65,6 +66,7 @@ def test_closed_form_is_the_notes_loop(seed, shape):
     np.testing.assert_allclose(got, expected, rtol=tolerance(), atol=tolerance())
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("loss", LOSSES)
 def test_bytes_equal_the_plain_matrix(loss):
     W, data = byte_problem(1, (1100, 9, 10))

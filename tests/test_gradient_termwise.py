@@ -27,6 +27,7 @@ def objective_of(loss, penalty="l2_penalty", reg=0.3, delta=1.0):
 
 
 @pytest.mark.any_precision
+@pytest.mark.compiled
 @pytest.mark.parametrize("method", ["forward", "central"])
 @pytest.mark.parametrize(("loss", "penalty"), [*zip(LOSSES, PENALTIES * 2, strict=True)])
 @hypothesis.given(seed=seeds, h=st.floats(1e-4, 2.0), integers=st.booleans())

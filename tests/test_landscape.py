@@ -60,6 +60,7 @@ def plane(seed, *, integers=False, shape=(12, 6, 5)):
     return W, a, b, data
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     ("loss", "penalty"),
     [(loss, "l2_penalty") for loss in sorted(reference.LOSSES)] + [("hinge_loss", "l1_penalty")],

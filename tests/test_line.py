@@ -56,6 +56,7 @@ def oracle(objective, W, direction, data, t):
     )
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("loss", LOSSES)
 @hypothesis.given(seed=seeds, integers=st.booleans())
@@ -72,6 +73,7 @@ def test_values_and_grid_match_the_oracle(loss, penalty, seed, integers):
     np.testing.assert_allclose(backwards[::-1], grid, rtol=rtol)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("loss", LOSSES)
 @hypothesis.given(seed=seeds, integers=st.booleans(), reg=st.sampled_from([0.0, 0.1]))

@@ -49,6 +49,7 @@ def test_losses_match_the_oracle(name, seed, shape):
         )
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("name", LOSSES)
 def test_objective_matches_the_oracle(name, penalty):

@@ -191,6 +191,7 @@ def test_chunks_of_whole_blocks_compute_no_block_twice(num_chunks):
     assert state == NUM_STEPS
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(
     "name", ["random_search", "pruned_random_search", "local_search", "pruned_local_search"]
 )

@@ -36,6 +36,7 @@ CASES = [
 ] + [("random_search", loss, "l1_penalty", 7) for loss in reference.LOSSES if loss != "hinge_loss"]
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize(("search", "loss", "penalty", "size"), CASES)
 def test_decisions_are_the_listing_s(x64, search, loss, penalty, size):
     W, data = problem(1, (9, 4, 3), scale=0.3)
@@ -101,6 +102,7 @@ def test_ties_keep_the_first(search):
     np.testing.assert_array_equal(info.accepted, expected)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("search", sorted(SEARCHES))
 def test_nan_trials_are_rejected(search):
     def loss(scores, y, *, delta):
