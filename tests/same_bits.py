@@ -26,7 +26,7 @@ from tests.devices_child import (
     functions_of_floats,
     problem,
     runs,
-    solution,
+    solutions,
     sums,
 )
 
@@ -47,8 +47,7 @@ def digests(devices):
     found: dict[str, Any] = {}
     for f, of in ((sums, data), (functions, data), (functions_of_floats, plain)):
         found |= jax.jit(f)(W, laid(of))
-    found |= runs(W, laid(data))
-    found |= {"solve": solution(data, laid), "solve of floats": solution(plain, laid)}
+    found |= runs(W, laid(data)) | solutions(data, laid)
     return {name: hashlib.sha256(b"".join(bits(tree))).hexdigest() for name, tree in found.items()}
 
 
