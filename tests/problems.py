@@ -35,9 +35,8 @@ def problem(seed, shape=(12, 6, 5), *, integers=False, scale=1.0):
     X, W = draw((N, D)), scale * draw((C, D))
     X[:, -1] = 1.0
     dtype = float_dtype()
-    y = rng.integers(0, C, N).astype(np.int32)
-    # Converted by NumPy: JAX would compile a program for each shape.
-    return jnp.asarray(W.astype(dtype)), Data(jnp.asarray(X.astype(dtype)), jnp.asarray(y))
+    y = jnp.asarray(rng.integers(0, C, N), jnp.int32)
+    return jnp.asarray(W, dtype), Data(jnp.asarray(X, dtype), y)
 
 
 def byte_problem(seed, shape=(40, 9, 10), padding=3):
@@ -50,10 +49,10 @@ def byte_problem(seed, shape=(40, 9, 10), padding=3):
     shift = np.append(values[:, : D - 1].mean(axis=0), 0.0)
     scale = np.append(np.full(D - 1, 1 / 128), 1.0)
     X = StandardizedFeatures(
-        jnp.asarray(values), jnp.asarray(shift.astype(dtype)), jnp.asarray(scale.astype(dtype))
+        jnp.asarray(values), jnp.asarray(shift, dtype), jnp.asarray(scale, dtype)
     )
-    W = jnp.asarray(rng.standard_normal((C, D)).astype(dtype))
-    return W, Data(X, jnp.asarray(rng.integers(0, C, N).astype(np.int32)))
+    W = jnp.asarray(rng.standard_normal((C, D)), dtype)
+    return W, Data(X, jnp.asarray(rng.integers(0, C, N), jnp.int32))
 
 
 seeds = st.integers(0, 2**31 - 1)
