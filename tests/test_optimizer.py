@@ -81,10 +81,10 @@ def test_a_run_in_chunks_is_the_same_run_to_the_bit(name):
     optimizer, key = OPTIMIZERS[name], jax.random.key(2)
     W, data = problem(0, SHAPE)
     W = start_of(name, W)
-    whole, info = compiled_run(optimizer, key, W, data, num_steps=18)
-    # Inside a block (6), at a block's end (12), and across whole blocks: one program serves these.
-    # Parts shorter than a block are another, which blocks of any kind share: one search does.
-    for cuts in [(6, 6, 6), (2, 6, 2, 2, 6)] if name == "local_search" else [(6, 6, 6)]:
+    whole, info = compiled_run(optimizer, key, W, data, num_steps=NUM_STEPS)
+    # At a block's end (8), inside blocks, and across a whole block: two programs serve all cuts.
+    # Where there are no blocks, a chunk's length is only how long its loop is: one program does.
+    for cuts in [(6, 6), (2, 6, 2, 2)] if optimizer.block_step else [(6, 6)]:
         state, infos, start = compiled_init(optimizer, W, data), [], 0
         for num_steps in cuts:
             state, part = compiled_advance(optimizer, key, state, data, start, num_steps=num_steps)
