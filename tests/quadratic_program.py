@@ -18,21 +18,12 @@ def quadratic_program(name, data, C, reg):
             for k in range(n)
         ]
     )
-    # N times D, whose numbers are near 1.
-    H = N * pulled @ pulled.T / (2 * reg)
     free = np.ones((N, C), bool)
     if name != "one_vs_rest_loss":
         free[np.arange(N), y] = False
-    if name == "squared_hinge_loss":
-        H = H + np.eye(n) / 2
     upper = np.where(free.ravel(), np.inf if name == "squared_hinge_loss" else 1.0, 0.0)
     linear = np.where(free.ravel(), 1.0, 0.0)
 
-    def negative(a):
-        Ha = H @ a
-        return a @ Ha / 2 - linear @ a, Ha - linear
-
-    bounds = scipy.optimize.Bounds(np.zeros(n), upper)
     if name == "crammer_singer_loss":
         # The slopes of an example are at most 1 together, which L-BFGS-B cannot be told.
         cvxpy = reference.late_cvxpy()
@@ -42,6 +33,16 @@ def quadratic_program(name, data, C, reg):
         problem = cvxpy.Problem(cvxpy.Minimize(curved - linear @ a), whole)
         reference.solve_problem(problem)
         return -problem.value / N
+    # N times D, whose numbers are near 1.
+    H = N * pulled @ pulled.T / (2 * reg)
+    if name == "squared_hinge_loss":
+        H = H + np.eye(n) / 2
+
+    def negative(a):
+        Ha = H @ a
+        return a @ Ha / 2 - linear @ a, Ha - linear
+
+    bounds = scipy.optimize.Bounds(np.zeros(n), upper)
     found = scipy.optimize.minimize(
         negative, np.zeros(n), jac=True, bounds=bounds, method="L-BFGS-B",
         options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 5000, "maxfun": 50000},

@@ -1,6 +1,5 @@
 """The two products as an accelerator takes them: bytes as bfloat16, several sums side by side."""
 
-from functools import partial
 from typing import Any
 
 import chex
@@ -49,7 +48,7 @@ def test_products_of_bytes_are_those_of_float32(seed, dtype):
 
 
 @pytest.mark.usefixtures("accelerator")
-def test_a_byte_and_a_weight_multiply_exactly():
+def test_a_byte_and_a_weight_multiply_to_the_last_digit():
     """Of one column, where nothing is summed but the three parts of a weight."""
     rows, W, _ = operands(0, np.uint8, P=1, C=50)
     got = products.score_rows(jnp.asarray(W), jnp.asarray(rows))
@@ -117,7 +116,7 @@ def test_an_accelerator_finds_what_a_cpu_finds(monkeypatch):
     assert signed.X.values.dtype == jnp.int8
     jaxsvm.validate(signed, num_classes=3)
     np.testing.assert_array_equal(np.asarray(signed.X), np.asarray(data.X))
-    got = jax.jit(partial(quantities))(W, signed)
+    got = jax.jit(lambda *a: quantities(*a))(W, signed)  # traced anew
     # |values| + |shift| of int8 is not that of uint8; both bound |X|.
     assert np.all(got.pop("sizes") >= features.largest_feature(data.X))
     expected.pop("sizes")

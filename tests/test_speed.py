@@ -5,8 +5,8 @@
         --benchmark-compare-fail=median:20%
 
 The first saves, the second, on another commit, compares with what was saved last. They take
-CIFAR-10's shape and a few minutes. Without ``--benchmark-enable`` each entry is traced for a small
-problem, which shows that it can be timed; tests/test_traces.py runs it. The first runs here too.
+CIFAR-10's shape and a few minutes. Without ``--benchmark-enable`` each entry runs once on a small
+problem, which shows that it works.
 """
 
 from functools import lru_cache
@@ -50,10 +50,5 @@ def test_speed(entry, form, benchmark, full):
     def call():
         return jax.block_until_ready(function(problem, entry.counts.speed))
 
-    def trace():
-        return function.trace(problem, entry.counts.speed)
-
-    first = entry is next(iter(ENTRIES.values()))
-    if full:
-        call()  # compiles
-    benchmark(call if full or first or not entry.jittable else trace)
+    call()  # compiles
+    benchmark(call)

@@ -73,8 +73,7 @@ LINES = {
     ),
     "search": (
         Line("a candidate of `random_search`", "random_search, one candidate", "jaxsvm, bytes",
-             {"NumPy's listing": "numpy, the notes' listing",
-              "PyTorch's": "torch, the notes' listing", "a vmapped loss": "jax, plain vmap"},
+             _LISTINGS | {"a vmapped loss": "jax, plain vmap"},
              "the product's peak"),
         Line("a draw of `pruned_random_search`, of 1000", "random search, a draw of 1000",
              "jaxsvm, pruned_random_search", {"`random_search`": "jaxsvm, random_search"}),

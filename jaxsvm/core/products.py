@@ -8,7 +8,7 @@ rounds what those before it left:
     A B = A₁ B + A₂ B + A₃ B,   A = A₁ + A₂ + A₃
 
 The products of two such numbers are exact in float32, in which they are summed, so the result is as
-good as float32's.
+good as float32's. Of an infinite factor it is NaN.
 """
 
 from functools import partial
