@@ -66,6 +66,7 @@ JUDGES = {
     "line_search": "optimizers/exact_line",
     "search searches pruning optimizer": "optimizers/local_search optimizers/random_search "
     "optimizers/pruned_local_search",
+    "digits": "core/digits",
     "dual family": "certificate/bound",
     "dual family_optima": "certificate/row_step certificate/ascent certificate/primal_dual "
     "certificate/solve certificate/path",

@@ -17,6 +17,7 @@ from jaxsvm import (
     random_search,
     run,
 )
+from jaxsvm.core import blocks
 from tests import reference
 from tests.problems import byte_problem, float_dtype, problem
 
@@ -119,9 +120,16 @@ def test_a_loss_not_known_to_be_convex_is_an_error():
             search(Objective(loss=wild))
 
 
-# --- local search: 1,700 rows are two parts of 768 and one that begins within the second ---
+# --- local search: 1,700 rows are two parts of 640 and a shorter one ---
 
 PARTS = 3
+
+
+@pytest.fixture(autouse=True)
+def short_parts(monkeypatch):
+    monkeypatch.setattr(blocks, "CPU", blocks.CPU._replace(part=640))
+
+
 LOCAL_CASES = [(loss, "l2_penalty", problem) for loss in sorted(reference.LOSSES)] + [
     ("hinge_loss", "l1_penalty", byte_problem)
 ]

@@ -74,7 +74,7 @@ LINES = {
     "search": (
         Line("a candidate of `random_search`", "random_search, one candidate", "jaxsvm, bytes",
              _LISTINGS | {"a vmapped loss": "jax, plain vmap"},
-             "the product's peak"),
+             "the float32 product's peak"),
         Line("a draw of `pruned_random_search`, of 1000", "random search, a draw of 1000",
              "jaxsvm, pruned_random_search", {"`random_search`": "jaxsvm, random_search"}),
         Line("a trial of `local_search`, from bytes", "local_search, one candidate",

@@ -3,6 +3,7 @@
 A block is there for memory and speed. It never changes what is computed, only the order of sums.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ class BlockSizes(NamedTuple):
         summed: into one of several sums, side by side, that a gradient is the sum of.
         narrow: a choice: whether bytes are multiplied as bfloat16 (`jaxsvm.core.products`), and
             kept as int8, which a product reads as they are; of uint8 it makes a copy first.
+        digits: a choice: whether a search multiplies bytes as int8 (`jaxsvm.core.digits`).
         part: of a pruned local search, seen before it is asked whether more are needed.
         few: up to which rows are centred and scaled themselves, which is then cheaper than folding
             both into all of W.
@@ -38,6 +40,7 @@ class BlockSizes(NamedTuple):
     columns: int
     summed: int
     narrow: bool
+    digits: bool
     part: int
     few: int
     label: int
@@ -54,16 +57,24 @@ class BlockSizes(NamedTuple):
     collide: int
 
 
+def _multiplies_int8() -> bool:
+    """Return whether this processor has a unit that multiplies matrices of int8."""
+    try:
+        return "amx_int8" in Path("/proc/cpuinfo").read_text()
+    except OSError:  # no Linux
+        return False
+
+
 CPU = BlockSizes(
-    product=768, columns=8, summed=2**30, narrow=False, part=768,
-    few=128, label=64, unroll=8, certified=128, host=1024, terms=1024,
-    draws=10, trials=4, steps=10, points=8, images=1, filters=2000, collide=4096,
+    product=768, columns=8, summed=2**30, narrow=False, digits=_multiplies_int8(),
+    part=1536, few=128, label=64, unroll=8, certified=128, host=1024, terms=1024,
+    draws=10, trials=8, steps=10, points=8, images=1, filters=2000, collide=4096,
 )  # fmt: skip
 # Of an H100 at CIFAR-10's shape; `host`, `part`, `trials`, `terms`, `points`, `images` and
 # `filters` by arithmetic.
 ACCELERATOR = BlockSizes(
-    product=65_536, columns=1, summed=3200, narrow=True, part=16_384,
-    few=128, label=512, unroll=64, certified=1024, host=16_384, terms=2**30,
+    product=65_536, columns=1, summed=3200, narrow=True, digits=False,
+    part=16_384, few=128, label=512, unroll=64, certified=1024, host=16_384, terms=2**30,
     draws=50, trials=16, steps=50, points=64, images=64, filters=4000, collide=2**30,
 )  # fmt: skip
 

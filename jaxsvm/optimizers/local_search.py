@@ -21,6 +21,7 @@ to sign. So a mean or a share over the searches is an unbiased estimate; take er
 independent runs over keys.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -73,8 +74,9 @@ def local_search(
     trial: it adds X δ_tᵀ when δ_t is taken. It starts from a fresh X Wᵀ, so rounding builds up
     over one block at most. With B = block_size and u the unit roundoff (6e-8 in float32), a
     carried score of example i is within γ·Σ_d |x_id| (|W_jd| + Σ_t |δ_t,jd|) of the exact one,
-    γ = (D + B + 1)u / (1 − (D + B + 1)u), which is the bound of one product but for the B. A
-    decision can differ from the plain loop's only where two losses tie to that rounding.
+    γ = (D + B + 1)u / (1 − (D + B + 1)u), which is the bound of one product but for the B. (Scores
+    of bytes on a processor with a unit for int8: as `jaxsvm.core.digits` has it.) A decision can
+    differ from the plain loop's only where two losses tie to that rounding.
 
     Args:
         objective: what is minimized; the penalty is evaluated at W + δ itself.
@@ -123,7 +125,8 @@ def local_search(
 
         def trial(carry: Any, proposal: Any) -> tuple[Any, SearchInfo]:
             (state, scores), (delta, change) = carry, proposal
-            return _try(objective, data, state, scores, delta, change)
+            state, moved, info = _try(objective, data, state, scores, delta, change)
+            return (state, jnp.where(info.accepted, moved, scores)), info
 
         (found, _), info = scan_between(trial, (begin, scores[0]), (deltas, changes), 0, stop)
         return LocalSearchState(found.params, found.best_loss, begin), info
@@ -209,17 +212,34 @@ def local_searches(
         def trials(carry: Any, proposal: Any) -> tuple[Any, SearchInfo]:
             delta, turns, change = proposal
 
-            def trial(state: SearchState, scores: Array, turn: Turn) -> tuple[Any, SearchInfo]:
-                own, own_change = _turned(turn, delta), _turned(turn, change)
-                return _try(objective, data, state, scores, own, own_change)
+            # One search after the other: what it makes of its scores stays in cache.
+            def trial(scores: Array, search: Any) -> tuple[Array, Any]:
+                s, here, turn = search
+                own, change_s = _turned(turn, delta), _turned(turn, change)
+                here, moved, info = _try(objective, data, here, scores[s], own, change_s)
+                return once(info.accepted, lambda scores: scores.at[s].set(moved), scores), (
+                    here,
+                    info,
+                )
 
-            state, scores = carry
-            return jax.vmap(trial)(state, scores, turns)
+            here, scores = carry
+            searches = jnp.arange(len(scores), dtype=jnp.int32), here, turns
+            scores, (here, info) = lax.scan(trial, scores, searches)
+            return (here, scores), info
 
         (found, _), info = scan_between(trials, (begin, scores), (deltas, turns, changes), 0, stop)
         return LocalSearchState(found.params, found.best_loss, begin), info
 
     return Optimizer(init, step, block_step, block_size)
+
+
+def once(condition: Array, f: Callable[[Any], Any], value: Any) -> Any:
+    """Return ``f(value)`` where the condition holds, else value: a `lax.cond` without copies."""
+
+    def body(loop: tuple[Array, Any]) -> tuple[Array, Any]:
+        return jnp.zeros_like(condition), f(loop[1])
+
+    return lax.while_loop(lambda loop: loop[0], body, (condition, value))[1]
 
 
 class Turn(NamedTuple):
@@ -262,7 +282,7 @@ def _scores(
     _, C, D = deltas.shape
     W = W.reshape(-1, C, D)
     rows = jnp.concatenate([W, deltas]).reshape(-1, D)
-    products = features.dot(data.X, rows).T.reshape(-1, C, data.X.shape[0])
+    products = features.scores_by_row(data.X, rows).reshape(-1, C, data.X.shape[0])
     return products[: len(W)], products[len(W) :]
 
 
@@ -273,9 +293,9 @@ def _try(
     scores: Float[Array, "C N"],
     delta: Weights,
     change: Float[Array, "C N"],
-) -> tuple[tuple[SearchState, Array], SearchInfo]:
-    """Take one trial from the scores at hand, (C, N) here and in ``change``."""
+) -> tuple[SearchState, Float[Array, "C N"], SearchInfo]:
+    """Take one trial from the scores at hand; return the trial's scores too."""
     W, moved = state.params + delta, scores + change
     loss = objective.data_loss(moved.T, data.y) + objective.reg * objective.penalty(W)
     state, info = keep_if_lower(state, W, loss)
-    return (state, jnp.where(info.accepted, moved, scores)), info
+    return state, moved, info

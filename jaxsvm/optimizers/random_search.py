@@ -308,11 +308,13 @@ def losses_at(
     # does to a class it then does to B neighbours in memory at once.
     W = W.transpose(1, 0, 2).reshape(-1, D)
 
+    dot = features.scorer(data.X, W)
+
     def add(total: Array, X: features.Features, y: Array) -> tuple[Array, tuple[()]]:
         def summed(scores: Array) -> Array:
             return jnp.sum(objective.loss(scores, y, delta=objective.delta))
 
-        scores = up_to(C, features.dot(X, W).reshape(len(y), -1, B), axis=1)
+        scores = up_to(C, dot(X).reshape(len(y), -1, B), axis=1)
         return total + jax.vmap(summed, in_axes=2)(scores), ()
 
     total, _ = features.scan_rows(add, jnp.zeros(B, trials.dtype), data.X, data.y)

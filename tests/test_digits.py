@@ -1,0 +1,129 @@
+"""Scores of bytes by int8 digits: within the promised bound, and to the same decisions."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jaxsvm
+from jaxsvm import Data, Objective
+from jaxsvm.core import blocks, digits, features
+from tests.problems import byte_problem
+
+HINGE = Objective(reg=0.1)
+UNIT = float(np.finfo(np.float32).eps) / 2
+
+
+@pytest.fixture
+def int8(monkeypatch):
+    """A processor that multiplies int8, with blocks of few rows."""
+    monkeypatch.setattr(blocks, "CPU", blocks.CPU._replace(digits=True, product=32, part=48))
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([np.uint8, np.int8]),
+    st.sampled_from([(1, 1), (7, 3), (64, 5), (3080, 2)]),
+    st.floats(-30, 30),
+)
+def test_scores_are_within_the_promised_bound(seed, dtype, shape, size):
+    (P, C), rng, info = shape, np.random.default_rng(seed), np.iinfo(dtype)
+    rows = rng.integers(info.min, info.max, (16, P), dtype, endpoint=True)
+    W = np.float32(10.0**size * rng.standard_normal((C, P)) * 10 ** rng.uniform(-6, 0, (C, P)))
+    got = np.asarray(digits.digit_scores(digits.in_digits(jnp.asarray(W)), jnp.asarray(rows)))
+    exact = W.astype(float) @ rows.T.astype(float)
+    size, largest = np.abs(W).astype(float), np.abs(W).max(axis=1, keepdims=True).astype(float)
+    x = np.abs(rows.T.astype(float))
+    bound = UNIT * (8 * size @ x + largest * x.sum(axis=0) / 64)
+    assert np.all(np.abs(got - exact) <= bound)
+
+
+def test_digits_are_those_of_the_weight():
+    W = jnp.array([[1.0, -0.3, 0.0, 1e-4], [0.0, 0.0, 0.0, 0.0]])
+    found = digits.in_digits(W)
+    assert found.digits.shape == (2, 4, 4)
+    np.testing.assert_array_equal(found.digits[0, :, 0], [32, 0, 0, 0])
+    assert float(found.unit[0]) == 1 / 32
+    places = 256.0 ** -np.arange(4.0)
+    back = np.einsum("ckp,k->cp", np.asarray(found.digits, float), places)
+    np.testing.assert_allclose(back * np.asarray(found.unit)[:, None], W, rtol=0, atol=2.0**-30)
+    np.testing.assert_array_equal(found.total, np.asarray(found.digits, int).sum(axis=-1))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_scores_of_weights_that_are_not_finite_are_nan(bad):
+    W = jnp.array([[1.0, bad], [1.0, 2.0]])
+    scores = digits.digit_scores(digits.in_digits(W), jnp.array([[3, 0]], jnp.uint8))
+    np.testing.assert_array_equal(np.isnan(scores), [[True], [False]])
+
+
+def test_the_longest_row_does_not_overflow():
+    P = digits.MOST_COLUMNS
+    scores = digits.digit_scores(
+        digits.in_digits(jnp.ones((1, P))), jnp.full((1, P), 255, jnp.uint8)
+    )
+    np.testing.assert_allclose(scores, [[255.0 * P]], rtol=1e-6)
+    assert 255 * digits.HALF * (P + 1) > 2**31 - 1
+
+
+@pytest.mark.usefixtures("int8")
+def test_only_bytes_and_float32_are_multiplied_as_digits():
+    def by_digits(dtype, stored):
+        X = jaxsvm.StandardizedFeatures(
+            jnp.ones((40, 8), stored), jnp.zeros(8, dtype), jnp.ones(8, dtype)
+        )
+        program = jax.make_jaxpr(lambda W: features.scores_by_row(X, W))(jnp.ones((3, 8), dtype))
+        return "i8[" in str(program)
+
+    assert by_digits(jnp.float32, jnp.uint8)
+    assert by_digits(jnp.float32, jnp.int8)
+    assert not by_digits(jnp.float32, jnp.float32)
+    with jax.enable_x64(True):
+        assert not by_digits(jnp.float64, jnp.uint8)
+
+
+@pytest.mark.parametrize("N", [1, 31, 32, 33, 120])
+def test_scores_by_row_are_the_scores(monkeypatch, N):
+    W, data = byte_problem(0, (N, 10, 3))
+    expected = np.asarray(features.dense(data.X), float) @ np.asarray(W.T, float)
+    for choice in (False, True):
+        sizes = blocks.CPU._replace(digits=choice, product=32)
+        monkeypatch.setattr(blocks, "CPU", sizes)
+        got = features.scores_by_row(data.X, W)
+        rows = features.scorer(data.X, W)(data.X[: N // 2 + 1])
+        np.testing.assert_allclose(got.T, expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(rows, expected[: N // 2 + 1], rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="W has shape"):
+        features.scores_by_row(data.X, W.T)
+
+
+SEARCHES = {
+    "random_search": lambda: jaxsvm.random_search(HINGE, scale=0.1, block_size=8),
+    "local_search": lambda: jaxsvm.local_search(HINGE, step_size=1e-2, block_size=8),
+    "local_searches": lambda: jaxsvm.local_searches(HINGE, step_size=1e-2, block_size=8),
+    "pruned_local_search": lambda: jaxsvm.pruned_local_search(HINGE, step_size=1e-2, block_size=8),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_decides_as_it_does_by_floats(monkeypatch, name):
+    W, data = byte_problem(0, (120, 10, 3))
+    if name == "local_searches":
+        W = jnp.stack([W, 2 * W, -W])
+
+    def search(choice: bool, data: Data):
+        sizes = blocks.CPU._replace(digits=choice, product=32, part=48)
+        monkeypatch.setattr(blocks, "CPU", sizes)
+        optimizer = SEARCHES[name]()
+        return jax.jit(
+            lambda key, W, data: jaxsvm.run(optimizer, key, W, data, num_steps=40)
+        )(jax.random.key(1), W, data)  # fmt: skip
+
+    (floats, seen), (ints, info) = search(False, data), search(True, data)
+    assert info.accepted.any()
+    np.testing.assert_array_equal(info.accepted, seen.accepted)
+    chex.assert_trees_all_close(ints.params, floats.params, rtol=1e-6)
+    chex.assert_trees_all_close(info.best_loss, seen.best_loss, rtol=1e-5)
