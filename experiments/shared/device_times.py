@@ -20,6 +20,7 @@ from experiments.shared.devices import spread, use
 from experiments.shared.options import Hardware
 from experiments.shared.workers import answer_requests
 from jaxsvm import Data, Objective, StandardizedFeatures
+from jaxsvm.core import blocks
 
 BATCH, BATCHES, TRIALS = 256, 10, 10
 OBJECTIVE = Objective(reg=1e-3)
@@ -155,4 +156,6 @@ def serve(pipe: Connection, devices: int) -> None:
     """Answer the parent's requests on so many virtual devices, until the parent ends."""
     jax.config.update("jax_platforms", "cpu")
     use(Hardware(devices))
+    # The model knows one rate of arithmetic, that of float32.
+    blocks.CPU = blocks.CPU._replace(digits=False)
     answer_requests(pipe, answer)
