@@ -84,6 +84,15 @@ def test_only_bytes_and_float32_are_multiplied_as_digits():
     with jax.enable_x64(True):
         assert not by_digits(jnp.float64, jnp.uint8)
 
+    def is_prepared(columns, stored):
+        stored = jax.ShapeDtypeStruct((5, columns), stored)
+        return isinstance(digits.prepared(jnp.ones((2, 3)), stored), digits.Digits)
+
+    most = digits.MOST_COLUMNS
+    assert is_prepared(most, jnp.uint8)
+    assert not is_prepared(most + 1, jnp.uint8)
+    assert not is_prepared(most, jnp.float32)
+
 
 @pytest.mark.parametrize("N", [1, 31, 32, 33, 120])
 def test_scores_by_row_are_the_scores(monkeypatch, N):
