@@ -86,7 +86,7 @@ def test_only_bytes_and_float32_are_multiplied_as_digits():
 
     def is_prepared(columns, stored):
         stored = jax.ShapeDtypeStruct((5, columns), stored)
-        return isinstance(digits.prepared(jnp.ones((2, 3)), stored), digits.Digits)
+        return isinstance(digits.prepared(jnp.ones((2, 3), jnp.float32), stored), digits.Digits)
 
     most = digits.MOST_COLUMNS
     assert is_prepared(most, jnp.uint8)

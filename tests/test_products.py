@@ -93,6 +93,8 @@ def test_products_of_bytes_have_every_derivative():
 def quantities(W: Any, data: Data) -> dict[str, Any]:
     search = jaxsvm.local_search(HINGE, step_size=1e-3)
     pruned = jaxsvm.pruned_local_search(HINGE, step_size=1e-3)
+    searches = jaxsvm.local_searches(HINGE, step_size=1e-3)
+    starts = jnp.stack([W, 2 * W, -W])
     batches = jaxsvm.minibatch_gradient_descent(HINGE, step_size=1e-3, batch_size=20)
     key = jax.random.key(0)
     return {
@@ -101,6 +103,7 @@ def quantities(W: Any, data: Data) -> dict[str, Any]:
         "numerical": jaxsvm.termwise_numerical_gradient(HINGE, W, data, h=1e-2),
         "bound": jaxsvm.lower_bound(HINGE, W, data),
         "search": jaxsvm.run(search, key, W, data, num_steps=30)[0].params,
+        "searches": jaxsvm.run(searches, key, starts, data, num_steps=30)[0].params,
         "pruned": jaxsvm.run(pruned, key, W, data, num_steps=30)[0].params,
         "batches": jaxsvm.run(batches, key, W, data, num_steps=5)[0].params,
         "accuracy": jaxsvm.accuracy(W, data),

@@ -28,6 +28,7 @@ class BlockSizes(NamedTuple):
         host: that leave the device together.
         terms: of a sum of hinges, added side by side at each of a few nodes.
         draws: proposals of a search made together.
+        side_by_side: a choice: whether several local searches take a trial together, or in turn.
         trials: of a pruned local search multiplied together with a part of the rows.
         steps: mini-batch steps whose examples are drawn together.
         points: of a black-box landscape evaluated side by side.
@@ -49,6 +50,7 @@ class BlockSizes(NamedTuple):
     host: int
     terms: int
     draws: int
+    side_by_side: bool
     trials: int
     steps: int
     points: int
@@ -68,14 +70,16 @@ def _multiplies_int8() -> bool:
 CPU = BlockSizes(
     product=768, columns=8, summed=2**30, narrow=False, digits=_multiplies_int8(),
     part=1536, few=128, label=64, unroll=8, certified=128, host=1024, terms=1024,
-    draws=10, trials=8, steps=10, points=8, images=1, filters=2000, collide=4096,
+    draws=10, side_by_side=False, trials=8, steps=10, points=8, images=1, filters=2000,
+    collide=4096,
 )  # fmt: skip
 # Of an H100 at CIFAR-10's shape; `host`, `part`, `trials`, `terms`, `points`, `images` and
 # `filters` by arithmetic.
 ACCELERATOR = BlockSizes(
     product=65_536, columns=1, summed=3200, narrow=True, digits=False,
     part=16_384, few=128, label=512, unroll=64, certified=1024, host=16_384, terms=2**30,
-    draws=50, trials=16, steps=50, points=64, images=64, filters=4000, collide=2**30,
+    draws=50, side_by_side=True, trials=16, steps=50, points=64, images=64, filters=4000,
+    collide=2**30,
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from jaxtyping import Float, Int
 
 from jaxsvm.core import features
 from jaxsvm.core.arguments import check_count, check_floats, check_positive, check_problem
+from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.objective import Objective, check_objective
 from jaxsvm.core.types import Data, Scalar, ScalarLike, Weights
 from jaxsvm.optimizers.contract import Optimizer, scan_between
@@ -212,19 +213,24 @@ def local_searches(
         def trials(carry: Any, proposal: Any) -> tuple[Any, SearchInfo]:
             delta, turns, change = proposal
 
-            # One search after the other: what it makes of its scores stays in cache.
-            def trial(scores: Array, search: Any) -> tuple[Array, Any]:
-                s, here, turn = search
-                own, change_s = _turned(turn, delta), _turned(turn, change)
-                here, moved, info = _try(objective, data, here, scores[s], own, change_s)
-                return once(info.accepted, lambda scores: scores.at[s].set(moved), scores), (
-                    here,
-                    info,
-                )
+            def trial(here: SearchState, scores: Array, turn: Turn) -> tuple[Any, Any, SearchInfo]:
+                own, own_change = _turned(turn, delta), _turned(turn, change)
+                return _try(objective, data, here, scores, own, own_change)
 
             here, scores = carry
+            if block_sizes().side_by_side:
+                here, moved, info = jax.vmap(trial)(here, scores, turns)
+                return (here, jnp.where(info.accepted[:, None, None], moved, scores)), info
+
+            # One search after the other: what it makes of its scores stays in cache.
+            def one(scores: Array, search: Any) -> tuple[Array, Any]:
+                s, here, turn = search
+                here, moved, info = trial(here, scores[s], turn)
+                scores = once(info.accepted, lambda scores: scores.at[s].set(moved), scores)
+                return scores, (here, info)
+
             searches = jnp.arange(len(scores), dtype=jnp.int32), here, turns
-            scores, (here, info) = lax.scan(trial, scores, searches)
+            scores, (here, info) = lax.scan(one, scores, searches)
             return (here, scores), info
 
         (found, _), info = scan_between(trials, (begin, scores), (deltas, turns, changes), 0, stop)
