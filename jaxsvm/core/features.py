@@ -158,9 +158,8 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
 def scorer(X: Features, W: Float[Array, "C D"]) -> Callable[[Features], Float[Array, "B C"]]:
     """Return the function that takes some rows of X, in its form, to their scores, for a search.
 
-    From bytes, on processors that multiply int8 faster, it multiplies in fixed point: with the
-    error that `jaxsvm.core.digits` gives, which suits rows of W whose numbers are of a like size.
-    Else it is `dot`.
+    From bytes, on processors with a unit for int8, it multiplies in fixed point, with the error
+    that `jaxsvm.core.digits` gives. Else it is `dot`.
 
     Args:
         X: (N, D) features.
