@@ -1,6 +1,7 @@
 """How much is looked at together: every block size of the library, chosen by the backend.
 
-A block is there for memory and speed. It never changes what is computed, only the order of sums.
+A block is there for memory and speed. It never changes what is computed, only the order of sums and
+how they round.
 """
 
 from pathlib import Path

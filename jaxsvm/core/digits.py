@@ -1,6 +1,6 @@
 """The scores of many weights from bytes, as exact products of int8: four digits of each weight.
 
-A processor with a unit for int8 (Intel's AMX) multiplies it over eight times as fast as float32.
+A processor with a unit for int8 (Intel's AMX) multiplies it several times as fast as float32.
 A row of weights is written in fixed point, with four digits to the base 256 and a unit of its own,
 
     w = (d₁ + d₂/256 + d₃/256² + d₄/256³) · unit,   unit = 2ᵏ > max|w|/64,   −128 ≤ d < 128
@@ -9,8 +9,10 @@ and its score is four sums of integers, which do not round and are the same in a
 
     x·w = (x·d₁ + (x·d₂ + (x·d₃ + x·d₄/256)/256)/256) · unit
 
-To divide by 256 and to multiply by the unit is exact. With u the unit roundoff of float32 (6e-8), a
-score is within
+To divide by 256 and to multiply by the unit is exact. What rounds, with u the unit roundoff of
+float32 (6e-8): the four sums as they become floats, and three additions. The digits of a weight add
+up to at most 3.1|w| in size, and no remainder is above 1.01|w|, so these are 6.2u·Σ|w_d||x_d|; what
+is left of a weight after its digits is half of unit/256³. A score is within
 
     8u·Σ|w_d||x_d| + (u/64)·max|w|·Σ|x_d|
 

@@ -159,14 +159,7 @@ def scorer(X: Features, W: Float[Array, "C D"]) -> Callable[[Features], Float[Ar
     """Return the function that takes some rows of X, in its form, to their scores, for a search.
 
     From bytes, on processors with a unit for int8, it multiplies in fixed point, with the error
-    that `jaxsvm.core.digits` gives. Else it is `dot`.
-
-    Args:
-        X: (N, D) features.
-        W: (C, D) weights.
-
-    Raises:
-        ValueError: W has another number of columns than X.
+    that `jaxsvm.core.digits` gives. Else it is `dot`, whose X, W and error it has.
     """
     check_width(X, W)
     if not has_digits(values_of(X), W.dtype):
@@ -177,16 +170,7 @@ def scorer(X: Features, W: Float[Array, "C D"]) -> Callable[[Features], Float[Ar
 
 
 def scores_by_row(X: Features, W: Float[Array, "C D"]) -> Float[Array, "C N"]:
-    """Return ``W Xᵀ`` by `scorer`: the scores of one row of W are neighbours in memory.
-
-    Args:
-        X: (N, D) features: an array, `StandardizedFeatures`, or either with sharded or streamed
-            rows.
-        W: (C, D) weights.
-
-    Raises:
-        ValueError: W has another number of columns than X.
-    """
+    """Return ``W Xᵀ`` by `scorer`: the scores of one row of W are neighbours in memory."""
     stored, score = values_of(X), scorer(X, W)
     if not has_digits(stored, W.dtype):
         return score(X).T
