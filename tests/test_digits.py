@@ -109,6 +109,44 @@ def test_scores_by_row_are_the_scores(monkeypatch, N):
         features.scores_by_row(data.X, W.T)
 
 
+def by_digits(monkeypatch, choice):
+    monkeypatch.setattr(blocks, "CPU", blocks.CPU._replace(digits=choice, product=32, part=48))
+
+
+@pytest.mark.parametrize("loss", ["hinge_loss", "softmax_loss", "one_vs_rest_loss"])
+def test_a_value_is_that_of_floats_and_every_derivative_their_own(monkeypatch, loss):
+    objective = Objective(getattr(jaxsvm, loss), reg=0.1)
+    W, data = byte_problem(0, (200, 10, 3))
+    several = jnp.stack([W, -W, 2 * W])
+
+    def found(choice):
+        by_digits(monkeypatch, choice)
+        values = jax.vmap(objective, (0, None))(several, data)
+        return values, jax.grad(objective)(W, data), jax.hessian(objective)(W, data)
+
+    (floats, *derivatives), (ints, *same) = found(False), found(True)
+    np.testing.assert_allclose(ints, floats, rtol=2e-6)
+    assert "i8[" in str(jax.make_jaxpr(objective)(W, data))
+    chex.assert_trees_all_equal(same, derivatives)
+
+
+def test_a_line_search_and_a_proof_are_those_of_floats(monkeypatch):
+    W, data = byte_problem(0, (200, 10, 3))
+
+    def found(choice):
+        by_digits(monkeypatch, choice)
+        search = jaxsvm.line_search_descent(HINGE)
+        # A few steps: at kinks their ends part by what the first ones round.
+        _, info = jaxsvm.run(search, jax.random.key(0), W, data, num_steps=4)
+        return info.loss, jaxsvm.solve(HINGE, data, gap_tolerance=1e-4)
+
+    (floats, solved), (ints, proved) = found(False), found(True)
+    np.testing.assert_allclose(ints, floats, rtol=1e-5)
+    assert proved.gap <= 1e-4 * proved.primal
+    assert proved.dual <= solved.primal
+    assert solved.dual <= proved.primal
+
+
 SEARCHES = {
     "random_search": lambda: jaxsvm.random_search(HINGE, scale=0.1, block_size=8),
     "local_search": lambda: jaxsvm.local_search(HINGE, step_size=1e-2, block_size=8),

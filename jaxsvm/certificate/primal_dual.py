@@ -22,7 +22,13 @@ from jax import Array, lax
 
 from jaxsvm.certificate import bound
 from jaxsvm.certificate.row_step import row_step
-from jaxsvm.core.features import Features, dense, dot, dot_transpose, second_moments
+from jaxsvm.core.features import (
+    Features,
+    dense,
+    dot_transpose,
+    scores_by_row,
+    second_moments,
+)
 from jaxsvm.core.objective import Objective, require, score
 from jaxsvm.core.types import Data, Labels, Scores, Weights
 from jaxsvm.lines.line import first_minimizer, line_of_scores
@@ -204,7 +210,7 @@ def steps(
         gradient = 2 * reg * state.W + state.pulled
         dW = -metric.solve(gradient)
         W = state.W + dW
-        scores = dot(data.X, W)
+        scores = scores_by_row(data.X, W).T
         primal = objective.data_loss(scores, y) + reg * jnp.sum(W * W)
         target = state.G * curvature[:, None] + 2 * scores - state.scores
         margins = loss.all_margins(target, y, delta=objective.delta)

@@ -156,7 +156,7 @@ def dot(X: Features, W: Float[Array, "C D"]) -> Float[Array, "N C"]:
 
 
 def scorer(X: Features, W: Float[Array, "C D"]) -> Callable[[Features], Float[Array, "B C"]]:
-    """Return the function that takes some rows of X, in its form, to their scores, for a search.
+    """Return the function that takes some rows of X, in its form, to their scores, for values.
 
     From bytes, on processors with a unit for int8, it multiplies in fixed point, with the error
     that `jaxsvm.core.digits` gives. Else it is `dot`, whose X, W and error it has.
@@ -170,7 +170,10 @@ def scorer(X: Features, W: Float[Array, "C D"]) -> Callable[[Features], Float[Ar
 
 
 def scores_by_row(X: Features, W: Float[Array, "C D"]) -> Float[Array, "C N"]:
-    """Return ``W Xᵀ`` by `scorer`: the scores of one row of W are neighbours in memory."""
+    """Return ``W Xᵀ`` by `scorer`: the scores of one row of W are neighbours in memory.
+
+    For values: it has no derivative, and what ties in `dot` may part here by rounding.
+    """
     stored, score = values_of(X), scorer(X, W)
     if not has_digits(stored, W.dtype):
         return score(X).T

@@ -123,7 +123,7 @@ def line_search_descent(
     ) -> tuple[LineSearchState, LineSearchInfo]:
         W = state.params
         stale = (state.num_steps % REFRESH_STEPS == 0) & (state.num_steps > 0)
-        scores = lax.cond(stale, lambda: score(W, data.X), lambda: state.scores)
+        scores = lax.cond(stale, lambda: features.scores_by_row(data.X, W).T, lambda: state.scores)
         push = score_gradient(objective, scores, data.y) / scores.shape[0]
         gradient = features.dot_transpose(push, data.X) + objective.reg * penalty.gradient(W)
 
@@ -134,7 +134,9 @@ def line_search_descent(
         else:
             keep = jnp.asarray(momentum, W.dtype)
         direction = keep * state.direction - gradient
-        direction_scores = keep * state.direction_scores - score(gradient, data.X)
+        direction_scores = (
+            keep * state.direction_scores - features.scores_by_row(data.X, gradient).T
+        )
 
         ahead = line_of_scores(objective, scores, direction_scores, W, direction, data.y)
         loss, best = ahead.value(0.0), ahead.minimum()
