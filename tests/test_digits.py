@@ -13,6 +13,8 @@ from jaxsvm import Data, Objective
 from jaxsvm.core import blocks, digits, features
 from tests.problems import byte_problem
 
+pytestmark = pytest.mark.any_precision  # only float32 is multiplied so
+
 HINGE = Objective(reg=0.1)
 UNIT = float(np.finfo(np.float32).eps) / 2
 
@@ -21,6 +23,11 @@ UNIT = float(np.finfo(np.float32).eps) / 2
 def int8(monkeypatch):
     """A processor that multiplies int8, with blocks of few rows."""
     monkeypatch.setattr(blocks, "CPU", blocks.CPU._replace(digits=True, product=32, part=48))
+
+
+@jax.jit
+def scores_by_digits(W, rows):
+    return digits.digit_scores(digits.in_digits(W), rows)
 
 
 @given(
@@ -33,7 +40,7 @@ def test_scores_are_within_the_promised_bound(seed, dtype, shape, size):
     (P, C), rng, info = shape, np.random.default_rng(seed), np.iinfo(dtype)
     rows = rng.integers(info.min, info.max, (16, P), dtype, endpoint=True)
     W = np.float32(10.0**size * rng.standard_normal((C, P)) * 10 ** rng.uniform(-6, 0, (C, P)))
-    got = np.asarray(digits.digit_scores(digits.in_digits(jnp.asarray(W)), jnp.asarray(rows)))
+    got = np.asarray(scores_by_digits(W, rows))
     exact = W.astype(float) @ rows.T.astype(float)
     size, largest = np.abs(W).astype(float), np.abs(W).max(axis=1, keepdims=True).astype(float)
     x = np.abs(rows.T.astype(float))
@@ -101,8 +108,12 @@ def test_scores_by_row_are_the_scores(monkeypatch, N):
     for choice in (False, True):
         sizes = blocks.CPU._replace(digits=choice, product=32)
         monkeypatch.setattr(blocks, "CPU", sizes)
-        got = features.scores_by_row(data.X, W)
-        rows = features.scorer(data.X, W)(data.X[: N // 2 + 1])
+
+        @jax.jit
+        def found(W, X):
+            return features.scores_by_row(X, W), features.scorer(X, W)(X[: N // 2 + 1])
+
+        got, rows = found(W, data.X)
         np.testing.assert_allclose(got.T, expected, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(rows, expected[: N // 2 + 1], rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="W has shape"):
@@ -121,8 +132,13 @@ def test_a_value_is_that_of_floats_and_every_derivative_their_own(monkeypatch, l
 
     def found(choice):
         by_digits(monkeypatch, choice)
-        values = jax.vmap(objective, (0, None))(several, data)
-        return values, jax.grad(objective)(W, data), jax.hessian(objective)(W, data)
+
+        @jax.jit
+        def all_of(W, several, data):
+            values = jax.vmap(objective, (0, None))(several, data)
+            return values, jax.grad(objective)(W, data), jax.hessian(objective)(W, data)
+
+        return all_of(W, several, data)
 
     (floats, *derivatives), (ints, *same) = found(False), found(True)
     np.testing.assert_allclose(ints, floats, rtol=2e-6)
