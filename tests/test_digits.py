@@ -1,5 +1,7 @@
 """Scores of bytes by int8 digits: within the promised bound, and to the same decisions."""
 
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -20,9 +22,14 @@ UNIT = float(np.finfo(np.float32).eps) / 2
 
 
 @pytest.fixture
-def int8(monkeypatch):
-    """A processor that multiplies int8, with blocks of few rows."""
-    monkeypatch.setattr(blocks, "CPU", blocks.CPU._replace(digits=True, product=32, part=48))
+def by_digits(monkeypatch):
+    """Have a processor multiply int8, or not, by blocks of few rows."""
+
+    def choose(choice):
+        sizes = blocks.CPU._replace(digits=choice, product=32, part=48, few=4)
+        monkeypatch.setattr(blocks, "CPU", sizes)
+
+    return choose
 
 
 @jax.jit
@@ -76,20 +83,22 @@ def test_the_longest_row_does_not_overflow():
     assert 255 * digits.HALF * (P + 1) > 2**31 - 1
 
 
-@pytest.mark.usefixtures("int8")
-def test_only_bytes_and_float32_are_multiplied_as_digits():
-    def by_digits(dtype, stored):
+def test_only_bytes_and_float32_are_multiplied_as_digits(by_digits):
+    by_digits(True)
+
+    def has_any(dtype, stored, N=5):
         X = jaxsvm.StandardizedFeatures(
-            jnp.ones((40, 8), stored), jnp.zeros(8, dtype), jnp.ones(8, dtype)
+            jnp.ones((N, 8), stored), jnp.zeros(8, dtype), jnp.ones(8, dtype)
         )
         program = jax.make_jaxpr(lambda W: features.scores_by_row(X, W))(jnp.ones((3, 8), dtype))
         return "i8[" in str(program)
 
-    assert by_digits(jnp.float32, jnp.uint8)
-    assert by_digits(jnp.float32, jnp.int8)
-    assert not by_digits(jnp.float32, jnp.float32)
+    assert has_any(jnp.float32, jnp.uint8)
+    assert not has_any(jnp.float32, jnp.uint8, N=4)  # a few rows: digits take longer
+    assert has_any(jnp.float32, jnp.int8)
+    assert not has_any(jnp.float32, jnp.float32)
     with jax.enable_x64(True):
-        assert not by_digits(jnp.float64, jnp.uint8)
+        assert not has_any(jnp.float64, jnp.uint8)
 
     def is_prepared(columns, stored):
         stored = jax.ShapeDtypeStruct((5, columns), stored)
@@ -102,12 +111,11 @@ def test_only_bytes_and_float32_are_multiplied_as_digits():
 
 
 @pytest.mark.parametrize("N", [1, 31, 32, 33, 120])
-def test_scores_by_row_are_the_scores(monkeypatch, N):
+def test_scores_by_row_are_the_scores(by_digits, N):
     W, data = byte_problem(0, (N, 10, 3))
     expected = np.asarray(features.dense(data.X), float) @ np.asarray(W.T, float)
     for choice in (False, True):
-        sizes = blocks.CPU._replace(digits=choice, product=32)
-        monkeypatch.setattr(blocks, "CPU", sizes)
+        by_digits(choice)
 
         @jax.jit
         def found(W, X):
@@ -120,18 +128,14 @@ def test_scores_by_row_are_the_scores(monkeypatch, N):
         features.scores_by_row(data.X, W.T)
 
 
-def by_digits(monkeypatch, choice):
-    monkeypatch.setattr(blocks, "CPU", blocks.CPU._replace(digits=choice, product=32, part=48))
-
-
 @pytest.mark.parametrize("loss", ["hinge_loss", "softmax_loss", "one_vs_rest_loss"])
-def test_a_value_is_that_of_floats_and_every_derivative_their_own(monkeypatch, loss):
+def test_a_value_is_that_of_floats_and_every_derivative_their_own(by_digits, loss):
     objective = Objective(getattr(jaxsvm, loss), reg=0.1)
     W, data = byte_problem(0, (200, 10, 3))
     several = jnp.stack([W, -W, 2 * W])
 
     def found(choice):
-        by_digits(monkeypatch, choice)
+        by_digits(choice)
 
         @jax.jit
         def all_of(W, several, data):
@@ -146,19 +150,72 @@ def test_a_value_is_that_of_floats_and_every_derivative_their_own(monkeypatch, l
     chex.assert_trees_all_equal(same, derivatives)
 
 
-def test_a_line_search_and_a_proof_are_those_of_floats(monkeypatch):
+@pytest.mark.parametrize("is_sharded", [False, True])
+def test_scores_have_the_derivatives_of_floats(by_digits, is_sharded):
+    W, data = byte_problem(0, (200, 10, 3))
+    if is_sharded:
+        data = jaxsvm.shard(data, jax.make_mesh((1,), ("rows",)))
+    by_digits(True)
+
+    def derivatives(scores):
+        def total(W, X):
+            return jnp.sum(jnp.sin(scores(W, X)))
+
+        @jax.jit
+        def found(W, X):
+            def scaled(scale):
+                return total(W, replace(X, scale=scale))
+
+            first = jax.grad(total)(W, X), jax.grad(scaled)(X.scale)
+            forward = lambda W: jax.jvp(lambda W: total(W, X), (W,), (W,))[1]  # noqa: E731
+            return first, jax.jvp(forward, (W,), (jnp.ones_like(W),))
+
+        return found(W, data.X)
+
+    got = derivatives(lambda W, X: features.scores_by_row(X, W))
+    expected = derivatives(lambda W, X: features.dot(X, W).T)
+    chex.assert_trees_all_close(got, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_runs_have_the_derivatives_of_floats(by_digits):
+    W, data = byte_problem(0, (200, 10, 3))
+
+    def best(make, start, num_steps):
+        state, _ = jaxsvm.run(make, jax.random.key(0), start, data, num_steps=num_steps)
+        return HINGE(state.params, data)
+
+    def found(choice):
+        by_digits(choice)
+        line_search = jaxsvm.line_search_descent(HINGE)
+        return jax.jit(
+            lambda W, scale: (
+                jax.jvp(lambda W: best(line_search, W, 1), (W,), (W,)),
+                jax.grad(
+                    lambda scale: jaxsvm.run(
+                        jaxsvm.random_search(HINGE, scale=scale), jax.random.key(0), W, data,
+                        num_steps=20,
+                    )[0].best_loss
+                )(scale),
+            )
+        )(W, 0.1)  # fmt: skip
+
+    chex.assert_trees_all_close(found(True), found(False), rtol=1e-4)
+
+
+def test_a_line_search_and_a_proof_are_those_of_floats(by_digits):
     W, data = byte_problem(0, (200, 10, 3))
 
     def found(choice):
-        by_digits(monkeypatch, choice)
+        by_digits(choice)
         search = jaxsvm.line_search_descent(HINGE)
         # A few steps: at kinks their ends part by what the first ones round.
-        _, info = jaxsvm.run(search, jax.random.key(0), W, data, num_steps=4)
-        return info.loss, jaxsvm.solve(HINGE, data, gap_tolerance=1e-4)
+        _, info = jaxsvm.run(search, jax.random.key(0), W, data, num_steps=3)
+        weak = Objective(reg=1e-4)  # for which ascent gives way to steps in a metric
+        return info.loss, jaxsvm.solve(weak, data, gap_tolerance=1e-3, max_passes=300)
 
     (floats, solved), (ints, proved) = found(False), found(True)
     np.testing.assert_allclose(ints, floats, rtol=1e-5)
-    assert proved.gap <= 1e-4 * proved.primal
+    assert proved.gap <= 1e-3 * proved.primal
     assert proved.dual <= solved.primal
     assert solved.dual <= proved.primal
 
@@ -172,14 +229,13 @@ SEARCHES = {
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_a_search_decides_as_it_does_by_floats(monkeypatch, name):
+def test_a_search_decides_as_it_does_by_floats(by_digits, name):
     W, data = byte_problem(0, (120, 10, 3))
     if name == "local_searches":
         W = jnp.stack([W, 2 * W, -W])
 
     def search(choice: bool, data: Data):
-        sizes = blocks.CPU._replace(digits=choice, product=32, part=48)
-        monkeypatch.setattr(blocks, "CPU", sizes)
+        by_digits(choice)
         optimizer = SEARCHES[name]()
         return jax.jit(
             lambda key, W, data: jaxsvm.run(optimizer, key, W, data, num_steps=40)

@@ -55,15 +55,15 @@ def test_nan_stays_nan():
     scores = jnp.zeros((12, 5)).at[3, 1].set(jnp.nan)
 
     @jax.jit
-    def found(objective, W, bad):
+    def found(objective, W, bad, scores):
         slopes = jnp.full((12, 5), 0.5)
         return (
             certificate.dual_value(objective, slopes, bad),
             jaxsvm.lower_bound(objective, W, bad),
-            gradients.score_gradient(objective, scores, data.y)[3, 1],
+            gradients.score_gradient(objective, scores, bad.y)[3, 1],
         )
 
-    np.testing.assert_array_equal(found(Objective(reg=0.1), W, bad), np.nan)
+    np.testing.assert_array_equal(found(Objective(reg=0.1), W, bad, scores), np.nan)
 
 
 @pytest.mark.any_precision

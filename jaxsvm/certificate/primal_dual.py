@@ -22,14 +22,8 @@ from jax import Array, lax
 
 from jaxsvm.certificate import bound
 from jaxsvm.certificate.row_step import row_step
-from jaxsvm.core.features import (
-    Features,
-    dense,
-    dot_transpose,
-    scores_by_row,
-    second_moments,
-)
-from jaxsvm.core.objective import Objective, require, score
+from jaxsvm.core.features import Features, dense, dot_transpose, scores_by_row, second_moments
+from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Labels, Scores, Weights
 from jaxsvm.lines.line import first_minimizer, line_of_scores
 
@@ -74,7 +68,7 @@ def initial_state(objective: Objective, W: Weights, slopes: Scores | None, data:
     the best bound on their ray they would not, and on CIFAR-10 cost ten steps.
     """
     loss, _ = require(objective, "solve", bound=True)
-    scores = score(W, data.X)
+    scores = scores_by_row(data.X, W).T
     if slopes is None:
         slopes = loss.slopes(scores, data.y, delta=objective.delta)
     primal = objective.data_loss(scores, data.y) + objective.reg * jnp.sum(W * W)

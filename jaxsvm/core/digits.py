@@ -24,6 +24,7 @@ Source: Ootomo, Ozaki and Yokota, "DGEMM on integer matrix multiplication unit" 
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int, Int8, Shaped
@@ -41,11 +42,13 @@ class Digits(NamedTuple):
     """Rows of weights in fixed point.
 
     Attributes:
+        weights: themselves, of which the scores have the derivative of a product in float32.
         digits: the K digits of each weight.
         total: their sums over a row.
         unit: of each row.
     """
 
+    weights: Float[Array, "*C P"]
     digits: Int8[Array, "*C K P"]
     total: Int[Array, "*C K"]
     unit: Float[Array, "*C"]
@@ -74,20 +77,22 @@ def prepared_scores(
 
 def in_digits(W: Float[Array, "*C P"]) -> Digits:
     """Return weights in fixed point; a row that is not finite has the unit NaN."""
-    largest = jnp.max(jnp.abs(W), axis=-1)
+    fixed = lax.stop_gradient(W)
+    largest = jnp.max(jnp.abs(fixed), axis=-1)
     above = jnp.ldexp(jnp.ones_like(largest), jnp.frexp(largest)[1])
     unit = jnp.maximum(above / 64, jnp.finfo(W.dtype).tiny)
     unit = jnp.where(jnp.isfinite(largest), unit, jnp.nan)
-    rest = jnp.round(W / unit[..., None] * BASE ** (COUNT - 1)).astype(jnp.int32)
+    rest = jnp.round(fixed / unit[..., None] * BASE ** (COUNT - 1)).astype(jnp.int32)
     found: list[Array] = []
     for _ in range(COUNT):  # the last digit first
         digit = ((rest + HALF) & (BASE - 1)) - HALF
         found.insert(0, digit.astype(jnp.int8))
         rest = (rest - digit) >> BITS
     digits = jnp.stack(found, axis=-2)
-    return Digits(digits, jnp.sum(digits, axis=-1, dtype=jnp.int32), unit)
+    return Digits(W, digits, jnp.sum(digits, axis=-1, dtype=jnp.int32), unit)
 
 
+@jax.custom_jvp
 def digit_scores(weights: Digits, rows: Shaped[Array, "n P"]) -> Float[Array, "*C n"]:
     """Return ``W rowsᵀ`` for weights in fixed point and bytes.
 
@@ -95,7 +100,7 @@ def digit_scores(weights: Digits, rows: Shaped[Array, "n P"]) -> Float[Array, "*
     >>> digit_scores(in_digits(W), jnp.array([[100, 200, 7], [8, 0, 255]], jnp.uint8))
     Array([[0., 8.]], dtype=float32)
     """
-    digits, total, unit = weights
+    _, digits, total, unit = weights
     is_signed = rows.dtype == jnp.int8
     # HALF less is an int8 of the same bits but one.
     signed = rows if is_signed else lax.bitcast_convert_type(rows ^ jnp.uint8(HALF), jnp.int8)
@@ -109,3 +114,9 @@ def digit_scores(weights: Digits, rows: Shaped[Array, "n P"]) -> Float[Array, "*
     for k in reversed(range(COUNT)):
         score = score / BASE + sums[..., k, :].astype(unit.dtype)
     return score * unit[..., None]
+
+
+@digit_scores.defjvp
+def _digit_scores_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    weights, rows = primals
+    return digit_scores(weights, rows), prepared_scores(tangents[0].weights, rows)

@@ -30,7 +30,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.digits import digit_scores, has_digits, in_digits
+from jaxsvm.core.digits import Digits, digit_scores, has_digits, in_digits
 from jaxsvm.core.products import PRECISION, pull_back, score_rows
 from jaxsvm.core.rows import ShardedRows, TakenRows, add, each_row, layout, scan_blocks
 from jaxsvm.core.streamed import StreamedRows
@@ -170,22 +170,35 @@ def scorer(X: Features, W: Float[Array, "C D"]) -> Callable[[Features], Float[Ar
 
 
 def scores_by_row(X: Features, W: Float[Array, "C D"]) -> Float[Array, "C N"]:
-    """Return ``W Xᵀ`` by `scorer`: the scores of one row of W are neighbours in memory.
+    """Return ``W Xᵀ`` as by `scorer`: the scores of one row of W are neighbours in memory.
 
-    For values: it has no derivative, and what ties in `dot` may part here by rounding.
+    For values: what ties in `dot` may part here by rounding. A few rows `dot` multiplies sooner.
+    Its derivatives are `dot`'s, but for ``jvp`` of ``grad``, in which JAX drops rules in loops.
     """
-    stored, score = values_of(X), scorer(X, W)
-    if not has_digits(stored, W.dtype):
-        return score(X).T
+    check_width(X, W)
+    stored = values_of(X)
+    if len(X) <= block_sizes().few or not has_digits(stored, W.dtype):
+        return dot(X, W).T
+    weights, offset = fold(X, W)
+    digits = in_digits(weights)
+
+    @jax.checkpoint  # as in `dot`
+    def scores(digits: Digits, offset: Array, rows: Array) -> Array:
+        return digit_scores(digits, rows) - offset[:, None]
+
     if not isinstance(stored, Array):
-        return scan_rows(lambda _, rows: ((), score(rows)), (), X)[1].T
+
+        def taken(digits: Digits, offset: Array, total: tuple[()], rows: Array) -> Any:
+            return total, scores(digits, offset, rows).T
+
+        return scan_blocks(Partial(taken, digits, offset), (), stored)[1].T
     N = len(stored)
     size = min(block_sizes().product, N)
 
     def block(i: Array, out: Array) -> Array:
         start = jnp.minimum(i * size, N - size)  # the last block begins early
-        scores = score(_with_values(X, lax.dynamic_slice_in_dim(stored, start, size))).T
-        return lax.dynamic_update_slice_in_dim(out, scores, start, axis=1)
+        found = scores(digits, offset, lax.dynamic_slice_in_dim(stored, start, size))
+        return lax.dynamic_update_slice_in_dim(out, found, start, axis=1)
 
     return lax.fori_loop(0, -(-N // size), block, jnp.zeros((len(W), N), W.dtype))
 

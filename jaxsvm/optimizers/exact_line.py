@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxsvm.core import features
 from jaxsvm.core.arguments import check_number, check_problem
-from jaxsvm.core.objective import Objective, require, score
+from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Scores, Weights
 from jaxsvm.gradients.analytic import score_gradient
 from jaxsvm.lines.line import line_of_scores
@@ -114,7 +114,7 @@ def line_search_descent(
 
     def init(params: Weights, data: Data) -> LineSearchState:
         check_problem(params, data)
-        scores = score(params, data.X)
+        scores = features.scores_by_row(data.X, params).T
         zero = jnp.zeros_like(params)
         return LineSearchState(params, scores, zero, jnp.zeros_like(scores), zero, jnp.int32(0))
 
