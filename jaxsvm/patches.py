@@ -40,7 +40,7 @@ from jaxsvm.core.arguments import (
     check_positive,
 )
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.products import PRECISION
+from jaxsvm.core.contraction import PRECISION
 
 ROWS_AT_ONCE = 4096  # windows whose responses k-means holds at a time
 # Bytes or floats; the shape is checked by a ValueError that says more.

@@ -1,4 +1,4 @@
-"""Scores of bytes by int8 digits: within the promised bound, and to the same decisions."""
+"""Products of bytes by int8 digits: within the promised bound, and to the same decisions."""
 
 from dataclasses import replace
 
@@ -32,9 +32,7 @@ def by_digits(monkeypatch):
     return choose
 
 
-@jax.jit
-def scores_by_digits(W, rows):
-    return digits.digit_scores(digits.in_digits(W), rows)
+product = jax.jit(digits.digit_product, static_argnames="axis")
 
 
 @given(
@@ -42,12 +40,13 @@ def scores_by_digits(W, rows):
     st.sampled_from([np.uint8, np.int8]),
     st.sampled_from([(1, 1), (7, 3), (64, 5), (3080, 2)]),
     st.floats(-30, 30),
+    st.sampled_from([0, 1]),
 )
-def test_scores_are_within_the_promised_bound(seed, dtype, shape, size):
+def test_products_are_within_the_promised_bound(seed, dtype, shape, size, axis):
     (P, C), rng, info = shape, np.random.default_rng(seed), np.iinfo(dtype)
     rows = rng.integers(info.min, info.max, (16, P), dtype, endpoint=True)
     W = np.float32(10.0**size * rng.standard_normal((C, P)) * 10 ** rng.uniform(-6, 0, (C, P)))
-    got = np.asarray(scores_by_digits(W, rows))
+    got = np.asarray(product(W, rows if axis else np.ascontiguousarray(rows.T), axis=axis))
     exact = W.astype(float) @ rows.T.astype(float)
     size, largest = np.abs(W).astype(float), np.abs(W).max(axis=1, keepdims=True).astype(float)
     x = np.abs(rows.T.astype(float))
@@ -70,15 +69,13 @@ def test_digits_are_those_of_the_weight():
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_the_scores_of_weights_that_are_not_finite_are_nan(bad):
     W = jnp.array([[1.0, bad], [1.0, 2.0]])
-    scores = digits.digit_scores(digits.in_digits(W), jnp.array([[3, 0]], jnp.uint8))
+    scores = product(W, jnp.array([[3, 0]], jnp.uint8), axis=1)
     np.testing.assert_array_equal(np.isnan(scores), [[True], [False]])
 
 
 def test_the_longest_row_does_not_overflow():
     P = digits.MOST_COLUMNS
-    scores = digits.digit_scores(
-        digits.in_digits(jnp.ones((1, P))), jnp.full((1, P), 255, jnp.uint8)
-    )
+    scores = product(jnp.ones((1, P)), jnp.full((1, P), 255, jnp.uint8), axis=1)
     np.testing.assert_allclose(scores, [[255.0 * P]], rtol=1e-6)
     assert 255 * digits.HALF * (P + 1) > 2**31 - 1
 
@@ -91,7 +88,7 @@ def test_only_bytes_and_float32_are_multiplied_as_digits(by_digits):
             jnp.ones((N, 8), stored), jnp.zeros(8, dtype), jnp.ones(8, dtype)
         )
         program = jax.make_jaxpr(lambda W: features.scores_by_row(X, W))(jnp.ones((3, 8), dtype))
-        return "i8[" in str(program)
+        return "product_by_digits" in str(program)
 
     assert has_any(jnp.float32, jnp.uint8)
     assert not has_any(jnp.float32, jnp.uint8, N=4)  # a few rows: digits take longer
@@ -129,7 +126,7 @@ def test_scores_by_row_are_the_scores(by_digits, N):
 
 
 @pytest.mark.parametrize("loss", ["hinge_loss", "softmax_loss", "one_vs_rest_loss"])
-def test_a_value_is_that_of_floats_and_every_derivative_their_own(by_digits, loss):
+def test_an_objective_and_its_derivatives_are_those_of_floats(by_digits, loss):
     objective = Objective(getattr(jaxsvm, loss), reg=0.1)
     W, data = byte_problem(0, (200, 10, 3))
     several = jnp.stack([W, -W, 2 * W])
@@ -140,14 +137,73 @@ def test_a_value_is_that_of_floats_and_every_derivative_their_own(by_digits, los
         @jax.jit
         def all_of(W, several, data):
             values = jax.vmap(objective, (0, None))(several, data)
-            return values, jax.grad(objective)(W, data), jax.hessian(objective)(W, data)
+            gradients = jax.vmap(jax.grad(objective), (0, None))(several, data)
+            along = lambda W: jnp.vdot(jax.grad(objective)(W, data), several[1])  # noqa: E731
+            second = jax.hessian(objective)(W, data), jax.grad(along)(W)
+            return values, gradients, jaxsvm.score(W, data.X), second
 
         return all_of(W, several, data)
 
-    (floats, *derivatives), (ints, *same) = found(False), found(True)
-    np.testing.assert_allclose(ints, floats, rtol=2e-6)
-    assert "i8[" in str(jax.make_jaxpr(objective)(W, data))
-    chex.assert_trees_all_equal(same, derivatives)
+    floats, ints = found(False), found(True)
+    chex.assert_trees_all_close(ints, floats, rtol=2e-6, atol=2e-7)
+    for f in (objective, jax.grad(objective)):
+        assert "product_by_digits" in str(jax.make_jaxpr(f)(W, data))
+
+
+def test_a_gradient_check_takes_no_digit_for_a_kink(by_digits):
+    W, data = byte_problem(0, (20, 4, 3))
+    by_digits(True)
+
+    def loss_fn(W):
+        return Objective(jaxsvm.softmax_loss, reg=0.1)(W, data)
+
+    assert "product_by_digits" in str(jax.make_jaxpr(loss_fn)(W))
+    check = jaxsvm.check_gradient(loss_fn, W)
+    assert check.num_smooth == W.size
+
+
+# Of the weights and of the rows, from the inside out.
+AXES = {
+    "weights": [(0, None)],
+    "rows": [(None, 0)],
+    "both": [(1, 2)],
+    "weights of rows": [(None, 1), (0, None)],
+    "rows of weights": [(2, None), (None, 1)],
+    "all": [(0, 1), (2, None), (1, 0)],
+}
+
+
+@pytest.mark.parametrize("axes", AXES.values(), ids=AXES)
+def test_products_side_by_side_are_those_one_by_one(axes):
+    rng = np.random.default_rng(0)
+    A, rows = rng.normal(size=(2, 5)).astype(np.float32), rng.integers(0, 256, (5, 5), np.uint8)
+
+    def plain(A, rows):
+        return A @ rows.astype(jnp.float32).T, A @ rows.astype(jnp.float32)
+
+    def ours(A, rows):
+        return (
+            digits.digit_product(digits.in_digits(A), rows, axis=1),
+            digits.digit_product(A, rows, axis=0),
+        )
+
+    for n, (of_A, of_rows) in enumerate(axes):
+        plain, ours = (jax.vmap(f, (of_A, of_rows)) for f in (plain, ours))
+        if of_A is not None:
+            A = np.stack([np.float32(1 + k) * A for k in range(2 + n)], of_A)
+        if of_rows is not None:
+            rows = np.stack([rows // (1 + k) for k in range(2 + n)], of_rows)
+
+    @jax.jit
+    def found(A, rows):
+        def everything(f):
+            total = lambda A: sum(jnp.sum(jnp.sin(x / 100)) for x in f(A, rows))  # noqa: E731
+            return f(A, rows), jax.jvp(lambda A: f(A, rows), (A,), (A,)), jax.grad(total)(A)
+
+        return everything(ours), everything(plain)
+
+    got, expected = found(A, rows)
+    chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("is_sharded", [False, True])
@@ -208,8 +264,8 @@ def test_a_line_search_and_a_proof_are_those_of_floats(by_digits):
     def found(choice):
         by_digits(choice)
         search = jaxsvm.line_search_descent(HINGE)
-        # A few steps: at kinks their ends part by what the first ones round.
-        _, info = jaxsvm.run(search, jax.random.key(0), W, data, num_steps=3)
+        # A few steps: at kinks, where they end, the next ones part by what they round.
+        _, info = jaxsvm.run(search, jax.random.key(0), W, data, num_steps=2)
         weak = Objective(reg=1e-4)  # for which ascent gives way to steps in a metric
         return info.loss, jaxsvm.solve(weak, data, gap_tolerance=1e-3, max_passes=300)
 

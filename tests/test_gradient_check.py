@@ -280,8 +280,8 @@ def test_which_sums_are_exact():
         # 0.1 has 52 digits of its own, and 2^60 leaves none for 1.
         exact = _sums_are_exact(rows, W, Objective())
         np.testing.assert_array_equal(exact, [True, False, False])
-        # The last integers below 2⁵³, and those of which every other one is missing.
-        rows = jnp.asarray([[2.0**52 - 1], [2.0**52 + 2]])
+        # The last integers of which four have 53 digits, and the first beyond.
+        rows = jnp.asarray([[2.0**51 - 1], [2.0**51 + 2]])
         exact = _sums_are_exact(rows, np.ones((1, 1)), Objective())
         np.testing.assert_array_equal(exact, [True, False])
 

@@ -60,7 +60,7 @@ def test_only_bytes_and_float32_are_multiplied_as_bfloat16():
     def narrow(dtype, rows_dtype):
         W, G, rows = (jnp.ones(shape, dtype) for shape in ((3, 64), (120, 3), (120, 64)))
         both = lambda W, G, rows: (products.score_rows(W, rows), products.pull_back(G, rows))  # noqa: E731
-        return "bf16[" in str(jax.make_jaxpr(both)(W, G, rows.astype(rows_dtype)))
+        return "product_in_thirds" in str(jax.make_jaxpr(both)(W, G, rows.astype(rows_dtype)))
 
     assert narrow(jnp.float32, jnp.uint8)
     assert narrow(jnp.float32, jnp.int8)
@@ -88,6 +88,21 @@ def test_products_of_bytes_have_every_derivative():
     expected = quantities(lambda W, _: wide @ W.T, lambda G, _: G.T @ wide)
     got = quantities(products.score_rows, products.pull_back)
     chex.assert_trees_all_close(got, expected, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("accelerator")
+def test_a_gradient_of_a_gradient_in_a_loop_is_that_of_products(monkeypatch):
+    W, data = byte_problem(0, (120, 10, 3))
+    objective = Objective(jaxsvm.softmax_loss)
+
+    def along(W):
+        return jnp.vdot(jax.grad(objective)(W, data), jnp.cos(W))
+
+    monkeypatch.setattr(blocks, "CPU", blocks.CPU._replace(product=32))
+    got = jax.jit(jax.grad(along))(W)
+    monkeypatch.setattr(blocks, "CPU", blocks.CPU._replace(narrow=False))
+    expected = jax.jit(lambda W: jax.grad(along)(W))(W)
+    chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def quantities(W: Any, data: Data) -> dict[str, Any]:

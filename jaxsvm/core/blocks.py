@@ -19,8 +19,8 @@ class BlockSizes(NamedTuple):
         summed: into one of several sums, side by side, that a gradient is the sum of.
         narrow: a choice: whether bytes are multiplied as bfloat16 (`jaxsvm.core.products`), and
             kept as int8, which a product reads as they are; of uint8 it makes a copy first.
-        digits: a choice: whether bytes are multiplied as int8 where nothing but a sum of losses
-            rests on the scores (`jaxsvm.core.digits`).
+        digits: a choice: whether bytes are multiplied as int8, but for scores whose ties count
+            (`jaxsvm.core.digits`).
         part: of a pruned local search, seen before it is asked whether more are needed.
         few: up to which rows are centred and scaled themselves, which is then cheaper than folding
             both into all of W.

@@ -1,4 +1,4 @@
-"""The scores of many weights from bytes, as exact products of int8: four digits of each weight.
+"""Products of floats and bytes as exact products of int8: four digits of each float.
 
 A processor with a unit for int8 (Intel's AMX) multiplies it several times as fast as float32.
 A row of weights is written in fixed point, with four digits to the base 256 and a unit of its own,
@@ -17,19 +17,20 @@ is left of a weight after its digits is half of unit/256³. A score is within
     8u·Σ|w_d||x_d| + (u/64)·max|w|·Σ|x_d|
 
 of the exact one, where a product in float32 is within (D + 1)u·Σ|w_d||x_d|. So it is the better of
-the two, unless a row has almost nothing but weights 64·D times below its largest.
+the two, unless a row has almost nothing but weights 64·D times below its largest. A pull-back of
+slopes is the same over a block of rows, with slopes for weights.
 
 Source: Ootomo, Ozaki and Yokota, "DGEMM on integer matrix multiplication unit" (2024).
 """
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int, Int8, Shaped
 
 from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.contraction import as_contraction, contract
 from jaxsvm.core.products import BYTES, score_rows
 
 COUNT, BITS = 4, 8  # digits, and of each
@@ -70,7 +71,7 @@ def prepared_scores(
 ) -> Float[Array, "*C n"]:
     """Return ``W rowsᵀ``."""
     if isinstance(weights, Digits):
-        return digit_scores(weights, rows)
+        return digit_product(weights, rows, axis=1)
     scores = score_rows(weights.reshape(-1, weights.shape[-1]), rows).T
     return scores.reshape(*weights.shape[:-1], -1)
 
@@ -92,22 +93,31 @@ def in_digits(W: Float[Array, "*C P"]) -> Digits:
     return Digits(W, digits, jnp.sum(digits, axis=-1, dtype=jnp.int32), unit)
 
 
-@jax.custom_jvp
-def digit_scores(weights: Digits, rows: Shaped[Array, "n P"]) -> Float[Array, "*C n"]:
-    """Return ``W rowsᵀ`` for weights in fixed point and bytes.
+def digit_product(
+    A: Digits | Float[Array, "*C n"], rows: Shaped[Array, "_n _P"], *, axis: int
+) -> Float[Array, "*C P"]:
+    """Return the product of weights and bytes over one axis of rows: 1 for scores, 0 to pull back.
 
-    >>> W = jnp.array([[1.0, -0.5, 0.0]])
-    >>> digit_scores(in_digits(W), jnp.array([[100, 200, 7], [8, 0, 255]], jnp.uint8))
+    What several products share is best `in_digits` before.
+
+    >>> W, rows = jnp.array([[1.0, -0.5, 0.0]]), jnp.array([[100, 200, 7], [8, 0, 255]], jnp.uint8)
+    >>> digit_product(in_digits(W), rows, axis=1)
     Array([[0., 8.]], dtype=float32)
+    >>> digit_product(W[:, :2], rows, axis=0)
+    Array([[  96. ,  200. , -120.5]], dtype=float32)
     """
-    _, digits, total, unit = weights
+    return _product(*A, rows, axis=axis) if isinstance(A, Digits) else _product(A, rows, axis=axis)
+
+
+def _by_digits(A: Array, *others: Array, axis: int) -> Array:
+    *prepared, rows = others
+    digits, total, unit = prepared or in_digits(A)[1:]
     is_signed = rows.dtype == jnp.int8
     # HALF less is an int8 of the same bits but one.
     signed = rows if is_signed else lax.bitcast_convert_type(rows ^ jnp.uint8(HALF), jnp.int8)
-    columns = (((1,), (1,)), ((), ()))
     flat = digits.reshape(-1, digits.shape[-1])
-    sums = lax.dot_general(flat, signed, columns, preferred_element_type=jnp.int32)
-    sums = sums.reshape(*total.shape, len(rows))
+    sums = contract(flat, signed, axis, preferred_element_type=jnp.int32)
+    sums = sums.reshape(*total.shape, -1)
     if not is_signed:
         sums += HALF * total[..., None]
     score = jnp.zeros((), unit.dtype)
@@ -116,7 +126,4 @@ def digit_scores(weights: Digits, rows: Shaped[Array, "n P"]) -> Float[Array, "*
     return score * unit[..., None]
 
 
-@digit_scores.defjvp
-def _digit_scores_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    weights, rows = primals
-    return digit_scores(weights, rows), prepared_scores(tangents[0].weights, rows)
+_product = as_contraction("product_by_digits", _by_digits)

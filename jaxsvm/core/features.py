@@ -30,8 +30,9 @@ from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
 from jaxsvm.core.blocks import block_sizes
-from jaxsvm.core.digits import Digits, digit_scores, has_digits, in_digits
-from jaxsvm.core.products import PRECISION, pull_back, score_rows
+from jaxsvm.core.contraction import PRECISION
+from jaxsvm.core.digits import digit_product, has_digits, in_digits
+from jaxsvm.core.products import pull_back, score_rows
 from jaxsvm.core.rows import ShardedRows, TakenRows, add, each_row, layout, scan_blocks
 from jaxsvm.core.streamed import StreamedRows
 
@@ -166,38 +167,35 @@ def scorer(X: Features, W: Float[Array, "C D"]) -> Callable[[Features], Float[Ar
         return lambda rows: dot(rows, W)
     weights, offset = fold(X, W)
     digits = in_digits(weights)
-    return lambda rows: digit_scores(digits, values_of(rows)[:]).T - offset[None, :]
+    return lambda rows: digit_product(digits, values_of(rows)[:], axis=1).T - offset[None, :]
 
 
 def scores_by_row(X: Features, W: Float[Array, "C D"]) -> Float[Array, "C N"]:
     """Return ``W Xᵀ`` as by `scorer`: the scores of one row of W are neighbours in memory.
 
     For values: what ties in `dot` may part here by rounding. A few rows `dot` multiplies sooner.
-    Its derivatives are `dot`'s, but for ``jvp`` of ``grad``, in which JAX drops rules in loops.
     """
     check_width(X, W)
     stored = values_of(X)
     if len(X) <= block_sizes().few or not has_digits(stored, W.dtype):
         return dot(X, W).T
     weights, offset = fold(X, W)
-    digits = in_digits(weights)
 
-    @jax.checkpoint  # as in `dot`
-    def scores(digits: Digits, offset: Array, rows: Array) -> Array:
-        return digit_scores(digits, rows) - offset[:, None]
+    def scores(weights: Array, offset: Array, rows: Array) -> Array:
+        return digit_product(weights, rows, axis=1) - offset[:, None]
 
     if not isinstance(stored, Array):
 
-        def taken(digits: Digits, offset: Array, total: tuple[()], rows: Array) -> Any:
-            return total, scores(digits, offset, rows).T
+        def taken(weights: Array, offset: Array, total: tuple[()], rows: Array) -> Any:
+            return total, scores(weights, offset, rows).T
 
-        return scan_blocks(Partial(taken, digits, offset), (), stored)[1].T
+        return scan_blocks(Partial(taken, weights, offset), (), stored)[1].T
     N = len(stored)
     size = min(block_sizes().product, N)
 
     def block(i: Array, out: Array) -> Array:
         start = jnp.minimum(i * size, N - size)  # the last block begins early
-        found = scores(digits, offset, lax.dynamic_slice_in_dim(stored, start, size))
+        found = scores(weights, offset, lax.dynamic_slice_in_dim(stored, start, size))
         return lax.dynamic_update_slice_in_dim(out, found, start, axis=1)
 
     return lax.fori_loop(0, -(-N // size), block, jnp.zeros((len(W), N), W.dtype))
@@ -224,7 +222,7 @@ def dot_transpose(G: Float[Array, "N C"], X: Features) -> Float[Array, "C D"]:
         return pull_back(G, _centred(X, G.dtype))[:, : X.shape[1]]
 
     def add_block(total: Array, values: Array, g: Array) -> tuple[Array, tuple[()]]:
-        return total + pull_back(g, values), ()
+        return total + _pulled_back(g, values), ()
 
     width = _width(stored)
     zeros = jnp.zeros((G.shape[1], width), G.dtype)
@@ -262,15 +260,21 @@ def dot_and_transpose(
         return out, pulled[:, : W.shape[1]]
     weights, offset = fold(X, W)
 
+    stored = values_of(X)
+
+    def scores(weights: Array, rows: Array) -> Array:
+        if has_digits(stored, W.dtype):
+            return digit_product(weights, rows, axis=1).T
+        return score_rows(weights, rows)
+
     def both(
         weights: Array, offset: Array, sums: tuple[Array, Array], values: Array, *columns: Array
     ) -> tuple[tuple[Array, Array], Any]:
-        out, G = f(score_rows(weights, values) - offset[None, :], *columns)
+        out, G = f(scores(weights, values) - offset[None, :], *columns)
         pulled, total = sums
-        pulled += pull_back(G, values)
+        pulled += _pulled_back(G, values)
         return (pulled, total + jnp.sum(G, axis=0)), out
 
-    stored = values_of(X)
     width = _width(stored)
     weights = jnp.pad(weights, ((0, 0), (0, width - weights.shape[1])))
     shapes = jax.eval_shape(f, jax.ShapeDtypeStruct((X.shape[0], len(W)), W.dtype), *columns)
@@ -493,6 +497,13 @@ def _each(
     if isinstance(values, StreamedRows):
         return values.map(f)
     return jax.tree.map(f, values)
+
+
+def _pulled_back(G: Array, rows: Array) -> Array:
+    """Return ``Gᵀ rows``, of bytes by digits where a processor has a unit for int8."""
+    if has_digits(rows, G.dtype):
+        return digit_product(G.T, rows, axis=0)
+    return pull_back(G, rows)
 
 
 def _pad(W: Array, X: StandardizedFeatures) -> Array:

@@ -11,19 +11,15 @@ The products of two such numbers are exact in float32, in which they are summed,
 good as float32's. Of an infinite factor it is NaN.
 """
 
-from functools import partial
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Shaped
 
 from jaxsvm.core.blocks import block_sizes
+from jaxsvm.core.contraction import PRECISION, as_contraction, contract
 from jaxsvm.core.rows import block_length
 
-# An accelerator's default product rounds float32 to fewer bits, enough to flip an accepted trial.
-PRECISION = lax.Precision.HIGHEST
 BYTES = (jnp.uint8, jnp.int8)  # as which features may be kept
 
 
@@ -42,7 +38,7 @@ def score_rows(
         in_cache: whether to read the rows twice costs little.
     """
     if _is_narrow(W, rows):
-        return _in_thirds(W, rows, 1).T
+        return _product(W, rows, axis=1).T
     x = rows.astype(W.dtype)
     C, columns = W.shape[0], block_sizes().columns
     rest = C % columns
@@ -75,7 +71,7 @@ def pull_back(G: Float[Array, "B C"], rows: Shaped[Array, "B P"]) -> Float[Array
 
 def _pulled(G: Array, rows: Array) -> Array:
     if _is_narrow(G, rows):
-        return _in_thirds(G.T, rows, 0)
+        return _product(G.T, rows, axis=0)
     return jnp.matmul(G.T, rows.astype(G.dtype), precision=PRECISION)
 
 
@@ -83,26 +79,16 @@ def _is_narrow(A: Array, rows: Array) -> bool:
     return rows.dtype in BYTES and A.dtype == jnp.float32 and block_sizes().narrow
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _in_thirds(A: Array, rows: Array, axis: int) -> Array:
-    """Return the product of A (K, n) and bytes over one of their axes, which has n of them."""
+def _in_thirds(A: Array, rows: Array, *, axis: int) -> Array:
+    flat = A.reshape(-1, A.shape[-1])
     # Not by conversion and back, which the compiler may leave out.
-    high = lax.reduce_precision(A, exponent_bits=8, mantissa_bits=7)
-    middle = lax.reduce_precision(A - high, exponent_bits=8, mantissa_bits=7)
-    thirds = jnp.concatenate([high, middle, A - high - middle]).astype(jnp.bfloat16)
+    high = lax.reduce_precision(flat, exponent_bits=8, mantissa_bits=7)
+    middle = lax.reduce_precision(flat - high, exponent_bits=8, mantissa_bits=7)
+    thirds = jnp.concatenate([high, middle, flat - high - middle]).astype(jnp.bfloat16)
     x = rows.astype(jnp.bfloat16)
-    product = _contract(thirds, x, axis, preferred_element_type=jnp.float32)
+    product = contract(thirds, x, axis, preferred_element_type=jnp.float32)
     first, second, third = jnp.split(product, 3)
-    return (third + second) + first
+    return ((third + second) + first).reshape(*A.shape[:-1], -1)
 
 
-@_in_thirds.defjvp
-def _in_thirds_jvp(axis: int, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """The derivative in A, as a product that can be transposed."""
-    A, rows = primals
-    moved = _contract(tangents[0], rows.astype(A.dtype), axis, precision=PRECISION)
-    return _in_thirds(A, rows, axis), moved
-
-
-def _contract(A: Array, rows: Array, axis: int, **options: Any) -> Array:
-    return lax.dot_general(A, rows, (((1,), (axis,)), ((), ())), **options)
+_product = as_contraction("product_in_thirds", _in_thirds)

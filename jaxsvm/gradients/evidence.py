@@ -151,7 +151,7 @@ def _survey(objective: Objective, W: Weights, data: Data, h: Array, eps: ScalarL
     reach = 1.001 * h * largest_feature(X).astype(W.dtype)
 
     near = tied = jnp.zeros(N, bool)
-    G = rounding = jnp.zeros_like(scores)
+    G = weight = rounding = jnp.zeros_like(scores)
     for part in hinges:
         offsets, doubt = part.offsets, part.roundings * slack[:, None]
         near |= jnp.any(jnp.abs(offsets) <= jnp.maximum(doubt, reach[:, None]), axis=1)
@@ -160,7 +160,7 @@ def _survey(objective: Objective, W: Weights, data: Data, h: Array, eps: ScalarL
         slope = jnp.where(offsets > 0, part.height.derivative(jnp.maximum(offsets, 0)), 0)
         magnitude = jnp.where(most >= 0, part.height.derivative(jnp.maximum(most, 0)), 0)
         G += _on_scores(part, slope, label)
-        rounding += SAFETY * eps * jnp.sqrt(N + 16.0) * _on_scores(part, magnitude, label, abs)
+        weight += _on_scores(part, magnitude, label, abs)
         if part.height.curvature is not None:
             error = 2 * part.height.curvature * doubt
             if part.height.linear is not None:  # twice a maximum of margins
@@ -168,6 +168,9 @@ def _survey(objective: Objective, W: Weights, data: Data, h: Array, eps: ScalarL
             error = jnp.where(most >= 0, error, 0)
             rounding += _on_scores(part, error, label, abs)
     G = jnp.where(near[:, None], 0, G)
+    # Of bytes taken by digits, what is below the last digit is lost (`jaxsvm.core.digits`).
+    rounding += SAFETY * eps * jnp.sqrt(N + 16.0) * weight
+    rounding += eps / 128 * jnp.max(weight, axis=0, keepdims=True)
     tolerance = dot_transpose(rounding, sizes) / N
     # 16 more roundings, above: of the terms themselves, the division by N, the penalty's addition.
     tolerance += SAFETY * eps * jnp.abs(objective.reg * penalty.gradient(W))
@@ -277,7 +280,8 @@ def _sums_are_exact(X: Features, W: np.ndarray, objective: Objective) -> np.ndar
     """Return, for each example, whether its scores are the same in whatever order they are summed.
 
     They are where every product is a multiple of some power of two, and so is every partial sum,
-    and none outgrows the digits of the dtype: integer pixels with integer weights, say.
+    and none outgrows the digits of the dtype: integer pixels with integer weights, say. Two classes
+    are subtracted before or after the sum, and the first digits of a weight may be twice its size.
     """
     bits = np.finfo(W.dtype).nmant + 1
     delta = float(objective.delta)
@@ -286,7 +290,7 @@ def _sums_are_exact(X: Features, W: np.ndarray, objective: Objective) -> np.ndar
     with np.errstate(invalid="ignore"):
         units = np.where(used & (x != 0), _unit(x) * np.min(_unit(W), axis=0), np.inf)
     unit = np.minimum(np.min(units, axis=1), _unit(np.asarray(delta)))
-    largest = 2 * np.max(size @ np.abs(W.T.astype(float)), axis=1) + abs(delta)
+    largest = 4 * np.max(size @ np.abs(W.T.astype(float)), axis=1) + abs(delta)
     return largest <= 2.0**bits * unit
 
 

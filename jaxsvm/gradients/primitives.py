@@ -31,10 +31,10 @@ DIFFERENTIABLE = """
     custom_linear_solve dot_general dot_product_attention_bwd
     dot_product_attention_bwd_wrapper dot_product_attention_fwd dot_product_attention_fwd_wrapper
     erf erf_inv erfc exp exp2 expm1 fft householder_product igamma igamma_grad_a igammac imag
-    log log1p logistic mul mulhi neg ragged_dot_general real reduce_prod
-    reduce_sum reduce_window_sum regularized_incomplete_beta rsqrt scaled_dot scatter scatter-add
-    scatter-mul scatter-sub select_n sin sinh sqrt square sub symmetric_product tan tanh
-    triangular_solve tridiagonal_solve
+    log log1p logistic mul mulhi neg product_by_digits product_in_thirds ragged_dot_general real
+    reduce_prod reduce_sum reduce_window_sum regularized_incomplete_beta rsqrt scaled_dot scatter
+    scatter-add scatter-mul scatter-sub select_n sin sinh sqrt square sub symmetric_product tan
+    tanh triangular_solve tridiagonal_solve
 """
 # Rounding to fewer digits is here too: to a difference it is rounding, and measured as such.
 MOVING = """
