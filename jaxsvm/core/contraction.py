@@ -9,6 +9,7 @@ it derives a gradient in a loop.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -37,12 +38,9 @@ def as_contraction(name: str, compute: Callable[..., Array]) -> Callable[..., Ar
             none in its other arguments.
     """
 
-    def every(*operands: Array, axis: int, batch: int) -> Array:
-        one: Any = lambda *operands: compute(*operands, axis=axis)  # noqa: E731
-        for _ in range(batch):
-            one = jax.vmap(one)
-        result: Array = one(*operands)
-        return result
+    # All operands have ``batch`` leading axes of problems side by side, each with rows of its own.
+    def computed(*operands: Array, axis: int, batch: int) -> Array:
+        return _side_by_side(partial(compute, axis=axis), batch)(*operands)
 
     def form(A: Any, *others: Any, axis: int, batch: int) -> ShapedArray:
         return ShapedArray((*A.shape[:-1], others[-1].shape[batch + 1 - axis]), A.dtype)
@@ -55,36 +53,35 @@ def as_contraction(name: str, compute: Callable[..., Array]) -> Callable[..., Ar
             flat, wide = A.reshape(-1, A.shape[-1]), rows.astype(A.dtype)
             return contract(flat, wide, axis, precision=PRECISION).reshape(*A.shape[:-1], -1)
 
-        for _ in range(batch):
-            one = jax.vmap(one)
-        moved = one(ad.instantiate_zeros(tangents[0]), operands[-1])
+        moved = _side_by_side(one, batch)(ad.instantiate_zeros(tangents[0]), operands[-1])
         return primitive.bind(*operands, axis=axis, batch=batch), moved
 
     def batched(
         operands: Sequence[Array], axes: Sequence[int | None], *, axis: int, batch: int
     ) -> tuple[Array, int]:
-        # To rows that several weights share, another axis of weights is one more of *C.
-        shared = axes[-1] is None
         size = next(x.shape[n] for x, n in zip(operands, axes, strict=True) if n is not None)
-        to = batch if shared else 0
 
-        def placed(x: Array, n: int | None) -> Array:
-            if n is None:
-                return jnp.broadcast_to(
-                    jnp.expand_dims(x, to), (*x.shape[:to], size, *x.shape[to:])
-                )
-            return jnp.moveaxis(x, n, to)
+        def placed(x: Array, n: int | None, to: int) -> Array:
+            if n is not None:
+                return jnp.moveaxis(x, n, to)
+            return jnp.broadcast_to(jnp.expand_dims(x, to), (*x.shape[:to], size, *x.shape[to:]))
 
-        *first, rows = operands
-        placed_first = [placed(x, n) for x, n in zip(first, axes[:-1], strict=True)]
-        rows = rows if shared else placed(rows, axes[-1])
-        out = primitive.bind(*placed_first, rows, axis=axis, batch=batch if shared else batch + 1)
-        return out, to
+        if axes[-1] is None:  # weights that share the rows: one more of their axes *C
+            *weights, rows = operands
+            weights = [placed(x, n, batch) for x, n in zip(weights, axes[:-1], strict=True)]
+            return primitive.bind(*weights, rows, axis=axis, batch=batch), batch
+        every = [placed(x, n, 0) for x, n in zip(operands, axes, strict=True)]
+        return primitive.bind(*every, axis=axis, batch=batch + 1), 0
 
     primitive = Primitive(name)
-    primitive.def_impl(jax.jit(every, static_argnames=("axis", "batch")))
+    primitive.def_impl(jax.jit(computed, static_argnames=("axis", "batch")))
     primitive.def_abstract_eval(form)
-    mlir.register_lowering(primitive, mlir.lower_fun(every, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(computed, multiple_results=False))
     ad.primitive_jvps[primitive] = rule
     batching.primitive_batchers[primitive] = batched
-    return lambda *operands, axis: primitive.bind(*operands, axis=axis, batch=0)
+    return partial(primitive.bind, batch=0)
+
+
+def _side_by_side(f: Callable[..., Array], batch: int) -> Callable[..., Array]:
+    """Return f of operands that all have as many leading axes in front of their own."""
+    return f if batch == 0 else _side_by_side(jax.vmap(f), batch - 1)

@@ -204,6 +204,8 @@ def scores_by_row(X: Features, W: Float[Array, "C D"]) -> Float[Array, "C N"]:
 def dot_transpose(G: Float[Array, "N C"], X: Features) -> Float[Array, "C D"]:
     """Return ``Gᵀ X``: a gradient on the scores pulled back to the weights.
 
+    Of bytes in fixed point where a processor has a unit for int8 (`jaxsvm.core.digits`).
+
     Args:
         G: (N, C) one number for each score.
         X: (N, D) features: an array, `StandardizedFeatures`, or either with sharded or streamed
@@ -237,7 +239,8 @@ def dot_and_transpose(
     """Return ``(out, Gᵀ X)`` where ``(out, G) = f(X Wᵀ, *columns)``: both products, X read once.
 
     f must treat every example alone, because it sees a block of them at a time. X is read from
-    memory and widened once, and the second product finds it in cache.
+    memory and widened once, and the second product finds it in cache. Both products take bytes in
+    fixed point where a processor has a unit for int8 (`jaxsvm.core.digits`).
 
     Args:
         f: ``(scores (B, C), *columns (B, ...)) -> (out, G (B, K))``; every leaf of out has the
@@ -259,7 +262,6 @@ def dot_and_transpose(
         out, pulled = dot_and_transpose(f, _centred(X, W.dtype), _pad(W, X), *columns)
         return out, pulled[:, : W.shape[1]]
     weights, offset = fold(X, W)
-
     stored = values_of(X)
 
     def scores(weights: Array, rows: Array) -> Array:

@@ -113,8 +113,8 @@ class Objective:
 
     Over more than a hundred or so examples, losses that a shift of all scores does not change take
     the scores relative to the last class: fewer products, and every margin rounds like the last
-    class's score. On a processor with a unit for int8 a value without its gradient takes scores of
-    bytes as `jaxsvm.core.digits` has them: as good, with other last digits.
+    class's score. On a processor with a unit for int8 a value and a gradient take bytes as
+    `jaxsvm.core.digits` has them: as good, with other last digits.
 
     Attributes:
         loss: a `Hinge`, or any ``loss(scores, y, *, delta) -> (N,)``.
