@@ -22,7 +22,14 @@ from jax import Array, lax
 
 from jaxsvm.certificate import bound
 from jaxsvm.certificate.row_step import row_step
-from jaxsvm.core.features import Features, dense, dot_transpose, scores_by_row, second_moments
+from jaxsvm.core.features import (
+    Features,
+    dense,
+    dot_and_transpose,
+    dot_transpose,
+    scores_by_row,
+    second_moments,
+)
 from jaxsvm.core.objective import Objective, require
 from jaxsvm.core.types import Data, Labels, Scores, Weights
 from jaxsvm.lines.line import first_minimizer, line_of_scores
@@ -198,19 +205,25 @@ def steps(
     reg, y, rho = objective.reg, data.y, (state.rho * state.weights)[:, None]
     # Held apart, or each division by ρ or 1/ρ becomes a product, on one device and not on more.
     curvature = lax.optimization_barrier(1 / rho[:, 0])
-    zero = jnp.zeros_like(state.scores)
+
+    def of_rows(
+        scores: Scores, y: Labels, G: Scores, before: Scores, curvature: Array
+    ) -> tuple[tuple[Scores, Scores, Scores], Scores]:
+        target = G * curvature[:, None] + 2 * scores - before
+        margins = loss.all_margins(target, y, delta=objective.delta)
+        slopes = row_step(objective, margins, jnp.zeros_like(scores), curvature, y)
+        G = loss.pull_back(slopes, y)
+        return (scores, slopes, G), G
 
     def one(state: State, _: Any) -> tuple[State, Array]:
         gradient = 2 * reg * state.W + state.pulled
         dW = -metric.solve(gradient)
         W = state.W + dW
-        scores = scores_by_row(data.X, W).T
+        (scores, slopes, G), pulled = dot_and_transpose(
+            of_rows, data.X, W, y, state.G, state.scores, curvature
+        )
+        pulled = pulled / N
         primal = objective.data_loss(scores, y) + reg * jnp.sum(W * W)
-        target = state.G * curvature[:, None] + 2 * scores - state.scores
-        margins = loss.all_margins(target, y, delta=objective.delta)
-        slopes = row_step(objective, margins, zero, curvature, y)
-        G = loss.pull_back(slopes, y)
-        pulled = dot_transpose(G, data.X) / N
 
         # Between the best slopes and these the dual is a parabola: take its top.
         V = -pulled
