@@ -67,6 +67,7 @@ JUDGES = {
     "search searches pruning optimizer": "optimizers/local_search optimizers/random_search "
     "optimizers/pruned_local_search",
     "digits": "core/digits",
+    "digits products": "core/contraction core/products",
     "dual family": "certificate/bound",
     "dual family_optima": "certificate/row_step certificate/ascent certificate/primal_dual "
     "certificate/solve certificate/path",

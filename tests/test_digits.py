@@ -28,6 +28,7 @@ def by_digits(monkeypatch):
     def choose(choice):
         sizes = blocks.CPU._replace(digits=choice, product=32, part=48, few=4)
         monkeypatch.setattr(blocks, "CPU", sizes)
+        jax.clear_caches()  # of what is compiled for the other choice
 
     return choose
 
@@ -74,10 +75,61 @@ def test_the_scores_of_weights_that_are_not_finite_are_nan(bad):
 
 
 def test_the_longest_row_does_not_overflow():
-    P = digits.MOST_COLUMNS
-    scores = product(jnp.ones((1, P)), jnp.full((1, P), 255, jnp.uint8), axis=1)
-    np.testing.assert_allclose(scores, [[255.0 * P]], rtol=1e-6)
+    P = digits.MOST
+    W = np.full((1, P), 0.5, np.float32)
+    W[0, 0] = 63  # the unit is 1, and 0.5 has a digit of −128
+    rows = np.full((P, 1), 255, np.uint8)
+    for axis in (0, 1):
+        pulled = product(W, rows if axis == 0 else rows.T, axis=axis)
+        np.testing.assert_allclose(pulled, [[255.0 * W.astype(float).sum()]], rtol=1e-6)
     assert 255 * digits.HALF * (P + 1) > 2**31 - 1
+
+
+def test_the_largest_weights_have_digits():
+    W = jnp.array([[2e38, 0.0], [-3e38, 1.0]])
+    rows = np.array([[1, 0]], np.uint8)
+    np.testing.assert_allclose(product(W, rows, axis=1), W[:, :1], rtol=1e-6)
+
+
+def test_no_problem_side_by_side_has_no_products(by_digits):
+    by_digits(True)
+    W, data = byte_problem(0, (20, 4, 3))
+    several = jnp.zeros((0, *W.shape))
+    assert jax.vmap(HINGE, (0, None))(several, data).shape == (0,)
+    assert jax.vmap(jax.grad(HINGE), (0, None))(several, data).shape == (0, *W.shape)
+
+
+def test_the_backward_pass_keeps_bytes():
+    A, rows = jnp.ones((2, 5)), jnp.ones((7, 5), jnp.uint8)
+    kept = jax.eval_shape(
+        lambda A: jax.vjp(lambda A: digits.digit_product(A, rows, axis=1), A)[1], A
+    )
+    assert all(
+        leaf.shape != rows.shape or leaf.dtype == jnp.uint8 for leaf in jax.tree.leaves(kept)
+    )
+
+
+def test_rows_of_devices_have_the_gradient_of_all(by_digits):
+    W, data = byte_problem(0, (20, 10, 3))
+    by_digits(True)
+    mesh, rows = jax.sharding.Mesh(jax.devices()[:1], ("i",)), jax.sharding.PartitionSpec("i")
+    everywhere = jax.sharding.PartitionSpec()
+
+    def of_all(values, y, W):
+        mine = Data(replace(data.X, values=values), y)
+        return jax.lax.pmean(HINGE(W, mine), "i")
+
+    # JAX keeps count of what differs from device to device, and refuses what loses count.
+    of_devices = jax.shard_map(
+        of_all, mesh=mesh, in_specs=(rows, rows, everywhere), out_specs=everywhere
+    )
+    gradient = jax.jit(jax.grad(of_devices, argnums=2))(data.X.values, data.y, W)
+    np.testing.assert_allclose(gradient, jax.grad(HINGE)(W, data), rtol=1e-6)
+    with pytest.raises(Exception, match="out_specs"):
+        jax.shard_map(
+            lambda values, W: digits.digit_product(W, values, axis=1)[:, 0],
+            mesh=mesh, in_specs=(rows, everywhere), out_specs=everywhere,
+        )(data.X.values, jnp.ones((3, data.X.values.shape[1])))  # fmt: skip
 
 
 def test_only_bytes_and_float32_are_multiplied_as_digits(by_digits):
@@ -101,7 +153,7 @@ def test_only_bytes_and_float32_are_multiplied_as_digits(by_digits):
         stored = jax.ShapeDtypeStruct((5, columns), stored)
         return isinstance(digits.prepared(jnp.ones((2, 3), jnp.float32), stored), digits.Digits)
 
-    most = digits.MOST_COLUMNS
+    most = digits.MOST
     assert is_prepared(most, jnp.uint8)
     assert not is_prepared(most + 1, jnp.uint8)
     assert not is_prepared(most, jnp.float32)
@@ -146,8 +198,9 @@ def test_an_objective_and_its_derivatives_are_those_of_floats(by_digits, loss):
 
     floats, ints = found(False), found(True)
     chex.assert_trees_all_close(ints, floats, rtol=2e-6, atol=2e-7)
-    for f in (objective, jax.grad(objective)):
-        assert "product_by_digits" in str(jax.make_jaxpr(f)(W, data))
+    assert "product_by_digits[axis=1" in str(jax.make_jaxpr(objective)(W, data))
+    for axis in (0, 1):
+        assert f"product_by_digits[axis={axis}" in str(jax.make_jaxpr(jax.grad(objective))(W, data))
 
 
 def test_a_gradient_check_takes_no_digit_for_a_kink(by_digits):
@@ -160,6 +213,41 @@ def test_a_gradient_check_takes_no_digit_for_a_kink(by_digits):
     assert "product_by_digits" in str(jax.make_jaxpr(loss_fn)(W))
     check = jaxsvm.check_gradient(loss_fn, W)
     assert check.num_smooth == W.size
+    assert not check.unknown
+
+
+# Of a column that is zero but for a few rows the weights are the largest.
+@pytest.mark.parametrize("loss", ["hinge_loss", "squared_hinge_loss", "crammer_singer_loss"])
+@pytest.mark.parametrize("ratio", [3e5, 1e7])
+def test_a_gradient_check_allows_for_what_the_last_digit_loses(by_digits, loss, ratio):
+    by_digits(True)
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 256, (2000, 50), np.uint8)
+    values[3:, 0] = 0
+    weights = rng.standard_normal((3, 50)) * 1e-3
+    weights[:, 0] *= ratio
+    X = jaxsvm.StandardizedFeatures(jnp.asarray(values), jnp.zeros(50), jnp.ones(50))
+    data = Data(X, jnp.asarray(rng.integers(0, 3, 2000), jnp.int32))
+    objective = Objective(getattr(jaxsvm, loss), reg=0.0)
+    W = jnp.asarray(weights, jnp.float32)
+    assert jaxsvm.check_gradient(objective, W, data).num_wrong == 0
+    wrong = jaxsvm.analytic_gradient(objective, W, data).at[1, 0].multiply(1.01)
+    assert jaxsvm.check_gradient(objective, W, data, gradient=wrong).num_wrong > 0
+
+
+def test_a_gradient_check_allows_for_what_a_large_slope_hides(by_digits):
+    by_digits(True)
+    rng = np.random.default_rng(0)
+    values = np.zeros((32, 3000), np.uint8)
+    values[0, :-20] = 255
+    values[1:, -20:] = rng.integers(0, 256, (31, 20))
+    W = np.zeros((3, 3000), np.float32)
+    W[:, :-20] = [[1], [2], [3]]
+    W[:, -20:] = 1e-4 * rng.standard_normal((3, 20))
+    X = jaxsvm.StandardizedFeatures(jnp.asarray(values), jnp.zeros(3000), jnp.ones(3000))
+    data = Data(X, jnp.asarray(rng.integers(0, 3, 32), jnp.int32))
+    objective = Objective(jaxsvm.squared_hinge_loss, reg=0.0)
+    assert jaxsvm.check_gradient(objective, jnp.asarray(W), data).num_wrong == 0
 
 
 # Of the weights and of the rows, from the inside out.

@@ -105,6 +105,14 @@ def test_a_gradient_of_a_gradient_in_a_loop_is_that_of_products(monkeypatch):
     chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("accelerator")
+def test_a_gradient_check_knows_the_product_in_thirds():
+    W, data = byte_problem(0, (20, 4, 3))
+    check = jaxsvm.check_gradient(lambda W: Objective(jaxsvm.softmax_loss)(W, data), W)
+    assert check.num_smooth == W.size
+    assert not check.unknown
+
+
 def quantities(W: Any, data: Data) -> dict[str, Any]:
     search = jaxsvm.local_search(HINGE, step_size=1e-3)
     pruned = jaxsvm.pruned_local_search(HINGE, step_size=1e-3)

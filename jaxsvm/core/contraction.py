@@ -8,6 +8,7 @@ a gradient check, which looks for branches. `jax.custom_jvp` is not enough: JAX 
 it derives a gradient in a loop.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +16,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -42,18 +42,22 @@ def as_contraction(name: str, compute: Callable[..., Array]) -> Callable[..., Ar
     def computed(*operands: Array, axis: int, batch: int) -> Array:
         return _side_by_side(partial(compute, axis=axis), batch)(*operands)
 
-    def form(A: Any, *others: Any, axis: int, batch: int) -> ShapedArray:
-        return ShapedArray((*A.shape[:-1], others[-1].shape[batch + 1 - axis]), A.dtype)
+    def plain(A: Array, rows: Array, *, axis: int) -> Array:
+        flat, wide = A.reshape(math.prod(A.shape[:-1]), A.shape[-1]), rows.astype(A.dtype)
+        product = contract(flat, wide, axis, precision=PRECISION)
+        return product.reshape(*A.shape[:-1], rows.shape[1 - axis])
+
+    # The plain product's, which knows of axes of devices too.
+    def form(*operands: Any, axis: int, batch: int) -> Any:
+        product = _side_by_side(partial(plain, axis=axis), batch)
+        return jax.make_jaxpr(product)(operands[0], operands[-1]).out_avals[0]
 
     def rule(
         operands: Sequence[Array], tangents: Sequence[Any], *, axis: int, batch: int
     ) -> tuple[Array, Array]:
-        @jax.checkpoint  # or the backward pass would keep the rows as floats
-        def one(A: Array, rows: Array) -> Array:
-            flat, wide = A.reshape(-1, A.shape[-1]), rows.astype(A.dtype)
-            return contract(flat, wide, axis, precision=PRECISION).reshape(*A.shape[:-1], -1)
-
-        moved = _side_by_side(one, batch)(ad.instantiate_zeros(tangents[0]), operands[-1])
+        # Checkpointed, or the backward pass would keep the rows as floats.
+        product = _side_by_side(jax.checkpoint(partial(plain, axis=axis)), batch)
+        moved = product(ad.instantiate_zeros(tangents[0]), operands[-1])
         return primitive.bind(*operands, axis=axis, batch=batch), moved
 
     def batched(

@@ -36,7 +36,7 @@ from jaxsvm.core.products import BYTES, score_rows
 COUNT, BITS = 4, 8  # digits, and of each
 BASE = 2**BITS
 HALF = BASE // 2  # the largest size of a digit
-MOST_COLUMNS = (2**31 - 1) // (255 * HALF)  # whose sum an int32 holds
+MOST = (2**31 - 1) // (255 * HALF)  # products of a digit and a byte whose sum an int32 holds
 
 
 class Digits(NamedTuple):
@@ -55,9 +55,9 @@ class Digits(NamedTuple):
     unit: Float[Array, "*C"]
 
 
-def has_digits(stored: Any, dtype: Any) -> bool:
-    """Return whether scores of these rows, in this dtype, are better multiplied as digits."""
-    few = stored.shape[1] <= MOST_COLUMNS
+def has_digits(stored: Any, dtype: Any, *, axis: int = 1) -> bool:
+    """Return whether products over an axis of these rows, in this dtype, are better by digits."""
+    few = stored.shape[axis] <= MOST
     return bool(block_sizes().digits and few and stored.dtype in BYTES and dtype == jnp.float32)
 
 
@@ -80,8 +80,8 @@ def in_digits(W: Float[Array, "*C P"]) -> Digits:
     """Return weights in fixed point; a row that is not finite has the unit NaN."""
     fixed = lax.stop_gradient(W)
     largest = jnp.max(jnp.abs(fixed), axis=-1)
-    above = jnp.ldexp(jnp.ones_like(largest), jnp.frexp(largest)[1])
-    unit = jnp.maximum(above / 64, jnp.finfo(W.dtype).tiny)
+    unit = jnp.ldexp(jnp.ones_like(largest), jnp.frexp(largest)[1] - 6)
+    unit = jnp.maximum(unit, jnp.finfo(W.dtype).tiny)
     unit = jnp.where(jnp.isfinite(largest), unit, jnp.nan)
     rest = jnp.round(fixed / unit[..., None] * BASE ** (COUNT - 1)).astype(jnp.int32)
     found: list[Array] = []
@@ -98,7 +98,7 @@ def digit_product(
 ) -> Float[Array, "*C P"]:
     """Return the product of weights and bytes over one axis of rows: 1 for scores, 0 to pull back.
 
-    What several products share is best `in_digits` before.
+    What products in several programs share is best `in_digits` before.
 
     >>> W, rows = jnp.array([[1.0, -0.5, 0.0]]), jnp.array([[100, 200, 7], [8, 0, 255]], jnp.uint8)
     >>> digit_product(in_digits(W), rows, axis=1)
@@ -115,9 +115,9 @@ def _by_digits(A: Array, *others: Array, axis: int) -> Array:
     is_signed = rows.dtype == jnp.int8
     # HALF less is an int8 of the same bits but one.
     signed = rows if is_signed else lax.bitcast_convert_type(rows ^ jnp.uint8(HALF), jnp.int8)
-    flat = digits.reshape(-1, digits.shape[-1])
+    flat = digits.reshape(total.size, digits.shape[-1])
     sums = contract(flat, signed, axis, preferred_element_type=jnp.int32)
-    sums = sums.reshape(*total.shape, -1)
+    sums = sums.reshape(*total.shape, rows.shape[1 - axis])
     if not is_signed:
         sums += HALF * total[..., None]
     score = jnp.zeros((), unit.dtype)

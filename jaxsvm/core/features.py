@@ -405,6 +405,24 @@ def second_moments(X: Features, weights: Float[Array, " N"]) -> Float[Array, "D 
     return below + jnp.tril(below, -1).T
 
 
+def lost_by_digits(X: Features, W: Float[Array, "C D"]) -> Float[Array, " N"]:
+    """Return what the scores, less one another, may lose below the last digit of a weight.
+
+    The part of the error in `jaxsvm.core.digits` that the size of a row's largest weight decides;
+    0 where nothing is multiplied by digits.
+    """
+    stored = values_of(X)
+    if not has_digits(stored, W.dtype):
+        return jnp.zeros(len(X), W.dtype)
+    largest = jnp.max(jnp.abs(fold(X, W)[0]))
+
+    def sums(total: tuple[()], values: Array) -> tuple[tuple[()], Array]:
+        return total, jnp.sum(_magnitude(values), axis=1, dtype=W.dtype)
+
+    # Of two scores each, and a class less the last has weights of twice the size.
+    return jnp.finfo(W.dtype).eps / 32 * largest * scan_blocks(sums, (), stored)[1]
+
+
 def largest_feature(X: Features) -> Float[Array, " N"]:
     """Return the largest magnitude in each row."""
     return per_row(lambda rows: jnp.max(jnp.abs(rows), axis=1), X)
@@ -503,7 +521,7 @@ def _each(
 
 def _pulled_back(G: Array, rows: Array) -> Array:
     """Return ``Gᵀ rows``, of bytes by digits where a processor has a unit for int8."""
-    if has_digits(rows, G.dtype):
+    if has_digits(rows, G.dtype, axis=0):
         return digit_product(G.T, rows, axis=0)
     return pull_back(G, rows)
 

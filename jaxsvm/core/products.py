@@ -11,6 +11,8 @@ The products of two such numbers are exact in float32, in which they are summed,
 good as float32's. Of an infinite factor it is NaN.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -80,7 +82,7 @@ def _is_narrow(A: Array, rows: Array) -> bool:
 
 
 def _in_thirds(A: Array, rows: Array, *, axis: int) -> Array:
-    flat = A.reshape(-1, A.shape[-1])
+    flat = A.reshape(math.prod(A.shape[:-1]), A.shape[-1])
     # Not by conversion and back, which the compiler may leave out.
     high = lax.reduce_precision(flat, exponent_bits=8, mantissa_bits=7)
     middle = lax.reduce_precision(flat - high, exponent_bits=8, mantissa_bits=7)
@@ -88,7 +90,7 @@ def _in_thirds(A: Array, rows: Array, *, axis: int) -> Array:
     x = rows.astype(jnp.bfloat16)
     product = contract(thirds, x, axis, preferred_element_type=jnp.float32)
     first, second, third = jnp.split(product, 3)
-    return ((third + second) + first).reshape(*A.shape[:-1], -1)
+    return ((third + second) + first).reshape(*A.shape[:-1], rows.shape[1 - axis])
 
 
 _product = as_contraction("product_in_thirds", _in_thirds)

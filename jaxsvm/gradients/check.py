@@ -7,7 +7,8 @@ be is known. For each coordinate there are, by direct sums over the hinges' sign
 
     left ≤ right      the slopes of the objective on its two sides (equal where no margin is 0)
     numerical         its central difference, crossings and all
-    tolerance         what rounding can do: 8·eps·√N·Σ|terms| (Higham & Mary 2019)
+    tolerance         what rounding can do: 8·eps·√N·Σ|terms| (Higham & Mary 2019), and of bytes
+                      as int8 what is below the last digit (`jaxsvm.core.digits`)
 
 and a gradient is right where it lies in [left, right]: **smooth** if it agrees with the numerical
 one too, **kink** if a crossing or a tie explains that it does not, and otherwise **wrong**.

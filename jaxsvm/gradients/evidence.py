@@ -16,13 +16,17 @@ from jax import Array, lax
 
 from jaxsvm.core.blocks import block_sizes
 from jaxsvm.core.compilation import compiled
+from jaxsvm.core.digits import has_digits
 from jaxsvm.core.features import (
     Features,
     absolute,
     dense,
     dot,
     dot_transpose,
+    fold,
     largest_feature,
+    lost_by_digits,
+    values_of,
 )
 from jaxsvm.core.hinges import Height, ScoreHinges
 from jaxsvm.core.losses import is_label
@@ -147,7 +151,7 @@ def _survey(objective: Objective, W: Weights, data: Data, h: Array, eps: ScalarL
     # A margin is the difference of two scores, each a sum of D products, plus its target.
     target = jnp.abs(jnp.asarray(loss.targets(y, W.shape[0], objective.delta), W.dtype))
     size = jnp.max(dot(sizes, jnp.abs(W)) + target, axis=1)
-    slack = SAFETY * eps * jnp.sqrt(D + 4.0) * size
+    slack = SAFETY * eps * jnp.sqrt(D + 4.0) * size + lost_by_digits(X, W)
     reach = 1.001 * h * largest_feature(X).astype(W.dtype)
 
     near = tied = jnp.zeros(N, bool)
@@ -168,9 +172,9 @@ def _survey(objective: Objective, W: Weights, data: Data, h: Array, eps: ScalarL
             error = jnp.where(most >= 0, error, 0)
             rounding += _on_scores(part, error, label, abs)
     G = jnp.where(near[:, None], 0, G)
-    # Of bytes taken by digits, what is below the last digit is lost (`jaxsvm.core.digits`).
     rounding += SAFETY * eps * jnp.sqrt(N + 16.0) * weight
-    rounding += eps / 128 * jnp.max(weight, axis=0, keepdims=True)
+    if has_digits(values_of(X), W.dtype):  # what is below the last digit of a slope is lost
+        rounding += eps / 128 * jnp.max(weight, axis=0, keepdims=True)
     tolerance = dot_transpose(rounding, sizes) / N
     # 16 more roundings, above: of the terms themselves, the division by N, the penalty's addition.
     tolerance += SAFETY * eps * jnp.abs(objective.reg * penalty.gradient(W))
@@ -281,7 +285,8 @@ def _sums_are_exact(X: Features, W: np.ndarray, objective: Objective) -> np.ndar
 
     They are where every product is a multiple of some power of two, and so is every partial sum,
     and none outgrows the digits of the dtype: integer pixels with integer weights, say. Two classes
-    are subtracted before or after the sum, and the first digits of a weight may be twice its size.
+    are subtracted before or after the sum, and the first digit of a weight may be twice its size.
+    By digits no weight may have more of them than there are.
     """
     bits = np.finfo(W.dtype).nmant + 1
     delta = float(objective.delta)
@@ -291,7 +296,12 @@ def _sums_are_exact(X: Features, W: np.ndarray, objective: Objective) -> np.ndar
         units = np.where(used & (x != 0), _unit(x) * np.min(_unit(W), axis=0), np.inf)
     unit = np.minimum(np.min(units, axis=1), _unit(np.asarray(delta)))
     largest = 4 * np.max(size @ np.abs(W.T.astype(float)), axis=1) + abs(delta)
-    return largest <= 2.0**bits * unit
+    exact: np.ndarray = largest <= 2.0**bits * unit
+    if has_digits(values_of(X), W.dtype):
+        weights = np.asarray(fold(X, jnp.asarray(W))[0], float)
+        # The last digit's unit is 2⁻²⁹ of a row's largest weight at most, of a difference's 2⁻²⁸.
+        exact &= bool(np.max(np.abs(weights)) <= 2.0**28 * np.min(_unit(weights)))
+    return exact
 
 
 def _unit(a: np.ndarray) -> np.ndarray:
