@@ -26,8 +26,6 @@ from jaxsvm.core.features import (
     Features,
     dense,
     dot_and_transpose,
-    dot_transpose,
-    scores_by_row,
     second_moments,
 )
 from jaxsvm.core.objective import Objective, require
@@ -75,12 +73,18 @@ def initial_state(objective: Objective, W: Weights, slopes: Scores | None, data:
     the best bound on their ray they would not, and on CIFAR-10 cost ten steps.
     """
     loss, _ = require(objective, "solve", bound=True)
-    scores = scores_by_row(data.X, W).T
-    if slopes is None:
-        slopes = loss.slopes(scores, data.y, delta=objective.delta)
+
+    def of_rows(
+        scores: Scores, y: Labels, *slopes: Scores
+    ) -> tuple[tuple[Scores, Scores, Scores], Scores]:
+        own = slopes[0] if slopes else loss.slopes(scores, y, delta=objective.delta)
+        G = loss.pull_back(own, y)
+        return (scores, own, G), G
+
+    given = () if slopes is None else (slopes,)
+    (scores, slopes, G), pulled = dot_and_transpose(of_rows, data.X, W, data.y, *given)
+    pulled = pulled / data.X.shape[0]
     primal = objective.data_loss(scores, data.y) + objective.reg * jnp.sum(W * W)
-    G = loss.pull_back(slopes, data.y)
-    pulled = dot_transpose(G, data.X) / data.X.shape[0]
     V = -pulled
     linear, conjugate = bound.linear_and_conjugate(objective, slopes, slopes, data.y)
     dual = linear - conjugate - jnp.sum(V * V) / (4 * objective.reg)

@@ -78,12 +78,11 @@ def prepared_scores(
 
 def in_digits(W: Float[Array, "*C P"]) -> Digits:
     """Return weights in fixed point; a row that is not finite has the unit NaN."""
-    fixed = lax.stop_gradient(W)
-    largest = jnp.max(jnp.abs(fixed), axis=-1)
+    largest = jnp.max(jnp.abs(W), axis=-1)
     unit = jnp.ldexp(jnp.ones_like(largest), jnp.frexp(largest)[1] - 6)
     unit = jnp.maximum(unit, jnp.finfo(W.dtype).tiny)
     unit = jnp.where(jnp.isfinite(largest), unit, jnp.nan)
-    rest = jnp.round(fixed / unit[..., None] * BASE ** (COUNT - 1)).astype(jnp.int32)
+    rest = jnp.round(W / unit[..., None] * BASE ** (COUNT - 1)).astype(jnp.int32)
     found: list[Array] = []
     for _ in range(COUNT):  # the last digit first
         digit = ((rest + HALF) & (BASE - 1)) - HALF

@@ -264,15 +264,10 @@ def dot_and_transpose(
     weights, offset = fold(X, W)
     stored = values_of(X)
 
-    def scores(weights: Array, rows: Array) -> Array:
-        if has_digits(stored, W.dtype):
-            return digit_product(weights, rows, axis=1).T
-        return score_rows(weights, rows)
-
     def both(
         weights: Array, offset: Array, sums: tuple[Array, Array], values: Array, *columns: Array
     ) -> tuple[tuple[Array, Array], Any]:
-        out, G = f(scores(weights, values) - offset[None, :], *columns)
+        out, G = f(_scores(weights, values) - offset[None, :], *columns)
         pulled, total = sums
         pulled += _pulled_back(G, values)
         return (pulled, total + jnp.sum(G, axis=0)), out
@@ -519,8 +514,13 @@ def _each(
     return jax.tree.map(f, values)
 
 
+def _scores(W: Array, rows: Array) -> Array:
+    """Return ``rows Wᵀ``, of bytes by digits where a processor has a unit for int8."""
+    return digit_product(W, rows, axis=1).T if has_digits(rows, W.dtype) else score_rows(W, rows)
+
+
 def _pulled_back(G: Array, rows: Array) -> Array:
-    """Return ``Gᵀ rows``, of bytes by digits where a processor has a unit for int8."""
+    """Return ``Gᵀ rows``, likewise."""
     if has_digits(rows, G.dtype, axis=0):
         return digit_product(G.T, rows, axis=0)
     return pull_back(G, rows)

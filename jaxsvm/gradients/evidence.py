@@ -98,7 +98,7 @@ def gather(
     rows = np.flatnonzero(np.asarray(survey.near))
     index = _padded(rows)
     certain = np.zeros(len(index), bool)
-    if ties == "zero" and loss.has_exact_margins(W.shape[0]):
+    if ties == "zero" and loss.has_exact_margins(W.shape[0]) and _digits_suffice(data.X, W):
         tied = np.flatnonzero(np.asarray(survey.tied)[rows])
         exact = [_sums_are_exact(X, np.asarray(W), objective) for X in blocks(data.X, rows[tied])]
         certain[tied] = np.concatenate([np.zeros(0, bool), *exact])[: len(tied)]
@@ -285,8 +285,8 @@ def _sums_are_exact(X: Features, W: np.ndarray, objective: Objective) -> np.ndar
 
     They are where every product is a multiple of some power of two, and so is every partial sum,
     and none outgrows the digits of the dtype: integer pixels with integer weights, say. Two classes
-    are subtracted before or after the sum, and the first digit of a weight may be twice its size.
-    By digits no weight may have more of them than there are.
+    are subtracted before or after the sum, and the first digit of a weight may be twice its size
+    (`jaxsvm.core.digits`).
     """
     bits = np.finfo(W.dtype).nmant + 1
     delta = float(objective.delta)
@@ -296,12 +296,16 @@ def _sums_are_exact(X: Features, W: np.ndarray, objective: Objective) -> np.ndar
         units = np.where(used & (x != 0), _unit(x) * np.min(_unit(W), axis=0), np.inf)
     unit = np.minimum(np.min(units, axis=1), _unit(np.asarray(delta)))
     largest = 4 * np.max(size @ np.abs(W.T.astype(float)), axis=1) + abs(delta)
-    exact: np.ndarray = largest <= 2.0**bits * unit
-    if has_digits(values_of(X), W.dtype):
-        weights = np.asarray(fold(X, jnp.asarray(W))[0], float)
-        # The last digit's unit is 2⁻²⁹ of a row's largest weight at most, of a difference's 2⁻²⁸.
-        exact &= bool(np.max(np.abs(weights)) <= 2.0**28 * np.min(_unit(weights)))
-    return exact
+    return largest <= 2.0**bits * unit
+
+
+def _digits_suffice(X: Features, W: Weights) -> bool:
+    """Return whether all weights are exact in `jaxsvm.core.digits`, where X is multiplied so."""
+    if not has_digits(values_of(X), W.dtype):
+        return True
+    weights = np.asarray(fold(X, W)[0], float)
+    # The last digit's unit is 2⁻²⁹ of a row's largest weight at most, of a difference's 2⁻²⁸.
+    return bool(np.max(np.abs(weights)) <= 2.0**28 * np.min(_unit(weights)))
 
 
 def _unit(a: np.ndarray) -> np.ndarray:
