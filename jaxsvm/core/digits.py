@@ -36,6 +36,8 @@ from jaxsvm.core.products import BYTES, score_rows
 COUNT, BITS = 4, 8  # digits, and of each
 BASE = 2**BITS
 HALF = BASE // 2  # the largest size of a digit
+EVERY_HALF = sum(HALF * BASE**k for k in range(COUNT)) - 2**32  # as an int32
+EXPONENT = 0x7F800000  # the bits of a float32's
 MOST = (2**31 - 1) // (255 * HALF)  # products of a digit and a byte whose sum an int32 holds
 
 
@@ -79,16 +81,18 @@ def prepared_scores(
 def in_digits(W: Float[Array, "*C P"]) -> Digits:
     """Return weights in fixed point; a row that is not finite has the unit NaN."""
     largest = jnp.max(jnp.abs(W), axis=-1)
-    unit = jnp.ldexp(jnp.ones_like(largest), jnp.frexp(largest)[1] - 6)
-    unit = jnp.maximum(unit, jnp.finfo(W.dtype).tiny)
+    # Without its fraction a float is the power of two below it.
+    power = lax.bitcast_convert_type(
+        lax.bitcast_convert_type(largest, jnp.int32) & EXPONENT, W.dtype
+    )
+    unit = jnp.maximum(power / 32, jnp.finfo(W.dtype).tiny)
     unit = jnp.where(jnp.isfinite(largest), unit, jnp.nan)
-    rest = jnp.round(W / unit[..., None] * BASE ** (COUNT - 1)).astype(jnp.int32)
-    found: list[Array] = []
-    for _ in range(COUNT):  # the last digit first
-        digit = ((rest + HALF) & (BASE - 1)) - HALF
-        found.insert(0, digit.astype(jnp.int8))
-        rest = (rest - digit) >> BITS
-    digits = jnp.stack(found, axis=-2)
+    whole = jnp.round(W / unit[..., None] * BASE ** (COUNT - 1)).astype(jnp.int32)
+    # HALF is added to every digit, carries and all, and taken from each alone.
+    shape = *W.shape[:-1], COUNT, W.shape[-1]
+    places = COUNT - 1 - lax.broadcasted_iota(jnp.int32, shape, W.ndim - 1)
+    raised = (whole + EVERY_HALF)[..., None, :] >> BITS * places
+    digits = ((raised & (BASE - 1)) - HALF).astype(jnp.int8)
     return Digits(W, digits, jnp.sum(digits, axis=-1, dtype=jnp.int32), unit)
 
 
